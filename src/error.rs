@@ -1,0 +1,39 @@
+//! What can be wrong with a request. Every variant carries what came and what was expected.
+
+use thiserror::Error;
+
+/// Why a plan could not be drawn or applied. Nothing has been written when one is returned.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum MixError {
+    #[error("alpha must be a finite number > 0, got {0}")]
+    Alpha(f64),
+    #[error("lam must be a number or one per sample: expected {expected} values, got {got}")]
+    LamLength { got: usize, expected: usize },
+    #[error("lam must lie in [0, 1], got {value} at index {index}")]
+    LamRange { index: usize, value: f64 },
+    #[error("partner must have one index per sample: expected {expected}, got {got}")]
+    PartnerLength { got: usize, expected: usize },
+    #[error("partner must lie in [0, {n}), got {value} at index {index}")]
+    PartnerRange { index: usize, value: i128, n: usize },
+    #[error(
+        "mode='pair' needs partners that name each other: \
+         partner[{index}] is {partner}, but partner[{partner}] is {back}"
+    )]
+    NotPaired { index: usize, partner: usize, back: usize },
+    #[error("the plan is for {expected} samples, got an array of {got}")]
+    BatchLength { got: usize, expected: usize },
+    #[error("expected an array whose axis 0 is the batch, got one with 0 dimensions")]
+    NoBatchAxis,
+    #[error("out must have shape {expected:?}, got {got:?}")]
+    OutShape { got: Vec<usize>, expected: Vec<usize> },
+    #[error("out overlaps itself: shape {shape:?} with strides {strides:?} (in elements)")]
+    OutOverlapsItself { shape: Vec<usize>, strides: Vec<isize> },
+    #[error("class indices must lie in [0, {num_classes}), got {value} at index {index}")]
+    ClassIndex { index: usize, value: i128, num_classes: usize },
+    #[error("label_smoothing must lie in [0, 1], got {0}")]
+    LabelSmoothing(f64),
+}
+
+/// The result of everything that checks its arguments.
+pub type Result<T> = std::result::Result<T, MixError>;

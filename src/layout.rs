@@ -1,0 +1,206 @@
+//! From the strides of two N-d arrays to runs that can be blended.
+//!
+//! The axes behind the batch are brought into the order in which the target lies in memory and merged where one
+//! continues the other. What is left is a run (the last axis) and the outer axes over which it repeats. For C order,
+//! channels_last or any other dense layout that both arrays share, that is a single run of all elements of a sample.
+
+/// An axis over which a run repeats, with its strides in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Axis {
+    pub len: usize,
+    pub source: isize,
+    pub target: isize,
+}
+
+/// How the samples of a source and a target lie in memory. Offsets and strides are in elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub n: usize,
+    /// Where the walk starts: not zero where an axis is reversed.
+    pub source_start: isize,
+    pub target_start: isize,
+    /// From one sample to the next.
+    pub source_step: isize,
+    pub target_step: isize,
+    pub outer: Vec<Axis>,
+    pub run: Axis,
+}
+
+impl Layout {
+    /// The layout of two arrays of one `shape`, whose axis 0 is the batch. `None` where they hold no element.
+    pub fn new(shape: &[usize], source: &[isize], target: &[isize]) -> Option<Self> {
+        if shape.contains(&0) {
+            return None;
+        }
+        let mut layout = Self {
+            n: shape[0],
+            source_start: 0,
+            target_start: 0,
+            source_step: source[0],
+            target_step: target[0],
+            outer: Vec::new(),
+            run: Axis { len: 1, source: 1, target: 1 },
+        };
+        let mut axes: Vec<Axis> = (1..shape.len())
+            .filter(|&i| shape[i] > 1)
+            .map(|i| Axis { len: shape[i], source: source[i], target: target[i] })
+            .collect();
+        for axis in &mut axes {
+            if axis.target < 0 {
+                let last = axis.len as isize - 1;
+                layout.source_start += last * axis.source;
+                layout.target_start += last * axis.target;
+                axis.source = -axis.source;
+                axis.target = -axis.target;
+            }
+        }
+        axes.sort_by_key(|axis| std::cmp::Reverse((axis.target, axis.source)));
+        for axis in axes {
+            match layout.outer.last_mut() {
+                Some(last) if last.continues(axis) => {
+                    *last = Axis { len: last.len * axis.len, ..axis };
+                }
+                _ => layout.outer.push(axis),
+            }
+        }
+        if let Some(run) = layout.outer.pop() {
+            layout.run = run;
+        }
+        Some(layout)
+    }
+
+    /// The offsets at which run number `index` starts in the first sample of source and target.
+    pub fn run_start(&self, index: usize) -> (isize, isize) {
+        let mut rest = index;
+        let (mut source, mut target) = (self.source_start, self.target_start);
+        for axis in self.outer.iter().rev() {
+            let at = (rest % axis.len) as isize;
+            rest /= axis.len;
+            source += at * axis.source;
+            target += at * axis.target;
+        }
+        (source, target)
+    }
+
+    pub fn runs(&self) -> usize {
+        self.outer.iter().map(|axis| axis.len).product()
+    }
+
+    /// Whether a run is contiguous in both arrays.
+    pub fn is_contiguous(&self) -> bool {
+        self.run.source == 1 && self.run.target == 1
+    }
+
+    /// The number of elements.
+    pub fn size(&self) -> usize {
+        self.n * self.runs() * self.run.len
+    }
+}
+
+impl Axis {
+    /// Whether `inner` walks on where a step of this axis ends.
+    fn continues(&self, inner: Axis) -> bool {
+        let len = inner.len as isize;
+        self.source == inner.source * len && self.target == inner.target * len
+    }
+}
+
+/// Whether two elements of an array could share memory. Errs towards yes for strides that interleave in a way no array
+/// library makes.
+pub(crate) fn overlaps_itself(shape: &[usize], strides: &[isize]) -> bool {
+    if shape.contains(&0) {
+        return false;
+    }
+    let mut axes: Vec<(usize, usize)> = shape
+        .iter()
+        .zip(strides)
+        .filter(|&(&len, _)| len > 1)
+        .map(|(&len, stride)| (stride.unsigned_abs(), len))
+        .collect();
+    axes.sort_unstable();
+    let mut extent = 1;
+    axes.into_iter().any(|(stride, len)| {
+        let collides = stride < extent;
+        extent += stride * (len - 1);
+        collides
+    })
+}
+
+/// The strides of a new dense array of this shape whose axes lie in memory in the same order as `like` has them
+/// (NumPy's order='K').
+pub(crate) fn dense_like(shape: &[usize], like: &[isize]) -> Vec<isize> {
+    let mut order: Vec<usize> = (0..shape.len()).collect();
+    // A stable sort: axes of equal stride, as in a broadcast array, keep their C order.
+    order.sort_by_key(|&axis| std::cmp::Reverse(like[axis].unsigned_abs()));
+    let mut strides = vec![0; shape.len()];
+    let mut step = 1;
+    for axis in order.into_iter().rev() {
+        strides[axis] = step;
+        step *= shape[axis].max(1) as isize;
+    }
+    strides
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(shape: &[usize], source: &[isize], target: &[isize]) -> Layout {
+        Layout::new(shape, source, target).unwrap()
+    }
+
+    #[test]
+    fn a_shared_dense_order_is_one_run() {
+        for strides in [[60, 20, 5, 1], [60, 1, 15, 3], [-60, 20, 5, 1], [0, 20, 5, 1]] {
+            let layout = layout(&[2, 3, 4, 5], &strides, &strides);
+            assert_eq!((layout.runs(), layout.run.len), (1, 60), "{strides:?}");
+            assert!(layout.is_contiguous());
+        }
+    }
+
+    #[test]
+    fn reversed_axes_start_at_their_end() {
+        let layout = layout(&[2, 4], &[4, -1], &[4, -1]);
+        assert_eq!((layout.source_start, layout.target_start), (-3, -3));
+        assert!(layout.is_contiguous());
+        let mirrored = Layout::new(&[2, 4], &[4, -1], &[4, 1]).unwrap();
+        assert_eq!((mirrored.source_start, mirrored.run.source), (0, -1));
+        assert!(!mirrored.is_contiguous());
+    }
+
+    #[test]
+    fn a_crop_repeats_its_rows() {
+        let layout = layout(&[2, 3, 2, 5], &[600, 100, 10, 1], &[30, 10, 5, 1]);
+        assert_eq!((layout.runs(), layout.run.len), (6, 5));
+        assert_eq!(layout.run_start(0), (0, 0));
+        assert_eq!(layout.run_start(1), (10, 5));
+        assert_eq!(layout.run_start(5), (210, 25));
+    }
+
+    #[test]
+    fn no_element_no_layout() {
+        assert_eq!(Layout::new(&[0, 3], &[3, 1], &[3, 1]), None);
+        assert_eq!(Layout::new(&[3, 0], &[0, 1], &[0, 1]), None);
+        assert_eq!(layout(&[3], &[2], &[1]).run.len, 1);
+    }
+
+    #[test]
+    fn self_overlap_is_seen() {
+        assert!(!overlaps_itself(&[2, 3], &[3, 1]));
+        assert!(!overlaps_itself(&[2, 3], &[-3, -1]));
+        assert!(!overlaps_itself(&[1, 3], &[0, 1]));
+        assert!(!overlaps_itself(&[0, 3], &[0, 0]));
+        assert!(overlaps_itself(&[2, 3], &[0, 1]));
+        assert!(overlaps_itself(&[2, 3], &[2, 1]));
+        assert!(overlaps_itself(&[2, 3], &[3, 0]));
+    }
+
+    #[test]
+    fn a_new_array_keeps_the_order_of_the_axes() {
+        assert_eq!(dense_like(&[2, 3, 4, 5], &[60, 20, 5, 1]), [60, 20, 5, 1]);
+        assert_eq!(dense_like(&[2, 3, 4, 5], &[60, 1, 15, 3]), [60, 1, 15, 3]);
+        assert_eq!(dense_like(&[2, 3], &[1, 2]), [1, 2]);
+        assert_eq!(dense_like(&[4, 3], &[-9, 2]), [3, 1]);
+        assert_eq!(dense_like(&[2, 3], &[0, 0]), [3, 1]);
+    }
+}

@@ -1,0 +1,310 @@
+//! The drivers: a plan's λ and partners carried through a whole batch.
+//!
+//! The work is cut into *columns*, a stretch of elements across all samples, which do not depend on one another. Within a
+//! column the samples are visited along their partners (see [`crate::order`]), so that each is read from memory once, and
+//! in place needs no more than a column's worth of one sample as scratch. Three ways through a column:
+//!
+//! - *in place*: blend each sample with the next, the head of a cycle saved for its last;
+//! - *apart*: the same walk, written to another array;
+//! - *packed*, where runs are not contiguous in both arrays (Fortran order, a mirrored axis): gather the column of all
+//!   samples, mix that in place, scatter it.
+//!
+//! Where samples are too small to give every thread a column, the walk itself is cut into pieces.
+
+use crate::element::Element;
+use crate::kernel::{Recipe, blend_in_place, blend_into};
+use crate::layout::Layout;
+use crate::order::{Arc, Last, Order};
+use crate::threads;
+
+/// Bytes of one sample in a column: two of them and the scratch stay in a 256 KiB second-level cache.
+const COLUMN_BYTES: usize = 64 << 10;
+
+/// Columns are not cut finer than this to occupy more threads.
+const COLUMN_BYTES_MIN: usize = 4 << 10;
+
+/// Bytes of all samples in a packed column.
+const PACKED_BYTES: usize = 256 << 10;
+
+/// Pieces of work per thread, so that one that is held up does not hold up all.
+const JOBS_PER_THREAD: usize = 4;
+
+/// Batches below this are mixed by the calling thread: waking another takes longer.
+pub const PARALLEL_BYTES: usize = 1 << 20;
+
+/// Who is mixed with whom, and how much; one entry per sample.
+#[derive(Clone, Copy)]
+pub(crate) struct Mixing<'a> {
+    pub lam: &'a [f64],
+    pub partner: &'a [usize],
+    pub order: &'a Order,
+}
+
+/// The memory of a batch: a sample every `step` elements.
+#[derive(Clone, Copy)]
+struct Samples<T> {
+    first: *mut T,
+    step: isize,
+}
+
+// SAFETY: the drivers hand disjoint parts to different threads; `mix` requires the rest of its caller.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Send for Samples<T> {}
+#[allow(unsafe_code)]
+unsafe impl<T: Sync> Sync for Samples<T> {}
+
+#[allow(unsafe_code)]
+impl<T> Samples<T> {
+    /// The same samples, `offset` elements on.
+    ///
+    /// # Safety
+    /// The new first element must be in the batch.
+    unsafe fn from(self, offset: isize) -> Self {
+        // SAFETY: as required above.
+        Self { first: unsafe { self.first.offset(offset) }, step: self.step }
+    }
+
+    /// # Safety
+    /// Sample `i` must have `len` elements here, which nobody writes while the slice lives.
+    unsafe fn get<'a>(self, i: usize, len: usize) -> &'a [T] {
+        // SAFETY: as required above.
+        unsafe { std::slice::from_raw_parts(self.first.offset(i as isize * self.step), len) }
+    }
+
+    /// # Safety
+    /// Sample `i` must have `len` elements here, which nobody else reads or writes while the slice lives.
+    unsafe fn get_mut<'a>(self, i: usize, len: usize) -> &'a mut [T] {
+        // SAFETY: as required above.
+        unsafe { std::slice::from_raw_parts_mut(self.first.offset(i as isize * self.step), len) }
+    }
+}
+
+/// Mixes `source` into `target`, on at most `limit` threads.
+///
+/// # Safety
+/// Both must be valid for the arrays that `layout` describes, `source` for reads and `target` for reads and writes, and
+/// no element of the target may overlap another. Either they are the same array, or they do not overlap. `mixing` must
+/// hold `layout.n` entries each, partners below that, and their order.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn mix<T: Element>(
+    mixing: Mixing<'_>,
+    layout: &Layout,
+    source: *const T,
+    target: *mut T,
+    limit: usize,
+) {
+    let threads = if layout.size() * size_of::<T>() < PARALLEL_BYTES { 1 } else { limit };
+    let in_place = std::ptr::eq(source, target);
+    let source = Samples { first: source.cast_mut(), step: layout.source_step };
+    let target = Samples { first: target, step: layout.target_step };
+    let batch = Batch { mixing, layout, source, target, threads };
+    // SAFETY: as required above; runs are contiguous where it is claimed.
+    unsafe {
+        if !layout.is_contiguous() {
+            batch.packed();
+        } else if in_place {
+            batch.in_place();
+        } else {
+            batch.apart();
+        }
+    }
+}
+
+struct Batch<'a, T> {
+    mixing: Mixing<'a>,
+    layout: &'a Layout,
+    source: Samples<T>,
+    target: Samples<T>,
+    threads: usize,
+}
+
+/// A stretch of elements of every sample, as offsets from its first.
+struct Column {
+    source: isize,
+    target: isize,
+    len: usize,
+}
+
+/// Every run of a layout cut into columns of `len` elements.
+struct Columns<'a> {
+    layout: &'a Layout,
+    len: usize,
+    per_run: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn new(layout: &'a Layout, len: usize) -> Self {
+        let len = len.clamp(1, layout.run.len);
+        Self { layout, len, per_run: layout.run.len.div_ceil(len) }
+    }
+
+    fn count(&self) -> usize {
+        self.layout.runs() * self.per_run
+    }
+
+    fn get(&self, index: usize) -> Column {
+        let (source, target) = self.layout.run_start(index / self.per_run);
+        let start = index % self.per_run * self.len;
+        Column {
+            source: source + start as isize * self.layout.run.source,
+            target: target + start as isize * self.layout.run.target,
+            len: self.len.min(self.layout.run.len - start),
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: Element> Batch<'_, T> {
+    /// Columns of contiguous runs, and into how many pieces to cut the walk through each.
+    fn columns(&self) -> (Columns<'_>, usize) {
+        let jobs = if self.threads > 1 { self.threads * JOBS_PER_THREAD } else { 1 };
+        let run_bytes = self.layout.run.len * size_of::<T>();
+        let fair = run_bytes * self.layout.runs() / jobs;
+        let bytes = fair.clamp(COLUMN_BYTES_MIN, COLUMN_BYTES);
+        let columns = Columns::new(self.layout, bytes / size_of::<T>());
+        let parts = jobs.div_ceil(columns.count());
+        (columns, parts)
+    }
+
+    fn recipe(&self, i: usize) -> Recipe<T::Weight> {
+        if self.mixing.partner[i] == i { Recipe::KeepOwn } else { Recipe::new::<T>(self.mixing.lam[i]) }
+    }
+
+    /// # Safety
+    /// As for [`mix`], with contiguous runs and source and target apart.
+    unsafe fn apart(&self) {
+        let (columns, parts) = self.columns();
+        let samples = &self.mixing.order.samples;
+        let part = samples.len().div_ceil(parts);
+        let parts = samples.len().div_ceil(part);
+        threads::for_each(
+            columns.count() * parts,
+            self.threads,
+            || (),
+            |(), job| {
+                let column = columns.get(job / parts);
+                let start = job % parts * part;
+                // SAFETY: the column lies in both arrays, which do not overlap; no other job has these samples of it.
+                unsafe {
+                    let (source, target) = (self.source.from(column.source), self.target.from(column.target));
+                    for &i in &samples[start..(start + part).min(samples.len())] {
+                        let own = source.get(i, column.len);
+                        let partner = source.get(self.mixing.partner[i], column.len);
+                        blend_into(self.recipe(i), target.get_mut(i, column.len), own, partner);
+                    }
+                }
+            },
+        );
+    }
+
+    /// # Safety
+    /// As for [`mix`], with contiguous runs and source and target the same.
+    unsafe fn in_place(&self) {
+        let (columns, parts) = self.columns();
+        let order = self.mixing.order;
+        let pieces = if parts > 1 { order.split(parts) } else { None };
+        let Some(pieces) = pieces else {
+            let whole: Vec<Arc> = order.arcs().collect();
+            return threads::for_each(columns.count(), self.threads, Vec::new, |head, job| {
+                let column = columns.get(job);
+                // SAFETY: the column lies in the array and no other job has it.
+                unsafe { self.walk(&whole, self.target.from(column.target), column.len, head, &[]) };
+            });
+        };
+        // Each piece reads the head of the next, so all heads are saved before any is overwritten.
+        let heads: Vec<Vec<T>> = (0..columns.count())
+            .map(|index| {
+                let column = columns.get(index);
+                let mut heads = Vec::with_capacity(pieces.len() * column.len);
+                for piece in &pieces {
+                    // SAFETY: the column lies in the array, which nobody writes yet.
+                    let head = unsafe {
+                        let samples = self.target.from(column.target);
+                        samples.get(order.samples[piece.range.start], column.len)
+                    };
+                    heads.extend_from_slice(head);
+                }
+                heads
+            })
+            .collect();
+        threads::for_each(columns.count() * pieces.len(), self.threads, Vec::new, |head, job| {
+            let (index, piece) = (job / pieces.len(), job % pieces.len());
+            let column = columns.get(index);
+            // SAFETY: the column lies in the array; no other job has these samples of it, and of theirs this one reads
+            // only the saved head.
+            unsafe {
+                let samples = self.target.from(column.target);
+                self.walk(&pieces[piece..=piece], samples, column.len, head, &heads[index]);
+            }
+        });
+    }
+
+    /// Mixes the first `len` elements of the samples in these arcs in place. `head` is scratch, `heads` holds those of
+    /// all arcs where an arc refers to one.
+    ///
+    /// # Safety
+    /// The samples must have `len` elements, and nobody else may use them, but for the heads of other arcs.
+    unsafe fn walk(&self, arcs: &[Arc], samples: Samples<T>, len: usize, head: &mut Vec<T>, heads: &[T]) {
+        for Arc { range, last } in arcs {
+            if *last == Last::Head {
+                head.clear();
+                // SAFETY: as required above.
+                head.extend_from_slice(unsafe { samples.get(self.mixing.order.samples[range.start], len) });
+            }
+            for at in range.clone() {
+                let i = self.mixing.order.samples[at];
+                // SAFETY: as required above; a sample in an order is never its own partner within an arc, so the two
+                // slices are disjoint.
+                let (own, in_batch) = unsafe { (samples.get_mut(i, len), || samples.get(self.mixing.partner[i], len)) };
+                let partner = match *last {
+                    Last::Head if at + 1 == range.end => &head[..],
+                    Last::HeadOf(arc) if at + 1 == range.end => &heads[arc * len..][..len],
+                    _ => in_batch(),
+                };
+                blend_in_place(self.recipe(i), own, partner);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`mix`].
+    unsafe fn packed(&self) {
+        let n = self.layout.n;
+        let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()));
+        let arcs: Vec<Arc> = self.mixing.order.arcs().collect();
+        let run = self.layout.run;
+        let scratch = || (vec![T::default(); n * columns.len], Vec::new());
+        threads::for_each(columns.count(), self.threads, scratch, |(packed, head), job| {
+            let Column { source, target, len } = columns.get(job);
+            let dense = Samples { first: packed.as_mut_ptr(), step: len as isize };
+            // SAFETY: the column lies in both arrays and no other job has it; the scratch holds n × len elements.
+            unsafe {
+                transfer(n, len, (self.source.from(source), run.source), (dense, 1));
+                self.walk(&arcs, dense, len, head, &[]);
+                transfer(n, len, (dense, 1), (self.target.from(target), run.target));
+            }
+        });
+    }
+}
+
+/// Copies `len` elements of `n` samples; on either side they lie a stride apart. The innermost loop takes the side
+/// that is not dense in the order in which it lies in memory.
+///
+/// # Safety
+/// Both sides must hold those elements, and not overlap.
+#[allow(unsafe_code)]
+unsafe fn transfer<T: Copy>(n: usize, len: usize, from: (Samples<T>, isize), to: (Samples<T>, isize)) {
+    let strided = if from.1 == 1 { to } else { from };
+    let copy = |i: usize, j: usize| {
+        let at = |(samples, stride): (Samples<T>, isize)| {
+            samples.first.wrapping_offset(i as isize * samples.step + j as isize * stride)
+        };
+        // SAFETY: i < n and j < len.
+        unsafe { *at(to) = *at(from) };
+    };
+    if strided.0.step.unsigned_abs() < strided.1.unsigned_abs() {
+        (0..len).for_each(|j| (0..n).for_each(|i| copy(i, j)));
+    } else {
+        (0..n).for_each(|i| (0..len).for_each(|j| copy(i, j)));
+    }
+}

@@ -1,0 +1,168 @@
+//! The order in which a batch is mixed in place.
+//!
+//! Sample i needs the original of partner[i], so it must be overwritten only after everyone who blends with it has read
+//! it. Following the partners from any sample ends in a cycle, hence:
+//!
+//! 1. samples that nobody (any more) blends with come first, as in a topological sort;
+//! 2. what is left are cycles, walked along the partners; the first of each is saved before it is overwritten, for the
+//!    last of them.
+//!
+//! Walking along the partners also reads each sample from memory once: the partner of one is the next, still in the
+//! cache. A new result is therefore walked in the same order.
+
+use std::ops::Range;
+
+/// Where the last sample of an [`Arc`] finds its partner. All others find theirs in the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// In the batch.
+    InPlace,
+    /// It is the head of this arc, which the walker saves before it starts.
+    Head,
+    /// It is the head of the arc with this number, which is saved before any arc starts.
+    HeadOf(usize),
+}
+
+/// A stretch of the order that one thread walks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Arc {
+    pub range: Range<usize>,
+    pub last: Last,
+}
+
+/// All samples in visiting order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// Those before the cycles, the cycles, and last those that are their own partner, with whom nothing happens.
+    pub samples: Vec<usize>,
+    /// Positions in `samples` where a cycle begins, and at last where they end.
+    cycles: Vec<usize>,
+}
+
+impl Order {
+    /// `partner` must hold indices below its own length.
+    pub fn new(partner: &[usize]) -> Self {
+        let mut readers = vec![0_u32; partner.len()];
+        for (i, &p) in partner.iter().enumerate() {
+            readers[p] += u32::from(p != i);
+        }
+        let mut samples: Vec<usize> = (0..partner.len()).filter(|&i| readers[i] == 0).collect();
+        let mut next = 0;
+        while next < samples.len() {
+            let i = samples[next];
+            next += 1;
+            let p = partner[i];
+            if p != i {
+                readers[p] -= 1;
+                if readers[p] == 0 {
+                    samples.push(p);
+                }
+            }
+        }
+        samples.retain(|&i| partner[i] != i);
+
+        let mut cycles = vec![samples.len()];
+        for start in 0..partner.len() {
+            let mut i = start;
+            while readers[i] > 0 && partner[i] != i {
+                readers[i] = 0;
+                samples.push(i);
+                i = partner[i];
+            }
+            if samples.len() > cycles[cycles.len() - 1] {
+                cycles.push(samples.len());
+            }
+        }
+        samples.extend((0..partner.len()).filter(|&i| partner[i] == i));
+        Self { samples, cycles }
+    }
+
+    /// The order in pieces: one for what comes before the cycles, one a cycle.
+    pub fn arcs(&self) -> impl Iterator<Item = Arc> {
+        let trees = Arc { range: 0..self.cycles[0], last: Last::InPlace };
+        let cycles = self.cycles.windows(2).map(|ends| Arc { range: ends[0]..ends[1], last: Last::Head });
+        std::iter::once(trees).filter(|arc| !arc.range.is_empty()).chain(cycles)
+    }
+
+    /// The order in about `parts` pieces that can be walked at the same time, once the heads that
+    /// [`Last::HeadOf`] names are saved. `None` where partners repeat: there the order itself matters.
+    pub fn split(&self, parts: usize) -> Option<Vec<Arc>> {
+        if self.cycles[0] > 0 {
+            return None;
+        }
+        let mixed = self.cycles[self.cycles.len() - 1];
+        let longest = mixed.div_ceil(parts.max(1)).max(1);
+        let mut arcs = Vec::new();
+        for cycle in self.arcs() {
+            if cycle.range.len() <= longest {
+                arcs.push(cycle);
+                continue;
+            }
+            let first = arcs.len();
+            let mut start = cycle.range.start;
+            while start < cycle.range.end {
+                let end = (start + longest).min(cycle.range.end);
+                let next = if end == cycle.range.end { first } else { arcs.len() + 1 };
+                arcs.push(Arc { range: start..end, last: Last::HeadOf(next) });
+                start = end;
+            }
+        }
+        Some(arcs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Walks the arcs, beginning with number `first`, and returns whose original each sample read.
+    fn walk(order: &Order, arcs: &[Arc], partner: &[usize], first: usize) -> Vec<usize> {
+        const OVERWRITTEN: usize = usize::MAX;
+        let mut batch: Vec<usize> = (0..partner.len()).collect();
+        let mut read = batch.clone();
+        let saved: Vec<usize> = arcs.iter().map(|arc| order.samples[arc.range.start]).collect();
+        for number in (first..arcs.len()).chain(0..first) {
+            let Arc { range, last } = &arcs[number];
+            let head = batch[order.samples[range.start]];
+            for at in range.clone() {
+                let i = order.samples[at];
+                read[i] = match last {
+                    Last::Head if at + 1 == range.end => head,
+                    Last::HeadOf(other) if at + 1 == range.end => saved[*other],
+                    _ => batch[partner[i]],
+                };
+                batch[i] = OVERWRITTEN;
+            }
+        }
+        read
+    }
+
+    #[test]
+    fn everyone_reads_the_original_of_its_partner() {
+        // Every map of up to five samples to themselves: permutations, repeats, fixed points.
+        for n in 0..=5_usize {
+            for code in 0..n.pow(n as u32) {
+                let partner: Vec<usize> = (0..n).map(|i| code / n.pow(i as u32) % n).collect();
+                let order = Order::new(&partner);
+                let whole: Vec<Arc> = order.arcs().collect();
+                assert_eq!(walk(&order, &whole, &partner, 0), partner);
+                for parts in 1..=n + 1 {
+                    let Some(arcs) = order.split(parts) else { continue };
+                    for first in 0..arcs.len() {
+                        assert_eq!(walk(&order, &arcs, &partner, first), partner, "{parts} {first}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cycle_is_split_into_equal_parts() {
+        let order = Order::new(&[1, 2, 3, 4, 5, 6, 7, 0]);
+        let lengths = |parts| -> Vec<usize> { order.split(parts).unwrap().iter().map(|arc| arc.range.len()).collect() };
+        assert_eq!(lengths(1), [8]);
+        assert_eq!(lengths(2), [4, 4]);
+        assert_eq!(lengths(3), [3, 3, 2]);
+        assert_eq!(Order::new(&[0, 0, 0]).split(2), None);
+    }
+}

@@ -1,0 +1,287 @@
+//! What is decided once and applied to anything: who is mixed with whom, and how much.
+
+use std::sync::OnceLock;
+
+use ndarray::{ArrayD, ArrayView, ArrayViewMut, Dimension, IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder};
+
+use crate::element::Element;
+use crate::error::{MixError, Result};
+use crate::labels::SoftTargets;
+use crate::layout::{Layout, dense_like, overlaps_itself};
+use crate::mix::{Mixing, mix};
+use crate::order::Order;
+use crate::sample::{Key, draw_lam, draw_matching, draw_permutation};
+use crate::threads;
+
+/// For how many samples a λ is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// One per sample.
+    #[default]
+    Elem,
+    /// One per couple: partners name each other.
+    Pair,
+    /// One for the whole batch.
+    Batch,
+}
+
+/// How a mixup plan is drawn, and what of it is given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixup {
+    /// λ ~ Beta(alpha, alpha); finite and > 0.
+    pub alpha: f64,
+    pub mode: Mode,
+    /// λ := max(λ, 1 − λ), so that every sample stays mostly itself.
+    pub fold: bool,
+    /// Given weights in [0, 1], one or one per sample, never folded.
+    pub lam: Option<Vec<f64>>,
+    /// Given partners, one index per sample; repeats allowed.
+    pub partner: Option<Vec<usize>>,
+}
+
+impl Default for Mixup {
+    fn default() -> Self {
+        Self { alpha: 0.4, mode: Mode::Elem, fold: true, lam: None, partner: None }
+    }
+}
+
+/// mixed[i] = λ[i]·x[i] + (1 − λ[i])·x[partner[i]], for any array whose axis 0 is the batch
+/// (Zhang et al., arXiv 1710.09412).
+///
+/// ```
+/// use mixup_rs::MixPlan;
+/// use ndarray::array;
+///
+/// let plan = MixPlan::new(vec![0.75, 1.0], vec![1, 0])?;
+/// let mixed = plan.apply(array![[8.0, 0.0], [0.0, 4.0]].view().into_dyn())?;
+/// assert_eq!(mixed, array![[6.0, 1.0], [0.0, 4.0]].into_dyn());
+/// # Ok::<(), mixup_rs::MixError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct MixPlan {
+    lam: Vec<f64>,
+    partner: Vec<usize>,
+    order: OnceLock<Order>,
+}
+
+impl MixPlan {
+    /// A plan of given weights in [0, 1] and partners, one entry per sample.
+    pub fn new(lam: Vec<f64>, partner: Vec<usize>) -> Result<Self> {
+        let n = lam.len();
+        if let Some(index) = lam.iter().position(|lam| !(0.0..=1.0).contains(lam)) {
+            return Err(MixError::LamRange { index, value: lam[index] });
+        }
+        if partner.len() != n {
+            return Err(MixError::PartnerLength { got: partner.len(), expected: n });
+        }
+        if let Some(index) = partner.iter().position(|&partner| partner >= n) {
+            return Err(MixError::PartnerRange { index, value: partner[index] as i128, n });
+        }
+        Ok(Self { lam, partner, order: OnceLock::new() })
+    }
+
+    /// Draws a mixup plan for `n` samples: a pure function of its arguments.
+    ///
+    /// ```
+    /// use mixup_rs::{Key, MixPlan, Mixup};
+    /// let key = Key::new(&[42, 0]);
+    /// let plan = MixPlan::mixup(4, &Mixup::default(), key)?;
+    /// assert_eq!(plan, MixPlan::mixup(4, &Mixup::default(), key)?);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    pub fn mixup(n: usize, how: &Mixup, key: Key) -> Result<Self> {
+        let partner = match &how.partner {
+            Some(partner) if partner.len() != n => {
+                return Err(MixError::PartnerLength { got: partner.len(), expected: n });
+            }
+            Some(partner) => partner.clone(),
+            None if how.mode == Mode::Pair => draw_matching(key, n),
+            None => draw_permutation(key, n),
+        };
+        // Drawn even where all is given, so that a bad alpha never passes.
+        let drawn = if how.mode == Mode::Batch { n.min(1) } else { n };
+        let drawn = draw_lam(key, if how.lam.is_some() { 0 } else { drawn }, how.alpha, how.fold)?;
+        let mut lam = match &how.lam {
+            Some(lam) if lam.len() == 1 => vec![lam[0]; n],
+            Some(lam) if lam.len() != n => {
+                return Err(MixError::LamLength { got: lam.len(), expected: n });
+            }
+            Some(lam) => lam.clone(),
+            None if how.mode == Mode::Batch => vec![drawn.first().copied().unwrap_or(1.0); n],
+            None => drawn,
+        };
+        if how.mode == Mode::Pair {
+            check_paired(&partner)?;
+            if how.lam.is_none() {
+                for i in 0..n {
+                    lam[i] = lam[i.min(partner[i])];
+                }
+            }
+        }
+        Self::new(lam, partner)
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.lam.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lam.is_empty()
+    }
+
+    /// The weight of each sample itself.
+    pub fn lam(&self) -> &[f64] {
+        &self.lam
+    }
+
+    /// With whom each sample is mixed.
+    pub fn partner(&self) -> &[usize] {
+        &self.partner
+    }
+
+    /// The mixed batch as a new array, whose axes lie in memory in the order of `x`.
+    pub fn apply<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<ArrayD<T>> {
+        let strides = dense_like(x.shape(), x.strides());
+        let mut out = new_array(x.shape(), &strides);
+        self.apply_into(x, out.view_mut())?;
+        Ok(out)
+    }
+
+    /// Writes the mixed batch to `out`, which must have the shape of `x`.
+    pub fn apply_into<T: Element, D: Dimension, E: Dimension>(
+        &self,
+        x: ArrayView<'_, T, D>,
+        mut out: ArrayViewMut<'_, T, E>,
+    ) -> Result<()> {
+        self.apply_to_raw(x.into_dyn().raw_view(), out.view_mut().into_dyn().raw_view_mut())
+    }
+
+    /// Mixes `x` where it is, without a second batch.
+    pub fn apply_in_place<T: Element, D: Dimension>(&self, mut x: ArrayViewMut<'_, T, D>) -> Result<()> {
+        let out = x.view_mut().into_dyn().raw_view_mut();
+        self.apply_to_raw(out.raw_view(), out)
+    }
+
+    fn apply_to_raw<T: Element>(&self, x: RawArrayView<T, IxDyn>, out: RawArrayViewMut<T, IxDyn>) -> Result<()> {
+        let limit = threads::requested().unwrap_or_else(threads::available);
+        // SAFETY: the views that these came from, which still live, make both valid.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.apply_raw(x, out, limit)
+        }
+    }
+
+    /// Mixes `x` into `out` on at most `limit` threads. They may be the same array, which is then mixed in place, or
+    /// overlap in any other way: the result is as if they did not.
+    ///
+    /// # Safety
+    /// Both must point to valid, aligned elements, `out` to writable ones, for as long as the call takes.
+    #[allow(unsafe_code)]
+    pub unsafe fn apply_raw<T: Element>(
+        &self,
+        x: RawArrayView<T, IxDyn>,
+        out: RawArrayViewMut<T, IxDyn>,
+        limit: usize,
+    ) -> Result<()> {
+        self.check_batch(x.shape())?;
+        if out.shape() != x.shape() {
+            return Err(MixError::OutShape { got: out.shape().to_vec(), expected: x.shape().to_vec() });
+        }
+        if overlaps_itself(out.shape(), out.strides()) {
+            return Err(MixError::OutOverlapsItself { shape: out.shape().to_vec(), strides: out.strides().to_vec() });
+        }
+        let order = self.order.get_or_init(|| Order::new(&self.partner));
+        let mixing = Mixing { lam: &self.lam, partner: &self.partner, order };
+        let mix_to = |out: &RawArrayViewMut<T, IxDyn>| {
+            let Some(layout) = Layout::new(x.shape(), x.strides(), out.strides()) else { return };
+            let source = x.as_ptr().wrapping_offset(layout.source_start);
+            let target = out.as_ptr().cast_mut().wrapping_offset(layout.target_start);
+            // SAFETY: valid as required above; what overlaps without being the same goes through a copy.
+            unsafe { mix(mixing, &layout, source, target, limit) };
+        };
+        if same_elements(&x, &out) || !extents_meet(&x, &out) {
+            mix_to(&out);
+        } else {
+            let strides = dense_like(out.shape(), out.strides());
+            let mut apart = new_array::<T>(out.shape(), &strides);
+            mix_to(&apart.raw_view_mut());
+            // SAFETY: valid as required above.
+            unsafe { out.deref_into_view_mut() }.assign(&apart);
+        }
+        Ok(())
+    }
+
+    /// Class indices, one per sample, to mixed soft targets: a row of `num_classes` per sample in `targets`.
+    pub fn soft_targets<C: Copy + Into<i128>>(
+        &self,
+        classes: &[C],
+        how: SoftTargets,
+        targets: &mut [f32],
+    ) -> Result<()> {
+        self.check_batch(&[classes.len()])?;
+        how.fill(classes, &self.lam, &self.partner, targets)
+    }
+
+    /// Refuses a shape whose axis 0 is not this plan's batch.
+    pub fn check_batch(&self, shape: &[usize]) -> Result<()> {
+        match shape.first() {
+            None => Err(MixError::NoBatchAxis),
+            Some(&got) if got != self.len() => Err(MixError::BatchLength { got, expected: self.len() }),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl PartialEq for MixPlan {
+    fn eq(&self, other: &Self) -> bool {
+        self.lam == other.lam && self.partner == other.partner
+    }
+}
+
+fn check_paired(partner: &[usize]) -> Result<()> {
+    for (index, &named) in partner.iter().enumerate() {
+        match partner.get(named) {
+            None => {
+                return Err(MixError::PartnerRange { index, value: named as i128, n: partner.len() });
+            }
+            Some(&back) if back != index => {
+                return Err(MixError::NotPaired { index, partner: named, back });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn new_array<T: Element>(shape: &[usize], strides: &[isize]) -> ArrayD<T> {
+    let strides: Vec<usize> = strides.iter().map(|&stride| stride as usize).collect();
+    let elements = vec![T::default(); shape.iter().product()];
+    ArrayD::from_shape_vec(IxDyn(shape).strides(IxDyn(&strides)), elements).expect("the strides are dense")
+}
+
+/// Whether both arrays are the same elements at the same indices.
+fn same_elements<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
+    let strides = || x.shape().iter().zip(x.strides().iter().zip(out.strides()));
+    std::ptr::eq(x.as_ptr(), out.as_ptr()) && strides().all(|(&len, (x, out))| len <= 1 || x == out)
+}
+
+/// Whether the byte ranges from the lowest to the highest element meet.
+fn extents_meet<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
+    let x = extent(x.as_ptr(), x.shape(), x.strides());
+    let out = extent(out.as_ptr(), out.shape(), out.strides());
+    x.start < out.end && out.start < x.end
+}
+
+fn extent<T>(start: *const T, shape: &[usize], strides: &[isize]) -> std::ops::Range<usize> {
+    if shape.contains(&0) {
+        return 0..0;
+    }
+    let (mut low, mut high) = (0_isize, 1_isize);
+    for (&len, &stride) in shape.iter().zip(strides) {
+        let reach = (len as isize - 1) * stride;
+        low += reach.min(0);
+        high += reach.max(0);
+    }
+    start.wrapping_offset(low) as usize..start.wrapping_offset(high) as usize
+}

@@ -1,0 +1,180 @@
+//! Arguments that may come in several forms.
+
+use numpy::prelude::*;
+use numpy::{PyReadonlyArray1, PyUntypedArray};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString, PyType};
+
+use crate::error::MixError;
+use crate::plan::Mode;
+use crate::sample::Key;
+
+pub(super) fn mode(name: &str) -> PyResult<Mode> {
+    match name {
+        "elem" => Ok(Mode::Elem),
+        "pair" => Ok(Mode::Pair),
+        "batch" => Ok(Mode::Batch),
+        _ => Err(PyValueError::new_err(format!("mode must be 'elem', 'pair' or 'batch', got '{name}'"))),
+    }
+}
+
+/// A count that must be at least `least`.
+pub(super) fn count(name: &str, value: i64, least: i64) -> PyResult<usize> {
+    if value < least {
+        return Err(PyValueError::new_err(format!("{name} must be at least {least}, got {value}")));
+    }
+    Ok(value as usize)
+}
+
+/// Weights: a number, or something that NumPy makes one number per sample of.
+pub(super) fn lam(object: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    if let Ok(number) = object.cast::<PyFloat>() {
+        return Ok(vec![number.value()]);
+    }
+    let array = as_array("lam", object)?;
+    match (array.dtype().kind(), array.ndim()) {
+        // 'V': bfloat16.
+        (b'f' | b'i' | b'u' | b'V', 0 | 1) => {}
+        (kind, ndim) => {
+            let got = super::arrays::dtype_name(&array);
+            let what = if ndim > 1 || b"fiu".contains(&kind) { format!("{ndim} dimensions") } else { got };
+            let message = format!("lam must be a float or one float per sample, got an array of {what}");
+            return Err(if ndim > 1 { PyValueError::new_err(message) } else { PyTypeError::new_err(message) });
+        }
+    }
+    let floats = array.as_any().call_method1("astype", ("float64",))?.call_method0("ravel")?;
+    let floats: PyReadonlyArray1<'_, f64> = floats.extract()?;
+    let lam: Vec<f64> = floats.as_array().to_vec();
+    if array.ndim() == 1 && lam.len() == 1 {
+        // One weight per sample, of one sample: not to be taken for the weight of all.
+        return Ok(vec![lam[0]]);
+    }
+    Ok(lam)
+}
+
+/// Partners: something that NumPy makes one index per sample of.
+pub(super) fn partner(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    let array = as_array("partner", object)?;
+    if array.ndim() != 1 {
+        let ndim = array.ndim();
+        return Err(PyValueError::new_err(format!("partner must have 1 dimension, got {ndim}")));
+    }
+    if array.len() == 0 {
+        return Ok(Vec::new());
+    }
+    if !b"iu".contains(&array.dtype().kind()) {
+        let got = super::arrays::dtype_name(&array);
+        return Err(PyTypeError::new_err(format!("partner must be integers, got {got}")));
+    }
+    let indices = integers(&array)?;
+    let n = indices.len();
+    let index_of = |(index, value): (usize, i128)| {
+        usize::try_from(value).map_err(|_| MixError::PartnerRange { index, value, n }.into())
+    };
+    indices.into_iter().enumerate().map(index_of).collect()
+}
+
+/// The elements of an integer array, whatever its width.
+pub(super) fn integers(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<i128>> {
+    if array.dtype().kind() == b'u' {
+        let wide = array.as_any().call_method1("astype", ("uint64",))?;
+        let wide: PyReadonlyArray1<'_, u64> = wide.extract()?;
+        return Ok(wide.as_array().iter().map(|&value| value.into()).collect());
+    }
+    let wide = array.as_any().call_method1("astype", ("int64",))?;
+    let wide: PyReadonlyArray1<'_, i64> = wide.extract()?;
+    Ok(wide.as_array().iter().map(|&value| value.into()).collect())
+}
+
+/// What `numpy.asarray` makes of `object`.
+pub(super) fn as_array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    static AS_ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if let Ok(array) = object.cast::<PyUntypedArray>() {
+        return Ok(array.clone());
+    }
+    let py = object.py();
+    let array = AS_ARRAY.import(py, "numpy", "asarray")?.call1((object,));
+    array.and_then(|array| Ok(array.cast_into()?)).map_err(|error| {
+        PyTypeError::new_err(format!("{name} must be something numpy.asarray takes: {}", error.value(py)))
+    })
+}
+
+/// What a plan is drawn from: None, an int, a sequence of ints, or something of numpy.random.
+pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
+    static GENERATOR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static SEED_SEQUENCE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let Some(rng) = rng else { return Ok(Key::from_entropy()) };
+    let py = rng.py();
+    if rng.is_instance_of::<PyInt>() && !rng.is_instance_of::<PyBool>() {
+        return Ok(Key::from_digits([&digits(rng)?[..]]));
+    }
+    if rng.is_instance(GENERATOR.import(py, "numpy.random", "Generator")?)? {
+        let bytes: Vec<u8> = rng.call_method1("bytes", (32,))?.extract()?;
+        return Ok(Key::from_bytes(bytes.try_into().expect("32 bytes were asked for")));
+    }
+    if rng.is_instance(SEED_SEQUENCE.import(py, "numpy.random", "SeedSequence")?)? {
+        let state = rng.call_method1("generate_state", (8,))?;
+        let state: PyReadonlyArray1<'_, u32> = state.extract()?;
+        let state: Vec<u64> = state.as_array().iter().map(|&word| word.into()).collect();
+        return Ok(Key::new(&state));
+    }
+    let wrong = || -> PyErr {
+        let got = rng.get_type().fully_qualified_name().map_or("?".into(), |name| name.to_string());
+        PyTypeError::new_err(format!(
+            "rng must be None, an int, a sequence of ints, numpy.random.Generator or numpy.random.SeedSequence, got {got}"
+        ))
+    };
+    if is_whole_number(rng)? {
+        return Ok(Key::from_digits([&digits(rng)?[..]]));
+    }
+    let text =
+        rng.is_instance_of::<PyString>() || rng.is_instance_of::<PyBytes>() || rng.is_instance_of::<PyByteArray>();
+    if text
+        || rng.is_instance_of::<PyBool>()
+        || rng.len().is_err()
+        || !rng.hasattr("__getitem__")?
+        || rng.hasattr("keys")?
+    {
+        return Err(wrong());
+    }
+    let mut items = Vec::new();
+    for item in rng.try_iter()? {
+        let item = item?;
+        if !is_whole_number(&item)? {
+            let got = item.get_type().fully_qualified_name()?;
+            return Err(PyTypeError::new_err(format!("rng must be a sequence of ints, got one with {got} in it")));
+        }
+        items.push(digits(&item)?);
+    }
+    if items.is_empty() {
+        return Err(PyValueError::new_err("rng must be a sequence of one int or more, got an empty one"));
+    }
+    Ok(Key::from_digits(items.iter().map(Vec::as_slice)))
+}
+
+/// An int, or what stands for one without loss, such as a NumPy integer; not a bool, nor an array.
+fn is_whole_number(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if object.is_instance_of::<PyInt>() {
+        return Ok(!object.is_instance_of::<PyBool>());
+    }
+    Ok(object.hasattr("__index__")?
+        && object.len().is_err()
+        && !object.get_type().name()?.to_string().starts_with("bool"))
+}
+
+/// The 64-bit digits of a whole number, least first.
+fn digits(number: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    if let Ok(small) = number.extract::<u64>() {
+        return Ok(vec![small]);
+    }
+    let number = number.py().get_type::<PyInt>().call1((number,))?;
+    if number.lt(0)? {
+        return Err(PyValueError::new_err(format!("rng must be made of ints >= 0, got {number}")));
+    }
+    let bits: usize = number.call_method0("bit_length")?.extract()?;
+    let bytes: Vec<u8> = number.call_method1("to_bytes", (bits.div_ceil(64) * 8, "little"))?.extract()?;
+    let digit = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("chunks of 8"));
+    Ok(bytes.chunks_exact(8).map(digit).collect())
+}

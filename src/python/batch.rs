@@ -1,0 +1,85 @@
+//! `mix_batch`: draw, apply to x, apply to y.
+
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{IntoPyDict, PyTuple, PyType};
+
+use super::arrays::{self, Mixable};
+use super::{labels, plan, shielded};
+
+/// The named tuple that `mix_batch` returns, made at import.
+pub(super) fn mixed_batch_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let made = TYPE.get_or_try_init(py, || {
+        let fields = ("x", "y", "y_partner", "lam", "partner");
+        let options = [("module", "mixup_rs")].into_py_dict(py)?;
+        let made = py.import("collections")?.getattr("namedtuple")?.call(("MixedBatch", fields), Some(&options))?;
+        made.setattr("__doc__", DOC)?;
+        Ok::<_, PyErr>(made.cast_into::<PyType>()?.unbind())
+    })?;
+    Ok(made.bind(py))
+}
+
+const DOC: &str = "What mix_batch returns.\n\n\
+    x: the mixed batch.\n\
+    y: the mixed labels; class indices without num_classes as they came; None where none were given.\n\
+    y_partner: y[partner] for class indices without num_classes, else None.\n\
+    lam: (n,) float64, the weight of each sample itself.\n\
+    partner: (n,) intp, with whom it was mixed.";
+
+/// Mixes a batch and its labels: x[i] becomes lam[i] * x[i] + (1 - lam[i]) * x[partner[i]], and y alike.
+///
+/// It draws a MixPlan and applies it to both; see MixPlan.mixup for alpha, mode, fold, lam, partner and rng,
+/// MixPlan.apply for x and out, and MixPlan.apply_labels for y, num_classes and label_smoothing.
+/// Returns a MixedBatch (x, y, y_partner, lam, partner). The method: Zhang et al., arXiv 1710.09412.
+///
+/// Raises ValueError or TypeError before anything is written.
+///
+/// >>> import numpy as np, mixup_rs
+/// >>> x, y = np.array([[8.0, 0.0], [0.0, 4.0]]), np.array([0, 2])
+/// >>> mixed = mixup_rs.mix_batch(x, y, lam=0.75, partner=[1, 0], num_classes=3)
+/// >>> mixed.x
+/// array([[6., 1.],
+///        [2., 3.]])
+/// >>> mixed.y
+/// array([[0.75, 0.  , 0.25],
+///        [0.25, 0.  , 0.75]], dtype=float32)
+#[pyfunction]
+#[pyo3(signature = (
+    x, y=None, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None,
+    num_classes=None, label_smoothing=0.0, out=None, rng=None
+))]
+#[allow(clippy::too_many_arguments)] // the public signature
+pub(super) fn mix_batch<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    y: Option<&Bound<'py, PyAny>>,
+    alpha: f64,
+    mode: &str,
+    fold: bool,
+    lam: Option<&Bound<'py, PyAny>>,
+    partner: Option<&Bound<'py, PyAny>>,
+    num_classes: Option<i64>,
+    label_smoothing: f64,
+    out: Option<&Bound<'py, PyAny>>,
+    rng: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    shielded(|| {
+        let x = Mixable::input("x", x)?;
+        let plan = plan::draw(x.samples()?, alpha, mode, fold, lam, partner, rng)?;
+        // Labels first: they are checked before anything is written.
+        let (y, y_partner) = match y {
+            Some(y) => {
+                let (y, y_partner) = labels::apply(&plan, y, num_classes, label_smoothing)?;
+                (Some(y), y_partner)
+            }
+            None => (None, None),
+        };
+        let mixed = arrays::apply(&plan, &x, out)?;
+        let lam = PyArray1::from_slice(py, plan.lam());
+        let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
+        let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
+        mixed_batch_type(py)?.call1(fields)
+    })
+}

@@ -1,0 +1,78 @@
+//! Labels of any kind, mixed by a plan.
+
+use numpy::prelude::*;
+use numpy::{PyArray1, PyArray2, PyUntypedArray};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::labels::SoftTargets;
+use crate::plan::MixPlan;
+
+use super::arguments::{self, as_array};
+use super::arrays::{self, Mixable, dtype_name};
+
+/// The mixed labels, and those of the partners where labels cannot be blended.
+pub(super) type Mixed<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+
+/// What DESIGN calls `apply_labels`: by the kind of `y`, blended, made soft targets, or paired with the partners'.
+pub(super) fn apply<'py>(
+    plan: &MixPlan,
+    y: &Bound<'py, PyAny>,
+    num_classes: Option<i64>,
+    label_smoothing: f64,
+) -> PyResult<Mixed<'py>> {
+    let py = y.py();
+    let y = as_array("y", y)?;
+    plan.check_batch(y.shape()).map_err(|error| PyValueError::new_err(format!("y: {error}")))?;
+    let num_classes = num_classes.map(|count| arguments::count("num_classes", count, 1)).transpose()?;
+    let soft = SoftTargets::new(num_classes.unwrap_or(0), label_smoothing)?;
+    let is_class_index = b"iu".contains(&y.dtype().kind());
+    if label_smoothing != 0.0 && !(is_class_index && num_classes.is_some()) {
+        let got = dtype_name(&y);
+        return Err(PyValueError::new_err(format!(
+            "label_smoothing needs y of class indices (integers) and num_classes; \
+             got y of {got} and num_classes={num_classes:?}"
+        )));
+    }
+    match (num_classes, is_class_index) {
+        (Some(count), true) => {
+            if y.ndim() != 1 {
+                let shape = y.shape();
+                return Err(PyValueError::new_err(format!("class indices must have shape (n,), got {shape:?}")));
+            }
+            let classes = arguments::integers(&y)?;
+            soft.check(&classes)?;
+            let targets = PyArray2::<f32>::zeros(py, [plan.len(), count], false);
+            let mut writable = targets.try_readwrite()?;
+            plan.soft_targets(&classes, soft, writable.as_slice_mut()?)?;
+            Ok((targets.into_any(), None))
+        }
+        (None, true) => {
+            let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
+            let other = y.as_any().call_method1("take", (partner, 0))?;
+            Ok((y.into_any(), Some(other)))
+        }
+        (Some(count), false) if y.ndim() != 2 || y.shape()[1] != count => Err(PyValueError::new_err(format!(
+            "with num_classes={count}, y must be integers of shape (n,) or of shape (n, {count}), got {} of shape {:?}",
+            dtype_name(&y),
+            y.shape()
+        ))),
+        (_, false) => blend(plan, &y),
+    }
+}
+
+fn blend<'py>(plan: &MixPlan, y: &Bound<'py, PyUntypedArray>) -> PyResult<Mixed<'py>> {
+    match y.dtype().kind() {
+        b'b' => {
+            let hot = y.as_any().call_method1("astype", ("float32",))?;
+            let mixed = arrays::apply(plan, &Mixable::input("y", &hot)?, Some(&hot))?;
+            Ok((mixed, None))
+        }
+        // 'V': bfloat16; what else it could be, `Mixable::input` refuses.
+        b'f' | b'V' => Ok((arrays::apply(plan, &Mixable::input("y", y.as_any())?, None)?, None)),
+        _ => {
+            let got = dtype_name(y);
+            Err(PyTypeError::new_err(format!("y must be floats, integers or booleans, got {got}")))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Everything that knows Python: arguments in, errors and results out. The arithmetic is elsewhere.
+
+mod arguments;
+mod arrays;
+mod batch;
+mod labels;
+mod plan;
+mod workers;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::error::MixError;
+
+impl From<MixError> for PyErr {
+    fn from(error: MixError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+/// Runs `body`; a panic in it becomes a RuntimeError. PyO3 would raise one that `except Exception` does not catch and
+/// whose message a DataLoader worker loses.
+fn shielded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let message = (panic.downcast_ref::<&str>().copied())
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        Err(PyRuntimeError::new_err(format!("internal error in mixup_rs, please report it: {message}")))
+    })
+}
+
+#[pymodule(gil_used = false)]
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use super::batch::mix_batch;
+    #[pymodule_export]
+    use super::plan::PyMixPlan;
+    #[pymodule_export]
+    use super::workers::{clear_cache, get_num_threads, set_num_threads};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("MixedBatch", batch::mixed_batch_type(module.py())?)?;
+        module.add("STREAM_VERSION", crate::STREAM_VERSION)?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,127 @@
+//! From a key to λ and partners.
+//!
+//! A key is a sequence of whole numbers, such as (seed, epoch, rank, step). It is hashed into 256 bits by a tree of
+//! pseudo-random functions (Goldreich, Goldwasser and Micali, 1986): the state is the key of a ChaCha cipher, a word of
+//! the key picks the block to encrypt, and the block is the next state. Keys that differ anywhere therefore give
+//! unrelated streams; (0, 1) and (1, 0), or (1,) and (1, 0), as much as any others.
+//!
+//! λ, partners and boxes come from separate streams of that state, so giving one does not change the others.
+
+use rand::rngs::SysRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng, TryRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Beta, Distribution};
+
+use crate::error::{MixError, Result};
+use crate::portable::Portable;
+
+/// The version of the streams. A release that draws other values from the same key raises it.
+pub const STREAM_VERSION: u32 = 1;
+
+const ROOT: [u8; 32] = *b"mixup-rs: streams, version 1    ";
+
+/// Above this the standard deviation of Beta(α, α), 1/√(8α + 4), is below half a unit in the last place of ½.
+const ALPHA_POINT_MASS: f64 = 1e33;
+
+/// What a plan is drawn from: 256 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+/// The independent streams under one key.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Lam = 1,
+    Partner = 2,
+}
+
+impl Key {
+    /// A key of whole numbers below 2⁶⁴.
+    ///
+    /// ```
+    /// use mixup_rs::Key;
+    /// assert_ne!(Key::new(&[1, 2]), Key::new(&[2, 1]));
+    /// assert_ne!(Key::new(&[1]), Key::new(&[1, 0]));
+    /// ```
+    pub fn new(items: &[u64]) -> Self {
+        Self::from_digits(items.iter().map(std::slice::from_ref))
+    }
+
+    /// A key of whole numbers of any size, each as its 64-bit digits, least first and
+    /// without zeros on top; 0 is a single zero.
+    pub fn from_digits<'a>(items: impl IntoIterator<Item = &'a [u64]>) -> Self {
+        let mut key = Self(ROOT);
+        let mut count = 0;
+        for digits in items {
+            count += 1;
+            for (i, digit) in digits.iter().enumerate() {
+                // How many digits are left: no two different keys absorb the same sequence.
+                key = key.child(*digit, (digits.len() - i) as u64);
+            }
+        }
+        key.child(count, 0)
+    }
+
+    /// A key that nobody has had before, from the operating system. It asks anew every time: nothing is inherited
+    /// by a forked process.
+    pub fn from_entropy() -> Self {
+        let mut bytes = [0; 32];
+        SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
+        Self(bytes)
+    }
+
+    /// A key of 256 random bits that the caller drew.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    fn child(self, word: u64, left: u64) -> Self {
+        let mut cipher = ChaCha8Rng::from_seed(self.0);
+        cipher.set_stream(word);
+        cipher.set_word_pos(u128::from(left) << 4);
+        let mut next = [0; 32];
+        cipher.fill_bytes(&mut next);
+        Self(next)
+    }
+
+    fn stream(self, stream: Stream) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::from_seed(self.0);
+        rng.set_stream(stream as u64);
+        rng
+    }
+}
+
+/// `count` draws of λ ~ Beta(α, α), folded to max(λ, 1 − λ) on request.
+pub fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool) -> Result<Vec<f64>> {
+    if !(alpha.is_finite() && alpha > 0.0) {
+        return Err(MixError::Alpha(alpha));
+    }
+    if alpha > ALPHA_POINT_MASS {
+        return Ok(vec![0.5; count]);
+    }
+    let beta = Beta::new(Portable(alpha), Portable(alpha)).map_err(|_| MixError::Alpha(alpha))?;
+    let mut rng = key.stream(Stream::Lam);
+    let draw = |_| {
+        let Portable(lam) = beta.sample(&mut rng);
+        if fold { lam.max(1.0 - lam) } else { lam }
+    };
+    Ok((0..count).map(draw).collect())
+}
+
+/// A partner for each of `n` samples: a uniformly random permutation, as in the paper.
+pub fn draw_permutation(key: Key, n: usize) -> Vec<usize> {
+    let mut partner: Vec<usize> = (0..n).collect();
+    partner.shuffle(&mut key.stream(Stream::Partner));
+    partner
+}
+
+/// Partners that name each other: a uniformly random matching. With an odd `n` one sample is its own partner.
+pub fn draw_matching(key: Key, n: usize) -> Vec<usize> {
+    let shuffled = draw_permutation(key, n);
+    let mut partner: Vec<usize> = (0..n).collect();
+    for couple in shuffled.chunks_exact(2) {
+        partner[couple[0]] = couple[1];
+        partner[couple[1]] = couple[0];
+    }
+    partner
+}
