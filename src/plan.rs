@@ -255,6 +255,9 @@ fn check_paired(partner: &[usize]) -> Result<()> {
 }
 
 fn new_array<T: Element>(shape: &[usize], strides: &[isize]) -> ArrayD<T> {
+    if shape.contains(&0) {
+        return ArrayD::default(shape);
+    }
     let strides: Vec<usize> = strides.iter().map(|&stride| stride as usize).collect();
     let elements = vec![T::default(); shape.iter().product()];
     ArrayD::from_shape_vec(IxDyn(shape).strides(IxDyn(&strides)), elements).expect("the strides are dense")
@@ -284,4 +287,176 @@ fn extent<T>(start: *const T, shape: &[usize], strides: &[isize]) -> std::ops::R
         high += reach.max(0);
     }
     start.wrapping_offset(low) as usize..start.wrapping_offset(high) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::{bf16, f16};
+    use ndarray::{Array, Axis, Slice, s};
+
+    const THREADS: [usize; 3] = [1, 2, 8];
+
+    fn partners(n: usize) -> Vec<Vec<usize>> {
+        let identity: Vec<usize> = (0..n).collect();
+        let cycle = (0..n).map(|i| (i + 1) % n).collect();
+        let repeats = (0..n).map(|i| i * i / 3 % n).collect();
+        let drawn = draw_permutation(Key::new(&[n as u64]), n);
+        vec![identity, cycle, repeats, vec![0; n], drawn, draw_matching(Key::new(&[n as u64]), n)]
+    }
+
+    fn plans(n: usize) -> impl Iterator<Item = MixPlan> {
+        let lam = |i: usize| [0.3, 0.9, 1.0, 0.0, 0.5][i % 5];
+        partners(n).into_iter().map(move |partner| MixPlan::new((0..n).map(lam).collect(), partner).unwrap())
+    }
+
+    /// The formula, element by element, in the kernel's own arithmetic.
+    fn expected<T: Element>(plan: &MixPlan, x: &ArrayD<T>) -> ArrayD<T> {
+        let mut mixed = x.clone();
+        for (i, mut sample) in mixed.axis_iter_mut(Axis(0)).enumerate() {
+            let (lam, partner) = (plan.lam()[i], plan.partner()[i]);
+            if partner == i {
+                continue;
+            }
+            sample.zip_mut_with(&x.index_axis(Axis(0), partner), |own, &other| {
+                *own = match lam {
+                    1.0 => *own,
+                    0.0 => other,
+                    _ if lam >= 0.5 => T::blend::<true>(*own, other, T::weight(1.0 - lam)),
+                    _ => T::blend::<false>(*own, other, T::weight(lam)),
+                };
+            });
+        }
+        mixed
+    }
+
+    fn apply<T: Element>(plan: &MixPlan, x: RawArrayView<T, IxDyn>, out: RawArrayViewMut<T, IxDyn>, threads: usize) {
+        // SAFETY: the tests keep the arrays alive.
+        #[allow(unsafe_code)]
+        unsafe { plan.apply_raw(x, out, threads) }.unwrap();
+    }
+
+    fn check<T: Element + PartialEq + std::fmt::Debug>(shape: &[usize], element: impl Fn(usize) -> T) {
+        let mut count = 0;
+        let x = Array::from_shape_simple_fn(IxDyn(shape), || {
+            count += 1;
+            element(count)
+        });
+        for plan in plans(shape[0]) {
+            let expected = expected(&plan, &x);
+            for threads in THREADS {
+                let mut apart = new_array(shape, &dense_like(shape, x.strides()));
+                apply(&plan, x.raw_view(), apart.raw_view_mut(), threads);
+                assert_eq!(apart, expected, "{shape:?} {plan:?}");
+
+                let mut in_place = x.clone();
+                let out = in_place.raw_view_mut();
+                apply(&plan, out.raw_view(), out, threads);
+                assert_eq!(in_place, expected, "{shape:?} {plan:?}");
+
+                // A target in Fortran order is mixed in packed columns, and so is one in place.
+                let mut packed = x.view().reversed_axes().as_standard_layout().into_owned().reversed_axes();
+                let out = packed.raw_view_mut();
+                apply(&plan, x.raw_view(), packed.raw_view_mut(), threads);
+                assert_eq!(packed, expected, "{shape:?} {plan:?}");
+                packed.assign(&x);
+                apply(&plan, out.raw_view(), out, threads);
+                assert_eq!(packed, expected, "{shape:?} {plan:?}");
+            }
+        }
+    }
+
+    fn value(i: usize) -> f32 {
+        (i * 7919 % 1009) as f32 / 8.0
+    }
+
+    #[test]
+    fn every_element_type_and_driver_follows_the_formula() {
+        for shape in [&[1][..], &[5], &[4, 1], &[6, 33], &[3, 2, 5, 7], &[7, 0, 2], &[40, 3]] {
+            check(shape, |i| f64::from(value(i)));
+            check(shape, value);
+            check(shape, |i| f16::from_f32(value(i)));
+            check(shape, |i| bf16::from_f32(value(i)));
+            check(shape, |i| value(i) as u8);
+            check(shape, |i| (value(i) - 64.0) as i8);
+            check(shape, |i| (value(i) * 500.0) as u16);
+            check(shape, |i| (value(i) * 500.0 - 30000.0) as i16);
+        }
+    }
+
+    #[test]
+    fn batches_that_are_split_follow_the_formula() {
+        // Few large samples are cut by elements, many small ones by samples; both lie above PARALLEL_BYTES.
+        for shape in [[3, 120_001], [20_011, 17]] {
+            check(&shape, value);
+        }
+    }
+
+    #[test]
+    fn overlap_is_as_if_there_were_none() {
+        let memory = Array::from_shape_fn(40, |i| i as f32);
+        let x = |start: usize| Slice::new(start as isize, Some(start as isize + 20), 1);
+        for plan in plans(4) {
+            for (from, to) in [(0, 1), (1, 0), (0, 20), (20, 0), (3, 10), (10, 10)] {
+                let mut memory = memory.clone();
+                let source = memory.slice_axis(Axis(0), x(from)).into_shape_with_order((4, 5)).unwrap().to_owned();
+                let expected = expected(&plan, &source.into_dyn());
+                let from =
+                    memory.slice_axis(Axis(0), x(from)).into_shape_with_order((4, 5)).unwrap().into_dyn().raw_view();
+                let mut out = memory.slice_axis_mut(Axis(0), x(to)).into_shape_with_order((4, 5)).unwrap().into_dyn();
+                apply(&plan, from, out.raw_view_mut(), 1);
+                assert_eq!(out, expected.view());
+            }
+        }
+    }
+
+    #[test]
+    fn strided_views_are_mixed_where_they_are() {
+        let whole = Array::from_shape_fn((8, 6, 10), |(i, j, k)| (i * 100 + j * 10 + k) as f32);
+        for plan in plans(4) {
+            let first = whole.slice(s![2..3, .., ..]);
+            let views = [
+                whole.slice(s![..;2, .., ..]).into_dyn(),
+                whole.slice(s![4..;-1, 1..5, 2..9]).into_dyn(),
+                whole.slice(s![..4, ..;-1, ..;-1]).into_dyn(),
+                whole.slice(s![..4, .., ..;3]).into_dyn(),
+                whole.slice(s![..4, 0, ..]).insert_axis(Axis(0)).permuted_axes([1, 0, 2]).into_dyn(),
+                first.broadcast((4, 6, 10)).unwrap().into_dyn(),
+            ];
+            for view in views {
+                let view = view.slice_axis(Axis(0), Slice::from(..4));
+                let expected = expected(&plan, &view.to_owned());
+                assert_eq!(plan.apply(view.clone()).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_on_an_error() {
+        let plan = MixPlan::new(vec![0.5; 3], vec![1, 2, 0]).unwrap();
+        let x = Array::<f32, _>::ones((3, 4));
+        let mut out = Array::<f32, _>::zeros((3, 5));
+        assert!(matches!(plan.apply_into(x.view(), out.view_mut()), Err(MixError::OutShape { .. })));
+        let mut wide = Array::<f32, _>::zeros((2, 4));
+        assert_eq!(plan.apply_in_place(wide.view_mut()), Err(MixError::BatchLength { got: 2, expected: 3 }));
+        assert!(out.iter().chain(&wide).all(|&element| element == 0.0));
+        assert_eq!(plan.check_batch(&[]), Err(MixError::NoBatchAxis));
+    }
+
+    #[test]
+    fn modes_share_lam_as_they_say() {
+        let key = Key::new(&[7]);
+        let draw = |mode| MixPlan::mixup(9, &Mixup { mode, ..Mixup::default() }, key).unwrap();
+        let elem = draw(Mode::Elem);
+        assert!((1..9).all(|i| elem.lam()[i] != elem.lam()[0]));
+        let batch = draw(Mode::Batch);
+        assert!(batch.lam().iter().all(|&lam| lam == batch.lam()[0]));
+        let pair = draw(Mode::Pair);
+        for (i, &partner) in pair.partner().iter().enumerate() {
+            assert_eq!(pair.partner()[partner], i);
+            assert_eq!(pair.lam()[partner], pair.lam()[i]);
+        }
+        let how = Mixup { mode: Mode::Pair, partner: Some(vec![1, 2, 0]), ..Mixup::default() };
+        assert_eq!(MixPlan::mixup(3, &how, key), Err(MixError::NotPaired { index: 0, partner: 1, back: 2 }));
+    }
 }

@@ -1,0 +1,62 @@
+# The one list of commands. Each installs what it needs into .venv, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustMixUp, and draw a mixed batch
+	$(BIN)/python examples/train.py
+
+.PHONY: test
+test: $(VENV)/test $(VENV)/built check ## everything: Rust and Python tests, lints, stubs, the README's snippets
+	cargo test --quiet
+	$(BIN)/python -m pytest
+
+.PHONY: test-core
+test-core: $(VENV)/test-core $(VENV)/built ## the tests that need no torch
+	cargo test --quiet
+	$(BIN)/python -m pytest $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$(subject)*')
+
+.PHONY: check
+check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs against the built module
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --all-targets --features python -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m mypy.stubtest mixup_rs._core
+
+.PHONY: bench
+bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
+	$(BIN)/python -m mixup_rs bench
+
+.PHONY: fmt
+fmt: $(VENV)/test-core ## format all sources
+	cargo fmt
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+.PHONY: clean
+clean: ## remove what was built and installed
+	rm -rf $(VENV) target demo dist python/mixup_rs/*.so
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	touch $@
+
+$(VENV)/test-core $(VENV)/test $(VENV)/bench: $(VENV)/%: $(VENV)/created pyproject.toml
+	$(BIN)/python -m pip install --quiet --group $*
+	touch $@
+
+$(VENV)/built: $(VENV)/test-core $(SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+	touch $@

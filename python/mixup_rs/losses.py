@@ -1,0 +1,120 @@
+"""The loss of a mixed batch whose targets are class indices: a weighted pair of losses (arXiv 1710.09412)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mixup_rs.nest import tree_map
+
+__all__ = ["mixed_loss"]
+
+#: Losses of class indices whose mean is over the weights of the classes, without those to ignore.
+_MEAN_OVER_WEIGHTS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
+
+
+def mixed_loss(
+    loss_func: Callable[..., Any], pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor
+) -> Tensor:
+    """lam * loss(pred, own) + (1 - lam) * loss(pred, partner), per sample, then reduced as `loss_func` reduces.
+
+    loss_func: called as `loss_func(pred, *targets)`. It may have an attribute `reduction`, as torch's modules and
+        fastai's losses do, or take one as an argument, as torch.nn.functional does; else it is called once a sample and
+        averaged. Class weights and `ignore_index` are reduced over the weights, not over the samples.
+    pred: what the model returned, batch first. own, partner: the targets of each sample and of its partner.
+    lam: (n,) weights of the own targets.
+
+    Returns a scalar, or the loss's own shape where it does not reduce.
+
+    >>> pred, y = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
+    >>> loss = mixed_loss(torch.nn.functional.cross_entropy, pred, [y], [y.flip(0)], torch.tensor([1.0, 0.5]))
+    >>> round(loss.item(), 4)
+    0.6269
+    """
+    with _unreduced(loss_func) as (unreduced, reduction):
+        losses = [_per_element(unreduced, pred, targets, len(lam)) for targets in (own, partner)]
+    shares = [_spread(weight, losses[0]) for weight in (lam, 1 - lam)]
+    total = losses[0] * shares[0] + losses[1] * shares[1]
+    if reduction == "none":
+        return total
+    if reduction == "sum":
+        return total.sum()
+    weights = [_element_weights(loss_func, targets) for targets in (own, partner)]
+    if None in weights:
+        return total.mean()
+    norm = sum((share * weight.reshape(total.shape)).sum() for share, weight in zip(shares, weights, strict=True))
+    return total.sum() / norm
+
+
+@contextmanager
+def _unreduced(loss_func: Callable[..., Any]) -> Iterator[tuple[Callable[..., Any], str]]:
+    """The loss as it is before its reduction, and the name of that. A loss that has none averages."""
+    reduction = getattr(loss_func, "reduction", None)
+    if isinstance(reduction, str):
+        loss_func.reduction = "none"
+        try:
+            yield loss_func, reduction
+        finally:
+            loss_func.reduction = reduction
+    elif (argument := _parameters(loss_func).get("reduction")) is not None:
+        yield partial(loss_func, reduction="none"), argument.default
+    else:
+        yield loss_func, "mean"
+
+
+def _parameters(loss_func: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(loss_func).parameters)
+    except (TypeError, ValueError):  # a builtin
+        return {}
+
+
+def _per_element(loss_func: Callable[..., Any], pred: Any, targets: Sequence[Any], n: int) -> Tensor:
+    """The loss of each element, batch first; of each sample, by a call for each, where the function gives one number."""
+    loss = loss_func(pred, *targets)
+    if loss.ndim > 0 and loss.numel() % n == 0:
+        return loss
+
+    def sample(i: int) -> Tensor:
+        one = tree_map(lambda tensor: tensor[i : i + 1], (pred, *targets))
+        return loss_func(*one).mean()
+
+    return torch.stack([sample(i) for i in range(n)])
+
+
+def _spread(weight: Tensor, loss: Tensor) -> Tensor:
+    """A weight per sample to one per element of the loss, which may have been flattened."""
+    weight = weight.to(loss.device, loss.dtype)
+    return weight.repeat_interleave(loss.numel() // len(weight)).view(loss.shape)
+
+
+def _element_weights(loss_func: Callable[..., Any], targets: Sequence[Any]) -> Tensor | None:
+    """What each element counts in the mean, or None where all count alike."""
+    settings = _settings(loss_func)
+    if settings is None or len(targets) != 1:
+        return None
+    target, weight = targets[0].as_subclass(Tensor).long(), settings.get("weight")
+    counted = target != settings["ignore_index"]
+    if weight is None:
+        return counted.to(torch.get_default_dtype())
+    return weight[target * counted] * counted
+
+
+def _settings(loss_func: Any) -> dict[str, Any] | None:
+    """The class weights and the index to ignore of a loss whose mean heeds them; fastai's losses wrap torch's."""
+    if isinstance(loss_func, partial):
+        inner = _settings(loss_func.func)
+        return None if inner is None else {**inner, **loss_func.keywords}
+    if loss_func in _MEAN_OVER_WEIGHTS:
+        return {"weight": None, "ignore_index": -100}
+    if isinstance(loss_func, _MEAN_OVER_WEIGHTS[:2]):
+        return {"weight": loss_func.weight, "ignore_index": loss_func.ignore_index}
+    inner = getattr(loss_func, "func", None)
+    return None if inner is None else _settings(inner)

@@ -1,0 +1,39 @@
+"""Tensors in nests of tuples, lists and dicts, as models take them and data sets give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+
+def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors of a nest, in order.
+
+    >>> [len(leaf) for leaf in tree_leaves((torch.zeros(2), {"a": [torch.zeros(3)]}, "text"))]
+    [2, 3]
+    """
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from tree_leaves(list(value.values()))
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tree_leaves(item)
+
+
+def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
+    """The same nest, with `function` of each tensor in its place; what is not a tensor stays.
+
+    >>> tree_map(len, (torch.zeros(2), {"a": [torch.zeros(3)]}, "text"))
+    (2, {'a': [3]}, 'text')
+    """
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: tree_map(function, item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        items = [tree_map(function, item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value

@@ -1,0 +1,253 @@
+"""Pictures of mixed batches, and of how lam is distributed.
+
+Both functions return a matplotlib `Figure` made without pyplot: nothing global changes, nothing has to be closed, no
+display is needed. matplotlib is imported when a picture is asked for: `pip install 'mixup-rs[plot]'`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixup_rs._core import MixPlan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["label_text", "plot_beta", "plot_mixed_batch", "varied_samples"]
+
+#: Draws behind the histogram of `plot_beta`: the bars then lie within a few per cent of the exact density.
+_DRAWS = 100_000
+#: Inches per picture, large enough for "0.71 Staffordshire Bull Terrier" beneath it.
+_PICTURE_INCHES = 2.2
+_OWN, _PARTNER, _MUTED = "#1f6feb", "#d9480f", "#57606a"
+
+
+def plot_mixed_batch(
+    x: Any,
+    mixed: Any,
+    plan: Any,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    *,
+    max_n: int = 4,
+    samples: Sequence[int] | None = None,
+    path: str | PathLike[str] | None = None,
+) -> Figure:
+    """Draws a row per sample: the image, its partner and their mix, with the label weights under each.
+
+    x, mixed: the batch before and after mixing, NumPy arrays or torch tensors of one shape: (n, c, h, w) or
+        (n, h, w, c) with c in 1, 3, 4, or (n, h, w). Integers are shown in the range of their dtype, floats as they are
+        if they lie in [0, 1], divided by 255 if they lie in [0, 255], and otherwise (normalised images) from the least
+        value to the greatest.
+    plan: the MixPlan that was applied, or the MixedBatch that `mix_batch` returned: anything with `lam` and `partner`.
+    labels: the labels before mixing: (n,) class indices or names, or (n, k) soft targets or multi-hot labels.
+    class_names: the names of the classes, by index.
+    max_n, samples: the first `max_n` samples are shown, or those whose indices are in `samples`.
+    path: where to save the picture; its ending chooses the format.
+
+    Returns the Figure. Raises ValueError for arrays that are not a batch of images or do not fit the plan.
+
+    >>> import numpy as np, mixup_rs
+    >>> from mixup_rs.plot import plot_mixed_batch
+    >>> x = np.random.default_rng(0).random((8, 3, 32, 32), dtype=np.float32)
+    >>> mixed = mixup_rs.mix_batch(x, rng=0)
+    >>> figure = plot_mixed_batch(x, mixed.x, mixed, labels=[0, 1] * 4, class_names=["cat", "dog"])
+    >>> len(figure.axes)  # 4 samples: image, partner, mix
+    12
+    """
+    from matplotlib.figure import Figure
+
+    x, mixed = _as_numpy(x), _as_numpy(mixed)
+    lam, partner = _as_numpy(plan.lam), _as_numpy(plan.partner)
+    if x.shape != mixed.shape or len(x) != len(lam):
+        raise ValueError(
+            f"x, mixed and plan must be of one batch, got shapes {x.shape} and {mixed.shape} and {len(lam)} weights"
+        )
+    rows = [int(i) for i in (range(min(max_n, len(x))) if samples is None else samples)]
+    if not rows:
+        raise ValueError("expected at least one sample to show, got none")
+    names = _label_weights(labels, class_names, len(x))
+    images, mixes = _displayable(x, mixed)
+
+    height, width = images.shape[1:3]
+    size = (3 * _PICTURE_INCHES, len(rows) * (_PICTURE_INCHES * height / width + 0.35) + 0.35)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    grid = figure.subplots(len(rows), 3, squeeze=False)
+    for axes, title in zip(grid[0], ("image", "partner", "mix"), strict=True):
+        axes.set_title(title, fontsize=11, color=_MUTED)
+    for row, i in zip(grid, rows, strict=True):
+        j, weight = int(partner[i]), float(lam[i])
+        _show(row[0], images[i], _weighted(names, (i, weight)), _OWN)
+        _show(row[1], images[j], _weighted(names, (j, 1 - weight)), _PARTNER)
+        _show(row[2], mixes[i], _weighted(names, (i, weight), (j, 1 - weight)), "black")
+    return _save(figure, path)
+
+
+def plot_beta(
+    alpha: float | Sequence[float] = 0.4, *, fold: bool = True, path: str | PathLike[str] | None = None
+) -> Figure:
+    """Draws how often each lam comes: drawn weights as bars, the exact density of Beta(alpha, alpha) as a line.
+
+    alpha: a number > 0, or several to compare. fold: lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
+    path: where to save the picture; its ending chooses the format.
+
+    Returns the Figure. Raises ValueError for an alpha that cannot be drawn from.
+
+    >>> from mixup_rs.plot import plot_beta
+    >>> figure = plot_beta([0.1, 0.4, 1.0])
+    >>> figure.axes[0].get_xlabel()
+    'λ, the weight of the sample itself'
+    """
+    from matplotlib.figure import Figure
+
+    alphas = [float(a) for a in np.atleast_1d(alpha)]
+    figure = Figure(figsize=(6, 3.4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    low = 0.5 if fold else 0.0
+    # The density is infinite at the ends when alpha < 1: the line stops half a bar short of them.
+    bins = np.linspace(low, 1, 26 if fold else 51)
+    half = (bins[1] - bins[0]) / 2
+    curve = np.linspace(low if fold else half, 1 - half, 400)
+    for i, a in enumerate(alphas):
+        lam = MixPlan.mixup(_DRAWS, alpha=a, fold=fold, rng=0).lam
+        density = _beta_density(curve, a) * (2 if fold else 1)
+        axes.hist(lam, bins, density=True, color=f"C{i}", alpha=0.3)
+        axes.plot(curve, density, color=f"C{i}", linewidth=1.8, label=rf"$\alpha$ = {a:g}, mean λ = {lam.mean():.2f}")
+    axes.set(xlim=(low, 1), xlabel="λ, the weight of the sample itself", ylabel="density")
+    folded = r", folded to $\max(\lambda,\ 1 - \lambda)$" if fold else ""
+    axes.set_title(r"$\lambda \sim \mathrm{Beta}(\alpha, \alpha)$" + folded, fontsize=11)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)
+
+
+def varied_samples(plan: Any, max_n: int = 4) -> list[int]:
+    """The samples that show best what mixing does: with weights spread over [0.5, 0.9], an index each at most once.
+
+    plan: anything with `lam`, (n,) floats.
+
+    A small alpha leaves most samples almost unmixed, so that the first few of a batch often show nothing.
+
+    >>> from mixup_rs import MixPlan
+    >>> varied_samples(MixPlan(lam=[1.0, 0.52, 0.99, 0.88], partner=[1, 0, 3, 2]), max_n=2)
+    [3, 1]
+    """
+    lam = _as_numpy(plan.lam)
+    lam = np.maximum(lam, 1 - lam)
+    chosen: list[int] = []
+    for target in np.linspace(0.9, 0.5, min(max_n, len(lam))):
+        by_distance = np.argsort(np.abs(lam - target), kind="stable")
+        chosen.append(next(int(i) for i in by_distance if i not in chosen))
+    return chosen
+
+
+def label_text(label: dict[str, float], max_n: int = 3) -> str:
+    """Weights by class name as a line, the heaviest first.
+
+    >>> label_text({"two": 0.29, "seven": 0.71})
+    '0.71 seven + 0.29 two'
+    """
+    heaviest = sorted(label.items(), key=lambda item: -item[1])[:max_n]
+    return " + ".join(f"{weight:.2f} {name}".rstrip() for name, weight in heaviest)
+
+
+def _as_numpy(value: Any) -> np.ndarray:
+    """An array of what may be a torch tensor, on any device; half precision as float32."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    array = np.asarray(value)
+    return array if array.dtype.kind in "biufUSO" else array.astype(np.float32)  # ml_dtypes' bfloat16
+
+
+def _displayable(x: np.ndarray, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both batches as (n, h, w[, c]) in [0, 1], on one scale so that they can be compared."""
+    low, high = _display_range(x)
+
+    def scaled(batch: np.ndarray) -> np.ndarray:
+        batch = _channels_last(batch).astype(np.float32)
+        return np.nan_to_num(np.clip((batch - low) / (high - low), 0, 1))
+
+    return scaled(x), scaled(mixed)
+
+
+def _display_range(x: np.ndarray) -> tuple[float, float]:
+    if x.dtype.kind in "iu":
+        bounds = np.iinfo(x.dtype)
+        return float(bounds.min), float(bounds.max)
+    finite = x[np.isfinite(x)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    slack = 0.01  # rounding and interpolation overshoot a little
+    for top in (1, 255):
+        if low >= -slack * top and high <= (1 + slack) * top:
+            return 0.0, float(top)
+    return low, high
+
+
+def _channels_last(batch: np.ndarray) -> np.ndarray:
+    """Images as matplotlib takes them: (n, h, w) or (n, h, w, 3 or 4)."""
+    if batch.ndim == 4 and batch.shape[1] in (1, 3, 4):
+        batch = np.moveaxis(batch, 1, -1)
+    if batch.ndim == 4 and batch.shape[-1] == 1:
+        batch = batch[..., 0]
+    if batch.ndim == 3 or (batch.ndim == 4 and batch.shape[-1] in (3, 4)):
+        return batch
+    raise ValueError(
+        f"expected images of shape (n, c, h, w) or (n, h, w, c) with c in 1, 3, 4, or (n, h, w), got {batch.shape}"
+    )
+
+
+def _label_weights(labels: Any, class_names: Sequence[str] | None, n: int) -> list[dict[str, float]]:
+    """For each sample, what each class weighs in its own label, classes of no weight left out."""
+    if labels is None:
+        return [{} for _ in range(n)]
+    array = _as_numpy(labels)
+    if len(array) != n or array.ndim > 2:
+        raise ValueError(f"expected labels of shape ({n},) or ({n}, k), got {array.shape}")
+
+    def name(index: Any) -> str:
+        if isinstance(index, str):
+            return index
+        return str(class_names[int(index)] if class_names is not None else int(index))
+
+    if array.ndim == 1:
+        return [{name(index): 1.0} for index in array.tolist()]
+    return [{name(k): float(row[k]) for k in np.flatnonzero(row)} for row in array]
+
+
+def _weighted(names: list[dict[str, float]], *parts: tuple[int, float]) -> str:
+    """The blended label of weighted samples; the weights alone where there are no labels."""
+    if not any(names):
+        return " + ".join(f"{weight:.2f}" for _, weight in parts)
+    blend: dict[str, float] = {}
+    for i, weight in parts:
+        for name, share in names[i].items():
+            blend[name] = blend.get(name, 0.0) + weight * share
+    return label_text(blend)
+
+
+def _show(axes: Axes, image: np.ndarray, text: str, color: str) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+    axes.set_xlabel(text, fontsize=9, color=color)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _beta_density(lam: np.ndarray, alpha: float) -> np.ndarray:
+    """The density of Beta(alpha, alpha)."""
+    log_norm = 2 * math.lgamma(alpha) - math.lgamma(2 * alpha)
+    return np.exp((alpha - 1) * (np.log(lam) + np.log1p(-lam)) - log_norm)
+
+
+def _save(figure: Figure, path: str | PathLike[str] | None) -> Figure:
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    return figure

@@ -1,0 +1,148 @@
+"""Plans applied to torch tensors.
+
+A tensor on the CPU is mixed by the Rust kernel in its own memory, without a copy. One on an accelerator is mixed there:
+weights and partners travel to it, the batch does not travel at all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import torch
+
+from mixup_rs._core import MixPlan
+
+__all__ = ["apply"]
+
+#: What the Rust kernel mixes without help.
+_NUMPY_DTYPES = {torch.float64, torch.float32, torch.float16, torch.uint8, torch.int8, torch.int16, torch.uint16}
+
+
+def is_mixable(value: Any) -> bool:
+    """Whether `value` is a tensor of values that can be blended: floats, or integers of at most 16 bits.
+
+    Wider integers are indices (classes, tokens, categories), whose blend would mean nothing.
+
+    >>> is_mixable(torch.zeros(2, 3)), is_mixable(torch.tensor([1, 2]))
+    (True, False)
+    """
+    return isinstance(value, torch.Tensor) and value.ndim > 0 and value.dtype in _NUMPY_DTYPES | {torch.bfloat16}
+
+
+def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torch.Tensor:
+    """The mixed tensor, `lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]`, on the tensor's device.
+
+    tensor: shape (n, ...), any layout; float64, float32, float16, bfloat16 or an integer of at most 16 bits. The result
+        keeps its type (a subclass with its attributes), dtype, device and memory format. Gradients flow: the backward of
+        a mix is a mix along the inverse partners.
+    inplace: overwrite the tensor, which must not need a gradient, instead of making a new one.
+
+    Raises TypeError for other dtypes, ValueError for a batch of another length.
+
+    >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
+    >>> apply(plan, torch.tensor([[8.0, 0.0], [0.0, 4.0]]))
+    tensor([[6., 1.],
+            [0., 4.]])
+    """
+    if not is_mixable(tensor):
+        got = f"{tensor.dtype} of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor)
+        raise TypeError(
+            f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; "
+            "indices are not blended: mix their embeddings"
+        )
+    if len(tensor) != len(plan):
+        raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(tensor)}")
+    needs_grad = tensor.requires_grad and torch.is_grad_enabled()
+    if needs_grad and inplace:
+        raise ValueError("a tensor that requires a gradient cannot be mixed in place")
+    plain = tensor.as_subclass(torch.Tensor)
+    mixed = _Mix.apply(plain, plan) if needs_grad else _mix(plan, plain.detach(), inplace)
+    if inplace:
+        return tensor
+    return _like(mixed, tensor)
+
+
+class _Mix(torch.autograd.Function):
+    """The mix as a differentiable function."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, plan: MixPlan) -> torch.Tensor:
+        ctx.plan = plan
+        return _mix(plan, x.detach(), inplace=False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        partner, lam = _send(ctx.plan, grad)
+        return (grad * lam).index_add(0, partner, grad * (1 - lam)), None
+
+
+def _mix(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
+    array = _as_numpy(x)
+    if array is None:
+        return _mix_on_device(plan, x, inplace)
+    mixed = plan.apply(array, out=array if inplace else None)
+    return x if inplace else _from_numpy(mixed, x.dtype)
+
+
+def _mix_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
+    """One gather and one blend."""
+    partner, lam = _send(plan, x)
+    out = x if inplace else None
+    others = x.index_select(0, partner)
+    if x.dtype in (torch.float32, torch.float64):
+        return torch.lerp(others, x, lam, out=out)
+    if x.is_floating_point():
+        # lerp would round the weights to half precision; addcmul computes in float32 and rounds once.
+        return torch.addcmul(x, others.sub_(x), 1 - lam, out=torch.empty_like(x) if out is None else out)
+    mixed = torch.lerp(others.float(), x.float(), lam).round_().to(x.dtype)
+    return x.copy_(mixed) if inplace else mixed
+
+
+def _send(plan: MixPlan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Partners (n,) and weights (n, 1, ...) on the device of `x`, in one transfer that nothing waits for."""
+    double = x.dtype == torch.float64
+    table = torch.empty((2, len(plan)), dtype=torch.int64 if double else torch.int32)
+    table[0] = torch.from_numpy(plan.partner)
+    table[1].view(torch.float64 if double else torch.float32).copy_(torch.from_numpy(plan.lam))
+    if x.device.type == "cuda":
+        table = table.pin_memory()
+    partner, lam = table.to(x.device, non_blocking=True)
+    lam = lam.view(torch.float64 if double else torch.float32)
+    return partner, lam.view(-1, *[1] * (x.ndim - 1))
+
+
+def _as_numpy(x: torch.Tensor) -> np.ndarray | None:
+    """The memory of a tensor as an array, or None where NumPy cannot see it."""
+    if x.device.type != "cpu" or x.layout != torch.strided:
+        return None
+    if x.dtype in _NUMPY_DTYPES:
+        return x.numpy()
+    if x.dtype == torch.bfloat16 and _bfloat16() is not None:
+        return x.view(torch.uint16).numpy().view(_bfloat16())
+    return None
+
+
+def _from_numpy(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.bfloat16:
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _bfloat16() -> np.dtype | None:
+    """NumPy's bfloat16, where the package that has it is there."""
+    if importlib.util.find_spec("ml_dtypes") is None:
+        return None
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def _like(mixed: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """`mixed` with the subclass and the attributes of `tensor`."""
+    if type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter:
+        return mixed
+    mixed = mixed.as_subclass(type(tensor))
+    mixed.__dict__.update(tensor.__dict__)
+    return mixed

@@ -1,0 +1,28 @@
+"""Fixtures for all tests."""
+
+import subprocess
+import sys
+
+import mixup_rs
+import pytest
+
+
+@pytest.fixture
+def set_num_threads():
+    """`mixup_rs.set_num_threads`, undone when the test ends."""
+    before = mixup_rs.get_num_threads()
+    yield mixup_rs.set_num_threads
+    mixup_rs.set_num_threads(before)
+
+
+@pytest.fixture
+def run_python():
+    """Runs code in an interpreter of its own and returns what it prints."""
+
+    def run(code, **environment):
+        # Not os.environ with changes: a thread count or cache size set outside would change what is measured.
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,103 @@
+"""What mixing means, written for reading: NumPy, float64, no cleverness.
+
+`mix` and `soft_targets` give the exact values; `assert_mixed` says how far a result may be from them.
+"""
+
+import ml_dtypes
+import numpy as np
+
+DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.uint8, np.int8, np.uint16, np.int16]
+FLOATS, INTEGERS = DTYPES[:4], DTYPES[4:]
+
+
+def name(dtype):
+    """For readable test ids."""
+    return np.dtype(dtype).name
+
+
+def values(shape, dtype, seed=0):
+    """Random elements in C order: integers over their whole range, floats of every sign and many magnitudes."""
+    rng = np.random.default_rng(seed)
+    if dtype in INTEGERS:
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+    # Most are pixels. Some are subnormal; none is so large that the difference of two could overflow.
+    largest = {2: 1e4}.get(np.dtype(dtype).itemsize, 1e30)
+    pixels = rng.standard_normal(shape)
+    extreme = pixels * np.exp(rng.uniform(np.log(1e-45), np.log(largest), shape))
+    return np.where(rng.random(shape) < 0.8, pixels, extreme).astype(dtype)
+
+
+def wide(dtype):
+    """In which to compute what `dtype` is compared with: the oracle must not round more than the kernel."""
+    return np.longdouble if dtype == np.float64 else np.float64
+
+
+def per_sample(weights, like):
+    return np.reshape(weights, (-1,) + (1,) * (np.ndim(like) - 1))
+
+
+def mix(x, lam, partner):
+    """lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]"""
+    x = np.asarray(x, dtype=wide(x.dtype))
+    lam = per_sample(lam, x).astype(x.dtype)
+    return lam * x + (1 - lam) * x[partner]
+
+
+def ulp(magnitude, dtype):
+    """The distance between neighbouring numbers of a float type around `magnitude`."""
+    info = ml_dtypes.finfo(dtype)
+    # frexp gives 0 the exponent 0.
+    exponent = np.where(magnitude == 0, info.minexp, np.frexp(magnitude)[1] - 1)
+    return np.ldexp(np.asarray(1, magnitude.dtype), np.maximum(exponent, info.minexp) - info.nmant)
+
+
+def tolerance(dtype, exact, largest):
+    """How far a blend may be from the exact value; `largest` is max(|a|, |b|)."""
+    if dtype in (np.float32, np.float64):
+        return 2 * ulp(largest, dtype)
+    if dtype in FLOATS:
+        computed = 2 * ulp(largest, np.float32)
+        return computed + ulp(np.abs(exact) + computed, dtype) / 2
+    # The nearest integer; on either side of a tie only as near to it as the arithmetic can tell.
+    return 0.5 + (1 / 128 if dtype == np.uint8 else 2 * ulp(largest, np.float32))
+
+
+def bits(array):
+    """The bytes of the elements, in C order: what "bit for bit" compares."""
+    return np.ascontiguousarray(array).tobytes()
+
+
+def assert_same_bits(got, expected):
+    assert got.shape == expected.shape
+    assert got.dtype == expected.dtype
+    assert bits(got) == bits(expected)
+
+
+def assert_mixed(got, x, lam, partner):
+    """`got` is `x` mixed: the exact bits where there is nothing to compute, near the exact value elsewhere."""
+    assert got.shape == x.shape
+    assert got.dtype == x.dtype
+    if x.size == 0:
+        return
+    other = x[partner]
+    column = per_sample(lam, x)
+    copied = np.where(column == 0, other, x)
+    certain = (column == 1) | (column == 0) | (x == other)
+    as_words = f"u{x.itemsize}"
+    wrong = certain & (np.ascontiguousarray(got).view(as_words) != np.ascontiguousarray(copied).view(as_words))
+    assert not wrong.any(), f"not bit for bit at {np.argwhere(wrong)[:3]}"
+
+    exact = mix(x, lam, partner)
+    largest = np.maximum(np.abs(x.astype(exact.dtype)), np.abs(other.astype(exact.dtype)))
+    error = np.abs(got.astype(exact.dtype) - exact)
+    # Not `error > ...`, which a NaN passes.
+    wrong = ~(error <= tolerance(x.dtype.type, exact, largest))
+    assert not wrong.any(), f"{got[wrong][:3]} instead of {exact[wrong][:3]} at {np.argwhere(wrong)[:3]}"
+
+
+def soft_targets(y, lam, partner, num_classes, label_smoothing=0.0):
+    """(n, num_classes) float64: each class 1 - s + s/C, the others s/C, then mixed."""
+    hot = np.eye(num_classes)[np.asarray(y, dtype=np.intp)]
+    hot = hot * (1 - label_smoothing) + label_smoothing / num_classes
+    return mix(hot, lam, partner)
