@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import os
 import subprocess
 import sys
 
@@ -20,7 +21,9 @@ def run_python():
     """Runs code in an interpreter of its own and returns what it prints."""
 
     def run(code, **environment):
-        # Not os.environ with changes: a thread count or cache size set outside would change what is measured.
+        # A number of threads or a cache size set outside would change what is measured.
+        inherited = {key: value for key, value in os.environ.items() if not key.endswith(("_NUM_THREADS", "_CACHE_MB"))}
+        environment = inherited | environment
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -30,8 +30,8 @@ class RustMixUp(MixUp):
 
     alpha: lam ~ Beta(alpha, alpha), folded to max(lam, 1 - lam); a number > 0.
     rng: None follows `set_seed`; an int (or a sequence of ints) keys each batch by (rng, epoch, step, rank), so that a
-        resumed run repeats; a numpy.random.Generator is drawn from; "torch" draws from torch's generator in fastai's own
-        order: the same training run as with MixUp.
+        resumed run repeats; a numpy.random.Generator is drawn from; "torch" draws from torch's generator in fastai's
+        own order: the same training run as with MixUp.
     inplace: overwrite the batch instead of making a second one.
 
     Inputs of floats or of integers up to 16 bits are mixed; wider integers (token ids, categories) stay. Float and

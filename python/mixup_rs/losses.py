@@ -40,17 +40,17 @@ def mixed_loss(
     """
     with _unreduced(loss_func) as (unreduced, reduction):
         losses = [_per_element(unreduced, pred, targets, len(lam)) for targets in (own, partner)]
-    shares = [_spread(weight, losses[0]) for weight in (lam, 1 - lam)]
-    total = losses[0] * shares[0] + losses[1] * shares[1]
+    own_loss, partner_loss = losses
+    share = _spread(lam, own_loss)
+    total = torch.lerp(partner_loss, own_loss, share)
     if reduction == "none":
         return total
     if reduction == "sum":
         return total.sum()
-    weights = [_element_weights(loss_func, targets) for targets in (own, partner)]
-    if None in weights:
+    own_weight, partner_weight = (_element_weights(loss_func, targets, own_loss) for targets in (own, partner))
+    if own_weight is None or partner_weight is None:
         return total.mean()
-    norm = sum((share * weight.reshape(total.shape)).sum() for share, weight in zip(shares, weights, strict=True))
-    return total.sum() / norm
+    return total.sum() / torch.lerp(partner_weight, own_weight, share).sum()
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def _parameters(loss_func: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _per_element(loss_func: Callable[..., Any], pred: Any, targets: Sequence[Any], n: int) -> Tensor:
-    """The loss of each element, batch first; of each sample, by a call for each, where the function gives one number."""
+    """The loss of each element, batch first; of each sample, by a call for each, if the function gives one number."""
     loss = loss_func(pred, *targets)
     if loss.ndim > 0 and loss.numel() % n == 0:
         return loss
@@ -95,16 +95,15 @@ def _spread(weight: Tensor, loss: Tensor) -> Tensor:
     return weight.repeat_interleave(loss.numel() // len(weight)).view(loss.shape)
 
 
-def _element_weights(loss_func: Callable[..., Any], targets: Sequence[Any]) -> Tensor | None:
-    """What each element counts in the mean, or None where all count alike."""
+def _element_weights(loss_func: Callable[..., Any], targets: Sequence[Any], loss: Tensor) -> Tensor | None:
+    """What each element of the loss counts in the mean, or None where all count alike."""
     settings = _settings(loss_func)
-    if settings is None or len(targets) != 1:
+    if settings is None or len(targets) != 1 or targets[0].is_floating_point():
         return None
-    target, weight = targets[0].as_subclass(Tensor).long(), settings.get("weight")
+    target, weight = targets[0].as_subclass(Tensor).long().reshape(loss.shape), settings["weight"]
     counted = target != settings["ignore_index"]
-    if weight is None:
-        return counted.to(torch.get_default_dtype())
-    return weight[target * counted] * counted
+    weights = counted if weight is None else weight[target * counted] * counted
+    return weights.to(loss.dtype)
 
 
 def _settings(loss_func: Any) -> dict[str, Any] | None:

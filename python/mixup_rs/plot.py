@@ -77,7 +77,7 @@ def plot_mixed_batch(
     images, mixes = _displayable(x, mixed)
 
     height, width = images.shape[1:3]
-    size = (3 * _PICTURE_INCHES, len(rows) * (_PICTURE_INCHES * height / width + 0.35) + 0.35)
+    size = (3 * _PICTURE_INCHES, len(rows) * (_PICTURE_INCHES * height / width + 0.25) + 0.25)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     grid = figure.subplots(len(rows), 3, squeeze=False)
     for axes, title in zip(grid[0], ("image", "partner", "mix"), strict=True):

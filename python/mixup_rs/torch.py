@@ -34,9 +34,9 @@ def is_mixable(value: Any) -> bool:
 def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torch.Tensor:
     """The mixed tensor, `lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]`, on the tensor's device.
 
-    tensor: shape (n, ...), any layout; float64, float32, float16, bfloat16 or an integer of at most 16 bits. The result
-        keeps its type (a subclass with its attributes), dtype, device and memory format. Gradients flow: the backward of
-        a mix is a mix along the inverse partners.
+    tensor: shape (n, ...), any layout; float64, float32, float16, bfloat16 or an integer of at most 16 bits. The
+        result keeps its type (a subclass with its attributes), dtype, device and memory format. Gradients flow: the
+        backward of a mix is a mix along the inverse partners.
     inplace: overwrite the tensor, which must not need a gradient, instead of making a new one.
 
     Raises TypeError for other dtypes, ValueError for a batch of another length.

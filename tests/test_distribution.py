@@ -1,0 +1,128 @@
+"""How what is drawn is distributed. All keys are fixed, so that a test that passes always passes."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from mixup_rs import MixPlan
+from scipy import stats
+
+DRAWS = 20_000
+
+
+def kolmogorov_smirnov(sample, cdf):
+    """The p-value of `sample` under `cdf`.
+
+    Not stats.kstest: for a small alpha several percent of the exact draws round to 1, where the sample then jumps and
+    the distribution does not. So it is compared below 1 - 1e-12 only.
+    """
+    sample = np.sort(sample)
+    at = sample[sample < 1 - 1e-12]
+    below = np.searchsorted(sample, at, side="left") / len(sample)
+    up_to = np.searchsorted(sample, at, side="right") / len(sample)
+    distance = max(np.abs(cdf(at) - below).max(), np.abs(cdf(at) - up_to).max())
+    return stats.kstwo.sf(distance, len(sample))
+
+
+@pytest.mark.parametrize("mode", ["elem", "pair"])
+@pytest.mark.parametrize("fold", [False, True], ids=["as drawn", "folded"])
+@pytest.mark.parametrize("alpha", [0.1, 0.2, 0.4, 1, 4])
+def test_weights_follow_beta(alpha, fold, mode):
+    plan = MixPlan.mixup(DRAWS if mode == "elem" else 2 * DRAWS, alpha=alpha, mode=mode, fold=fold, rng=(1, 2))
+    lam = plan.lam[np.arange(len(plan)) < plan.partner] if mode == "pair" else plan.lam
+    assert len(lam) == DRAWS
+    beta = stats.beta(alpha, alpha)
+    cdf = (lambda x: 2 * beta.cdf(x) - 1) if fold else beta.cdf
+    assert kolmogorov_smirnov(lam, cdf) > 0.01
+
+
+def test_the_comparison_can_tell():
+    lam = MixPlan.mixup(DRAWS, alpha=0.5, fold=False, rng=(1, 2)).lam
+    assert kolmogorov_smirnov(lam, stats.beta(0.4, 0.4).cdf) < 1e-6
+    assert kolmogorov_smirnov(np.maximum(lam, 1 - lam), stats.beta(0.5, 0.5).cdf) < 1e-6
+
+
+def test_the_weight_of_a_batch_follows_beta():
+    lam = np.array([MixPlan.mixup(2, mode="batch", fold=False, rng=(5, step)).lam[0] for step in range(5000)])
+    assert kolmogorov_smirnov(lam, stats.beta(0.4, 0.4).cdf) > 0.01
+
+
+def test_alpha_is_0_4_and_weights_are_folded_by_default():
+    lam = MixPlan.mixup(DRAWS, rng=3).lam
+    assert lam.min() >= 0.5
+    np.testing.assert_array_equal(lam, MixPlan.mixup(DRAWS, alpha=0.4, fold=True, rng=3).lam)
+    raw = MixPlan.mixup(DRAWS, fold=False, rng=3).lam
+    np.testing.assert_array_equal(lam, np.maximum(raw, 1 - raw))
+
+
+@pytest.mark.parametrize("alpha", [5e-324, 1e-310, 1e-300, 1e-10])
+def test_a_tiny_alpha_is_a_toss_of_a_coin(alpha):
+    raw = MixPlan.mixup(1000, alpha=alpha, fold=False, rng=1).lam
+    assert set(raw) == {0.0, 1.0}
+    assert stats.binomtest(int(raw.sum()), 1000).pvalue > 0.01
+    assert set(MixPlan.mixup(1000, alpha=alpha, rng=1).lam) == {1.0}
+
+
+@pytest.mark.parametrize("alpha", [1e35, 1e300, np.finfo(float).max])
+def test_a_huge_alpha_mixes_evenly(alpha):
+    assert set(MixPlan.mixup(1000, alpha=alpha, fold=False, rng=1).lam) == {0.5}
+
+
+def test_any_alpha_gives_weights():
+    for alpha in np.logspace(-307, 308, 124):
+        lam = MixPlan.mixup(100, alpha=alpha, fold=False, rng=1).lam
+        assert ((lam >= 0) & (lam <= 1)).all(), alpha
+
+
+def uniformly_distributed(outcomes, possible):
+    counts = Counter(outcomes)
+    assert len(counts) <= possible
+    return stats.chisquare(list(counts.values()) + [0] * (possible - len(counts))).pvalue > 0.01
+
+
+def test_partners_are_a_uniform_permutation():
+    plans = [tuple(MixPlan.mixup(4, rng=(9, step)).partner.tolist()) for step in range(6000)]
+    assert uniformly_distributed(plans, possible=24)
+
+
+def test_partners_are_uniform_in_a_large_batch():
+    partners = np.array([MixPlan.mixup(64, rng=(4, step)).partner for step in range(640)])
+    assert (np.sort(partners, axis=1) == np.arange(64)).all()
+    for sample in [0, 1, 31, 63]:
+        assert uniformly_distributed(partners[:, sample].tolist(), possible=64)
+
+
+@pytest.mark.parametrize(("n", "matchings"), [(4, 3), (5, 15), (6, 15)])
+def test_couples_are_a_uniform_matching(n, matchings):
+    plans = [tuple(MixPlan.mixup(n, mode="pair", rng=(6, step)).partner.tolist()) for step in range(4500)]
+    assert uniformly_distributed(plans, possible=matchings)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 8, 33, 1000])
+def test_couples_name_each_other_and_share_a_weight(n):
+    plan = MixPlan.mixup(n, mode="pair", rng=n)
+    np.testing.assert_array_equal(plan.partner[plan.partner], np.arange(n))
+    assert np.count_nonzero(plan.partner == np.arange(n)) == n % 2
+    np.testing.assert_array_equal(plan.lam, plan.lam[plan.partner])
+    # No weight is used twice otherwise.
+    assert len(set(plan.lam)) == (n + 1) // 2
+
+
+def test_given_couples_share_a_weight():
+    plan = MixPlan.mixup(5, mode="pair", partner=[4, 1, 3, 2, 0], rng=1)
+    assert plan.lam[0] == plan.lam[4]
+    assert plan.lam[2] == plan.lam[3]
+    assert len(set(plan.lam)) == 3
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 100])
+def test_a_batch_has_one_weight(n):
+    plan = MixPlan.mixup(n, mode="batch", rng=n)
+    assert len(plan) == len(plan.lam) == len(plan.partner) == n
+    assert len(set(plan.lam)) == min(n, 1)
+
+
+def test_given_weights_are_never_folded():
+    np.testing.assert_array_equal(MixPlan.mixup(3, lam=[0.1, 0, 1], fold=True, rng=0).lam, [0.1, 0, 1])
+    np.testing.assert_array_equal(MixPlan.mixup(3, lam=0.1, rng=0).lam, [0.1] * 3)
+    np.testing.assert_array_equal(MixPlan.mixup(2, lam=np.float32([0.1, 0.2]), rng=0).lam, np.float32([0.1, 0.2]))

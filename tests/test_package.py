@@ -1,0 +1,173 @@
+"""What importing the package does and what it offers."""
+
+import copy
+import doctest
+import importlib.metadata
+import inspect
+import pickle
+
+import mixup_rs
+import numpy as np
+import pytest
+from mixup_rs import MixedBatch, MixPlan, mix_batch
+from oracle import assert_same_bits
+
+HEAVY = ["torch", "fastai", "fastcore", "matplotlib", "scipy", "ml_dtypes", "PIL", "pandas"]
+
+
+def test_importing_it_imports_nothing_heavy(run_python):
+    code = f"""
+import sys
+import numpy
+with_numpy = set(sys.modules)
+import mixup_rs
+x = numpy.zeros((3, 4), numpy.float32)
+mixup_rs.mix_batch(x, [0, 1, 2], num_classes=3, out=x)
+print(*sorted(set({HEAVY}) & (set(sys.modules) - with_numpy)))
+"""
+    assert run_python(code) == "\n"
+
+
+def test_importing_it_starts_no_thread_and_reads_no_random_state(run_python):
+    code = """
+import os, numpy
+before = numpy.random.get_state()[1].tolist()
+threads = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
+import mixup_rs
+mixup_rs.mix_batch(numpy.zeros((3, 4), numpy.float32))
+assert numpy.random.get_state()[1].tolist() == before
+print((len(os.listdir("/proc/self/task")) if threads else 0) - threads)
+"""
+    assert run_python(code) == "0\n"
+
+
+def test_the_version_is_the_packages():
+    assert mixup_rs.__version__ == importlib.metadata.version("mixup-rs")
+
+
+CORE = {
+    name: value
+    for name, value in vars(mixup_rs).items()
+    if not name.startswith("_") and callable(value) and value.__module__ in ("mixup_rs", "mixup_rs._core")
+}
+DOCUMENTED = CORE | {
+    f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(MixPlan) if not name.startswith("_")
+}
+
+
+def test_the_public_names_are_there():
+    assert set(CORE) == {"MixPlan", "MixedBatch", "mix_batch", "get_num_threads", "set_num_threads", "clear_cache"}
+    assert set(DOCUMENTED) - set(CORE) >= {f"MixPlan.{name}" for name in ["mixup", "apply", "apply_labels"]}
+    assert set(CORE) < set(mixup_rs.__all__)
+    assert set(mixup_rs.__all__) <= set(dir(mixup_rs))
+
+
+@pytest.mark.parametrize("public", DOCUMENTED)
+def test_every_public_name_is_documented(public):
+    doc = inspect.getdoc(DOCUMENTED[public])
+    assert doc
+    assert doc != inspect.getdoc(tuple)
+    if callable(DOCUMENTED[public]) and public != "MixedBatch":
+        for parameter in inspect.signature(DOCUMENTED[public]).parameters:
+            # mix_batch refers to the functions it is made of.
+            docs = doc + (inspect.getdoc(MixPlan.mixup) if public == "mix_batch" else "")
+            assert parameter in {"self", "/"} or parameter in docs, f"{public} does not explain {parameter}"
+
+
+EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items() if ">>>" in (value.__doc__ or "")}
+
+
+def test_whatever_takes_arguments_has_an_example():
+    without = {public for public in DOCUMENTED if public not in EXAMPLES}
+    assert without <= {"MixedBatch", "MixPlan.lam", "MixPlan.partner", "MixPlan.boxes"}
+
+
+@pytest.mark.usefixtures("set_num_threads")
+@pytest.mark.parametrize("public", EXAMPLES)
+def test_the_examples_give_what_they_say(public):
+    example = doctest.DocTestParser().get_doctest(EXAMPLES[public], {}, public, None, 0)
+    assert example.examples
+    report = []
+    doctest.DocTestRunner().run(example, out=report.append)
+    assert not report, "".join(report)
+
+
+def test_the_defaults_are_those_of_the_contract():
+    defaults = {
+        "y": None,
+        "alpha": 0.4,
+        "mode": "elem",
+        "fold": True,
+        "lam": None,
+        "partner": None,
+        "num_classes": None,
+        "label_smoothing": 0.0,
+        "out": None,
+        "rng": None,
+    }
+    parameters = inspect.signature(mix_batch).parameters
+    assert {name: parameters[name].default for name in defaults} == defaults
+    assert list(parameters) == ["x", *defaults]
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in defaults if name != "y")
+    drawn = {name: defaults[name] for name in ["alpha", "mode", "fold", "lam", "partner", "rng"]}
+    parameters = inspect.signature(MixPlan.mixup).parameters
+    assert {name: parameters[name].default for name in drawn} == drawn
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+@pytest.mark.parametrize("copied", [lambda plan: pickle.loads(pickle.dumps(plan)), copy.copy, copy.deepcopy])
+def test_a_plan_survives_copying(n, copied):
+    plan = MixPlan.mixup(n, rng=n)
+    other = copied(plan)
+    assert type(other) is MixPlan
+    assert other == plan
+    assert_same_bits(other.lam, plan.lam)
+    assert_same_bits(other.partner, plan.partner)
+
+
+def test_a_batch_survives_pickling():
+    mixed = mix_batch(np.arange(12, dtype=np.float32).reshape(4, 3), [0, 1, 2, 0], rng=0)
+    other = pickle.loads(pickle.dumps(mixed))
+    assert type(other) is type(mixed) is MixedBatch
+    assert MixedBatch._fields == ("x", "y", "y_partner", "lam", "partner")
+    for got, expected in zip(other, mixed, strict=True):
+        assert_same_bits(got, expected)
+
+
+def test_plans_are_equal_by_value():
+    plan = MixPlan([0.5, 1], [1, 0])
+    assert plan == MixPlan(np.array([0.5, 1]), np.array([1, 0]))
+    assert plan != MixPlan([0.5, 0.9], [1, 0])
+    assert plan != MixPlan([0.5, 1], [1, 1])
+    assert plan != "a plan"
+    assert len(plan) == 2
+    assert "0.5" in repr(plan)
+
+
+def test_the_number_of_threads_is_at_most_the_processors(set_num_threads):
+    set_num_threads(1)
+    assert mixup_rs.get_num_threads() == 1
+    set_num_threads(10_000)
+    most = mixup_rs.get_num_threads()
+    assert 1 <= most < 10_000
+    set_num_threads(most)
+    assert mixup_rs.get_num_threads() == most
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({"MIXUP_RS_NUM_THREADS": "1"}, 1),
+        ({"OMP_NUM_THREADS": "1"}, 1),
+        ({"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "10000"}, 1),
+        ({"MIXUP_RS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "10000"}, 1),
+        ({"MIXUP_RS_NUM_THREADS": "10000", "OMP_NUM_THREADS": "1"}, None),
+        ({"MIXUP_RS_NUM_THREADS": "none"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_environment_sets_the_number_of_threads(run_python, set_num_threads, environment, threads):
+    set_num_threads(10_000)
+    expected = threads or mixup_rs.get_num_threads()
+    assert int(run_python("import mixup_rs; print(mixup_rs.get_num_threads())", **environment)) == expected

@@ -1,0 +1,192 @@
+"""Drawing a plan: what depends on the key and on nothing else, and how it is distributed."""
+
+import hashlib
+import itertools
+
+import mixup_rs
+import numpy as np
+import pytest
+from mixup_rs import MixPlan, mix_batch
+from oracle import assert_same_bits, name, values
+from scipy import stats
+
+# Version 1 of the streams. A change here breaks every experiment that relies on its keys: it needs a new version.
+# n, arguments, lam, partner
+GOLDEN = {
+    "an int": (
+        4,
+        {"rng": 0},
+        ["0x1.05dc2ded6ecf4p-1", "0x1.e28f31e5e08e5p-1", "0x1.fd164340f954fp-1", "0x1.7812c74380819p-1"],
+        [3, 1, 0, 2],
+    ),
+    "ints": (
+        5,
+        {"rng": (42, 0)},
+        [
+            "0x1.91dd7423165bcp-1",
+            "0x1.ec087101d7998p-1",
+            "0x1.be557a7c40132p-1",
+            "0x1.5e8ef1f6c001ap-1",
+            "0x1.ffb98fa5e5504p-1",
+        ],
+        [1, 2, 4, 3, 0],
+    ),
+    "an int of two words": (
+        4,
+        {"rng": 2**64 + 5},
+        ["0x1.de7538bf4dce4p-1", "0x1.08bf4405996e8p-1", "0x1.9447537e8f540p-1", "0x1.3ff66508392c7p-1"],
+        [0, 2, 1, 3],
+    ),
+    "the paper's": (
+        4,
+        {"rng": 7, "alpha": 1.0, "fold": False},
+        ["0x1.4da2f86f827e3p-1", "0x1.84d5ed9318d9cp-3", "0x1.c22e8b71e337ap-2", "0x1.722a66fa3ce72p-2"],
+        [2, 0, 3, 1],
+    ),
+    "alpha below 1": (
+        4,
+        {"rng": (1, 2, 3), "alpha": 0.1, "fold": False},
+        ["0x1.481b52bb87973p-8", "0x1.69034ba870b33p-10", "0x1.44fb1fcc7cb5dp-5", "0x1.c444e6b23e7a6p-9"],
+        [1, 3, 0, 2],
+    ),
+    "alpha above 1": (
+        4,
+        {"rng": (1, 2, 3), "alpha": 4.0, "fold": False},
+        ["0x1.21ac2c2867798p-1", "0x1.29c69c1261145p-1", "0x1.41df749c08fabp-2", "0x1.145a04e328d9ap-1"],
+        [1, 3, 0, 2],
+    ),
+    "pairs": (
+        5,
+        {"rng": (42, 0), "mode": "pair"},
+        [
+            "0x1.91dd7423165bcp-1",
+            "0x1.ec087101d7998p-1",
+            "0x1.ec087101d7998p-1",
+            "0x1.5e8ef1f6c001ap-1",
+            "0x1.5e8ef1f6c001ap-1",
+        ],
+        [0, 2, 1, 4, 3],
+    ),
+    "one weight": (4, {"rng": (42, 0), "mode": "batch"}, ["0x1.91dd7423165bcp-1"] * 4, [1, 2, 0, 3]),
+    "a SeedSequence": (
+        4,
+        {"rng": np.random.SeedSequence(7)},
+        ["0x1.ee9937f82917cp-1", "0x1.eaf6d826b5aeep-1", "0x1.f4290bd3a6735p-1", "0x1.ceb5cb7c831c1p-1"],
+        [0, 2, 3, 1],
+    ),
+    "a Generator": (
+        4,
+        {"rng": lambda: np.random.Generator(np.random.PCG64(7))},
+        ["0x1.92c781fca7d0dp-1", "0x1.897e4d9f9ffabp-1", "0x1.fffe3adb4db9bp-1", "0x1.7b098be865154p-1"],
+        [3, 1, 0, 2],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_a_key_always_gives_these_bits(case):
+    n, arguments, lam, partner = GOLDEN[case]
+    rng = arguments["rng"]
+    plan = MixPlan.mixup(n, **arguments | {"rng": rng() if callable(rng) else rng})
+    assert [weight.hex() for weight in plan.lam.tolist()] == lam
+    assert plan.partner.tolist() == partner
+    assert mixup_rs.STREAM_VERSION == 1
+
+
+EQUAL_KEYS = [1, (1,), [1], np.int64(1), np.uint8(1), np.array(1), np.array([1]), range(1, 2), True + 0]
+
+
+@pytest.mark.parametrize("key", EQUAL_KEYS, ids=repr)
+def test_a_key_is_its_numbers_whatever_holds_them(key):
+    assert MixPlan.mixup(20, rng=key) == MixPlan.mixup(20, rng=1)
+
+
+def test_keys_that_differ_anywhere_give_other_plans():
+    numbers = [0, 1, 2, 255, 256, 2**32, 2**32 + 1, 2**63, 2**64 - 1, 2**64, 2**64 + 1, 2**65, 2**128, 2**128 + 1]
+    small = [0, 1, 2, 3, 2**64]
+    keys = [(a,) for a in numbers]
+    keys += itertools.product(small, repeat=2)
+    keys += itertools.product(small, repeat=3)
+    plans = {MixPlan.mixup(1, rng=key).lam.tobytes() for key in keys}
+    assert len(plans) == len(keys)
+    partners = {MixPlan.mixup(40, rng=key).partner.tobytes() for key in keys}
+    assert len(partners) == len(keys)
+
+
+def test_neighbouring_keys_are_independent():
+    """As many weights under as many keys are as uniform as under one key, and not correlated with the key before."""
+    lam = np.array([MixPlan.mixup(1, alpha=1, fold=False, rng=(7, step)).lam[0] for step in range(4000)])
+    assert stats.kstest(lam, "uniform").pvalue > 0.01
+    assert abs(stats.pearsonr(lam[1:], lam[:-1]).statistic) < 0.05
+    transposed = np.array([MixPlan.mixup(1, alpha=1, fold=False, rng=(step, 7)).lam[0] for step in range(4000)])
+    assert abs(stats.pearsonr(lam, transposed).statistic) < 0.05
+
+
+def test_a_plan_is_a_pure_function_of_its_key():
+    draws = [MixPlan.mixup(50, rng=(3, 1, 4)) for _ in range(2)]
+    MixPlan.mixup(50)
+    assert draws[0] == draws[1] == MixPlan.mixup(50, rng=(3, 1, 4))
+
+
+def test_no_key_is_fresh_entropy():
+    assert MixPlan.mixup(50) != MixPlan.mixup(50)
+    assert MixPlan.mixup(50, rng=None) != MixPlan.mixup(50, rng=0)
+
+
+def test_numpys_global_state_is_neither_read_nor_moved():
+    np.random.seed(0)  # noqa: NPY002
+    plan, state = MixPlan.mixup(50, rng=5), np.random.get_state()  # noqa: NPY002
+    assert np.random.get_state()[1].tobytes() == state[1].tobytes()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    assert MixPlan.mixup(50, rng=5) == plan
+
+
+def test_a_generator_moves_on_and_a_seed_sequence_does_not():
+    generator, same = np.random.default_rng(3), np.random.default_rng(3)
+    first, second = (MixPlan.mixup(50, rng=generator) for _ in range(2))
+    assert first != second
+    assert [MixPlan.mixup(50, rng=same) for _ in range(2)] == [first, second]
+
+    sequence = np.random.SeedSequence(3)
+    child, other = sequence.spawn(2)
+    assert MixPlan.mixup(50, rng=sequence) == MixPlan.mixup(50, rng=sequence)
+    assert MixPlan.mixup(50, rng=child) == MixPlan.mixup(50, rng=child)
+    assert MixPlan.mixup(50, rng=child) != MixPlan.mixup(50, rng=other)
+    assert MixPlan.mixup(50, rng=child) != MixPlan.mixup(50, rng=sequence)
+
+
+def test_what_is_given_does_not_change_what_is_drawn():
+    drawn = MixPlan.mixup(9, rng=2)
+    np.testing.assert_array_equal(MixPlan.mixup(9, lam=0.25, rng=2).partner, drawn.partner)
+    np.testing.assert_array_equal(MixPlan.mixup(9, partner=np.arange(9), rng=2).lam, drawn.lam)
+    np.testing.assert_array_equal(MixPlan.mixup(9, alpha=2, fold=False, rng=2).partner, drawn.partner)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8], ids=name)
+@pytest.mark.parametrize("samples", [24, 100_000, 600_000])
+def test_any_number_of_threads_gives_the_same_bits(samples, dtype, set_num_threads):
+    x = values((samples, 2_400_000 // np.dtype(dtype).itemsize // samples), dtype)
+    assert x.nbytes >= 1 << 20
+    arguments = {"alpha": 1.0, "fold": False, "rng": (8, 1)}
+    results = {}
+    for threads in [1, 2, 8]:
+        set_num_threads(threads)
+        results[threads] = [mix_batch(x, **arguments), mix_batch(x, out=x.copy(), **arguments)]
+    for mixed in results[2] + results[8] + results[1]:
+        assert_same_bits(mixed.lam, results[1][0].lam)
+        assert_same_bits(mixed.partner, results[1][0].partner)
+        assert_same_bits(mixed.x, results[1][0].x)
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "8"])
+def test_another_process_with_other_threads_gives_the_same_bits(run_python, threads):
+    code = """
+import hashlib, numpy as np, mixup_rs
+x = np.arange(3_000_000, dtype=np.float32).reshape(30, -1) % 251
+mixed = mixup_rs.mix_batch(x, rng=(1, 2**70))
+print(hashlib.sha256(mixed.x.tobytes() + mixed.lam.tobytes() + mixed.partner.tobytes()).hexdigest())
+"""
+    x = np.arange(3_000_000, dtype=np.float32).reshape(30, -1) % 251
+    mixed = mix_batch(x, rng=(1, 2**70))
+    expected = hashlib.sha256(mixed.x.tobytes() + mixed.lam.tobytes() + mixed.partner.tobytes()).hexdigest()
+    assert run_python(code, MIXUP_RS_NUM_THREADS=threads).strip() == expected
