@@ -4,8 +4,8 @@
     python examples/train.py --pets PATH                    # a folder of Oxford-IIIT Pet photographs
     python examples/train.py --pets download --pretrained
 
-The line that matters is `cnn_learner(dls, resnet34, cbs=RustMixUp)`. When it has learned, this prints the accuracy on the
-validation set and the time that mixing takes beside what fastai's own MixUp takes, and draws a mixed batch.
+The line that matters is `cnn_learner(dls, resnet34, cbs=RustMixUp)`. When it has learned, this prints the accuracy on
+the validation set and the time that mixing takes beside what fastai's own MixUp takes, and draws a mixed batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # fastai still uses torch.jit.script
     from fastai.callback.mixup import MixUp
     from fastai.vision.all import (
-        URLs,
         CategoryBlock,
         DataBlock,
         DataLoaders,
@@ -38,6 +37,7 @@ with warnings.catch_warnings():
         RegexLabeller,
         Resize,
         Transform,
+        URLs,
         accuracy,
         aug_transforms,
         cnn_learner,
@@ -79,7 +79,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--pets", metavar="PATH", help="pet photographs: a folder of them, or 'download'")
     parser.add_argument("--pretrained", action="store_true", help="start from ImageNet weights, which are downloaded")
-    parser.add_argument("--epochs", type=int, help="default: 5")
+    parser.add_argument("--epochs", type=int, help="default: 3 for digits, 5 for pets")
     parser.add_argument("--size", type=int, help="pixels a side (default: 32 for digits, 128 for pets)")
     parser.add_argument("--bs", type=int, default=64, help="batch size (default: 64)")
     parser.add_argument("--lr", type=float, default=3e-3, help="greatest learning rate (default: 0.003)")
@@ -87,7 +87,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="processes that load images (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where files are written (default: ./demo)")
     options = parser.parse_args()
-    options.epochs = options.epochs or 5
+    options.epochs = options.epochs or (5 if options.pets else 3)
     options.size = options.size or (128 if options.pets else 32)
     return options
 

@@ -128,8 +128,9 @@ impl Element for u8 {
     #[inline(always)]
     fn blend<const OWN_IS_NEAR: bool>(own: u8, partner: u8, weight: u16) -> u8 {
         let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
-        let distance = u32::from(near.max(far) - near.min(far));
-        let step = ((distance * u32::from(weight) + 0x8000) >> 16) as u8;
+        let distance = u16::from(near.max(far) - near.min(far));
+        // (distance·weight + 2¹⁵) >> 16, kept within 16 bits: nested floors, so the same number.
+        let step = ((distance * (weight >> 8) + ((distance * (weight & 0xFF)) >> 8) + 0x80) >> 8) as u8;
         if far > near { near.wrapping_add(step) } else { near.wrapping_sub(step) }
     }
 }

@@ -8,6 +8,8 @@ use thiserror::Error;
 pub enum MixError {
     #[error("alpha must be a finite number > 0, got {0}")]
     Alpha(f64),
+    #[error("no memory for a plan of {0} samples")]
+    TooManySamples(usize),
     #[error("lam must be a number or one per sample: expected {expected} values, got {got}")]
     LamLength { got: usize, expected: usize },
     #[error("lam must lie in [0, 1], got {value} at index {index}")]

@@ -16,9 +16,9 @@ pub(crate) struct Axis {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub n: usize,
-    /// Where the walk starts: not zero where an axis is reversed.
-    pub source_start: isize,
-    pub target_start: isize,
+    /// Where the first run starts: not at zero where an axis is reversed.
+    source_start: isize,
+    target_start: isize,
     /// From one sample to the next.
     pub source_step: isize,
     pub target_step: isize,

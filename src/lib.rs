@@ -38,7 +38,8 @@ pub mod threads;
 
 pub use element::Element;
 pub use error::MixError;
+pub use kernel::{ENVIRONMENT as LEVEL_ENVIRONMENT, Level};
 pub use labels::SoftTargets;
 pub use mix::PARALLEL_BYTES;
-pub use plan::{MixPlan, Mixup, Mode};
+pub use plan::{Lam, MixPlan, Mixup, Mode};
 pub use sample::{Key, STREAM_VERSION};

@@ -12,7 +12,7 @@
 //! Where samples are too small to give every thread a column, the walk itself is cut into pieces.
 
 use crate::element::Element;
-use crate::kernel::{Recipe, blend_in_place, blend_into};
+use crate::kernel::{Level, Recipe, blend_in_place, blend_into, stream};
 use crate::layout::Layout;
 use crate::order::{Arc, Last, Order};
 use crate::threads;
@@ -31,6 +31,9 @@ const JOBS_PER_THREAD: usize = 4;
 
 /// Batches below this are mixed by the calling thread: waking another takes longer.
 pub const PARALLEL_BYTES: usize = 1 << 20;
+
+/// Results above this are written past the cache: they would not stay in it.
+const STREAM_BYTES: usize = 4 << 20;
 
 /// Who is mixed with whom, and how much; one entry per sample.
 #[derive(Clone, Copy)]
@@ -97,7 +100,8 @@ pub(crate) unsafe fn mix<T: Element>(
     let in_place = std::ptr::eq(source, target);
     let source = Samples { first: source.cast_mut(), step: layout.source_step };
     let target = Samples { first: target, step: layout.target_step };
-    let batch = Batch { mixing, layout, source, target, threads };
+    let level = Level::current();
+    let batch = Batch { mixing, layout, source, target, threads, level };
     // SAFETY: as required above; runs are contiguous where it is claimed.
     unsafe {
         if !layout.is_contiguous() {
@@ -116,6 +120,7 @@ struct Batch<'a, T> {
     source: Samples<T>,
     target: Samples<T>,
     threads: usize,
+    level: Level,
 }
 
 /// A stretch of elements of every sample, as offsets from its first.
@@ -177,24 +182,29 @@ impl<T: Element> Batch<'_, T> {
         let samples = &self.mixing.order.samples;
         let part = samples.len().div_ceil(parts);
         let parts = samples.len().div_ceil(part);
-        threads::for_each(
-            columns.count() * parts,
-            self.threads,
-            || (),
-            |(), job| {
-                let column = columns.get(job / parts);
-                let start = job % parts * part;
-                // SAFETY: the column lies in both arrays, which do not overlap; no other job has these samples of it.
-                unsafe {
-                    let (source, target) = (self.source.from(column.source), self.target.from(column.target));
-                    for &i in &samples[start..(start + part).min(samples.len())] {
-                        let own = source.get(i, column.len);
-                        let partner = source.get(self.mixing.partner[i], column.len);
-                        blend_into(self.recipe(i), target.get_mut(i, column.len), own, partner);
+        let streamed = self.layout.size() * size_of::<T>() >= STREAM_BYTES;
+        let scratch = || vec![T::default(); if streamed { stream::BLOCK } else { 0 }];
+        threads::for_each(columns.count() * parts, self.threads, scratch, |block, job| {
+            let column = columns.get(job / parts);
+            let start = job % parts * part;
+            // SAFETY: the column lies in both arrays, which do not overlap; no other job has these samples of it.
+            unsafe {
+                let (source, target) = (self.source.from(column.source), self.target.from(column.target));
+                for &i in &samples[start..(start + part).min(samples.len())] {
+                    let own = source.get(i, column.len);
+                    let partner = source.get(self.mixing.partner[i], column.len);
+                    let out = target.get_mut(i, column.len);
+                    if streamed {
+                        stream::blend_into(self.level, self.recipe(i), out, own, partner, block);
+                    } else {
+                        blend_into(self.level, self.recipe(i), out, own, partner);
                     }
                 }
-            },
-        );
+            }
+            if streamed {
+                stream::fence();
+            }
+        });
     }
 
     /// # Safety
@@ -261,7 +271,7 @@ impl<T: Element> Batch<'_, T> {
                     Last::HeadOf(arc) if at + 1 == range.end => &heads[arc * len..][..len],
                     _ => in_batch(),
                 };
-                blend_in_place(self.recipe(i), own, partner);
+                blend_in_place(self.level, self.recipe(i), own, partner);
             }
         }
     }

@@ -25,6 +25,25 @@ pub enum Mode {
     Batch,
 }
 
+/// Given weights in [0, 1].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lam {
+    /// One for all samples.
+    Shared(f64),
+    /// One per sample.
+    Each(Vec<f64>),
+}
+
+impl Lam {
+    fn for_samples(self, n: usize) -> Result<Vec<f64>> {
+        match self {
+            Self::Shared(lam) => Ok(vec![lam; n]),
+            Self::Each(lam) if lam.len() != n => Err(MixError::LamLength { got: lam.len(), expected: n }),
+            Self::Each(lam) => Ok(lam),
+        }
+    }
+}
+
 /// How a mixup plan is drawn, and what of it is given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixup {
@@ -33,8 +52,8 @@ pub struct Mixup {
     pub mode: Mode,
     /// λ := max(λ, 1 − λ), so that every sample stays mostly itself.
     pub fold: bool,
-    /// Given weights in [0, 1], one or one per sample, never folded.
-    pub lam: Option<Vec<f64>>,
+    /// Given weights instead of drawn ones, never folded.
+    pub lam: Option<Lam>,
     /// Given partners, one index per sample; repeats allowed.
     pub partner: Option<Vec<usize>>,
 }
@@ -49,10 +68,10 @@ impl Default for Mixup {
 /// (Zhang et al., arXiv 1710.09412).
 ///
 /// ```
-/// use mixup_rs::MixPlan;
+/// use mixup_rs::{Lam, MixPlan};
 /// use ndarray::array;
 ///
-/// let plan = MixPlan::new(vec![0.75, 1.0], vec![1, 0])?;
+/// let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0])?;
 /// let mixed = plan.apply(array![[8.0, 0.0], [0.0, 4.0]].view().into_dyn())?;
 /// assert_eq!(mixed, array![[6.0, 1.0], [0.0, 4.0]].into_dyn());
 /// # Ok::<(), mixup_rs::MixError>(())
@@ -65,8 +84,16 @@ pub struct MixPlan {
 }
 
 impl MixPlan {
-    /// A plan of given weights in [0, 1] and partners, one entry per sample.
-    pub fn new(lam: Vec<f64>, partner: Vec<usize>) -> Result<Self> {
+    /// A plan of given weights and partners, one index per sample.
+    pub fn new(lam: Lam, partner: Vec<usize>) -> Result<Self> {
+        let n = match &lam {
+            Lam::Shared(_) => partner.len(),
+            Lam::Each(lam) => lam.len(),
+        };
+        Self::checked(lam.for_samples(n)?, partner)
+    }
+
+    fn checked(lam: Vec<f64>, partner: Vec<usize>) -> Result<Self> {
         let n = lam.len();
         if let Some(index) = lam.iter().position(|lam| !(0.0..=1.0).contains(lam)) {
             return Err(MixError::LamRange { index, value: lam[index] });
@@ -90,6 +117,9 @@ impl MixPlan {
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
     pub fn mixup(n: usize, how: &Mixup, key: Key) -> Result<Self> {
+        if Vec::<f64>::new().try_reserve_exact(n).is_err() {
+            return Err(MixError::TooManySamples(n));
+        }
         let partner = match &how.partner {
             Some(partner) if partner.len() != n => {
                 return Err(MixError::PartnerLength { got: partner.len(), expected: n });
@@ -98,27 +128,27 @@ impl MixPlan {
             None if how.mode == Mode::Pair => draw_matching(key, n),
             None => draw_permutation(key, n),
         };
-        // Drawn even where all is given, so that a bad alpha never passes.
-        let drawn = if how.mode == Mode::Batch { n.min(1) } else { n };
-        let drawn = draw_lam(key, if how.lam.is_some() { 0 } else { drawn }, how.alpha, how.fold)?;
-        let mut lam = match &how.lam {
-            Some(lam) if lam.len() == 1 => vec![lam[0]; n],
-            Some(lam) if lam.len() != n => {
-                return Err(MixError::LamLength { got: lam.len(), expected: n });
-            }
-            Some(lam) => lam.clone(),
-            None if how.mode == Mode::Batch => vec![drawn.first().copied().unwrap_or(1.0); n],
-            None => drawn,
-        };
         if how.mode == Mode::Pair {
             check_paired(&partner)?;
-            if how.lam.is_none() {
-                for i in 0..n {
-                    lam[i] = lam[i.min(partner[i])];
-                }
-            }
         }
-        Self::new(lam, partner)
+        let draws = match (&how.lam, how.mode) {
+            (Some(_), _) => 0, // none, but alpha is checked all the same
+            (None, Mode::Batch) => 1,
+            (None, _) => n,
+        };
+        let mut drawn = draw_lam(key, draws, how.alpha, how.fold)?;
+        let lam = match (&how.lam, how.mode) {
+            (Some(lam), _) => lam.clone().for_samples(n)?,
+            (None, Mode::Batch) => vec![drawn[0]; n],
+            (None, Mode::Pair) => {
+                for i in 0..n {
+                    drawn[i] = drawn[i.min(partner[i])];
+                }
+                drawn
+            }
+            (None, Mode::Elem) => drawn,
+        };
+        Self::checked(lam, partner)
     }
 
     /// The number of samples.
@@ -195,10 +225,8 @@ impl MixPlan {
         let mixing = Mixing { lam: &self.lam, partner: &self.partner, order };
         let mix_to = |out: &RawArrayViewMut<T, IxDyn>| {
             let Some(layout) = Layout::new(x.shape(), x.strides(), out.strides()) else { return };
-            let source = x.as_ptr().wrapping_offset(layout.source_start);
-            let target = out.as_ptr().cast_mut().wrapping_offset(layout.target_start);
             // SAFETY: valid as required above; what overlaps without being the same goes through a copy.
-            unsafe { mix(mixing, &layout, source, target, limit) };
+            unsafe { mix(mixing, &layout, x.as_ptr(), out.as_ptr().cast_mut(), limit) };
         };
         if same_elements(&x, &out) || !extents_meet(&x, &out) {
             mix_to(&out);
@@ -307,7 +335,7 @@ mod tests {
 
     fn plans(n: usize) -> impl Iterator<Item = MixPlan> {
         let lam = |i: usize| [0.3, 0.9, 1.0, 0.0, 0.5][i % 5];
-        partners(n).into_iter().map(move |partner| MixPlan::new((0..n).map(lam).collect(), partner).unwrap())
+        partners(n).into_iter().map(move |partner| MixPlan::new(Lam::Each((0..n).map(lam).collect()), partner).unwrap())
     }
 
     /// The formula, element by element, in the kernel's own arithmetic.
@@ -427,13 +455,26 @@ mod tests {
                 let view = view.slice_axis(Axis(0), Slice::from(..4));
                 let expected = expected(&plan, &view.to_owned());
                 assert_eq!(plan.apply(view.clone()).unwrap(), expected);
+
+                // A target that is mirrored along every axis, with a margin around it.
+                let (height, width) = (view.shape()[1] as isize, view.shape()[2] as isize);
+                let middle = s![1..5;-1, 1..1 + height;-1, 1..1 + width;-1];
+                let mut surrounded = Array::zeros((6, height as usize + 2, width as usize + 2));
+                let mut target = surrounded.slice_mut(middle);
+                plan.apply_into(view.clone(), target.view_mut()).unwrap();
+                assert_eq!(target.view().into_dyn(), expected);
+                target.assign(&view);
+                plan.apply_in_place(target.view_mut()).unwrap();
+                assert_eq!(target.view().into_dyn(), expected);
+                target.fill(0.0);
+                assert!(surrounded.iter().all(|&element| element == 0.0));
             }
         }
     }
 
     #[test]
     fn nothing_is_written_on_an_error() {
-        let plan = MixPlan::new(vec![0.5; 3], vec![1, 2, 0]).unwrap();
+        let plan = MixPlan::new(Lam::Shared(0.5), vec![1, 2, 0]).unwrap();
         let x = Array::<f32, _>::ones((3, 4));
         let mut out = Array::<f32, _>::zeros((3, 5));
         assert!(matches!(plan.apply_into(x.view(), out.view_mut()), Err(MixError::OutShape { .. })));

@@ -24,6 +24,9 @@ const ROOT: [u8; 32] = *b"mixup-rs: streams, version 1    ";
 /// Above this the standard deviation of Beta(α, α), 1/√(8α + 4), is below half a unit in the last place of ½.
 const ALPHA_POINT_MASS: f64 = 1e33;
 
+/// Below this Beta(α, α) gives nothing but 0 and 1 in float64, and 1/α would overflow in the sampler.
+const ALPHA_COIN: f64 = 1e-300;
+
 /// What a plan is drawn from: 256 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key([u8; 32]);
@@ -99,7 +102,8 @@ pub fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool) -> Result<Vec<f6
     if alpha > ALPHA_POINT_MASS {
         return Ok(vec![0.5; count]);
     }
-    let beta = Beta::new(Portable(alpha), Portable(alpha)).map_err(|_| MixError::Alpha(alpha))?;
+    let shape = Portable(alpha.max(ALPHA_COIN));
+    let beta = Beta::new(shape, shape).map_err(|_| MixError::Alpha(alpha))?;
     let mut rng = key.stream(Stream::Lam);
     let draw = |_| {
         let Portable(lam) = beta.sample(&mut rng);

@@ -50,9 +50,7 @@ CORE = {
     for name, value in vars(mixup_rs).items()
     if not name.startswith("_") and callable(value) and value.__module__ in ("mixup_rs", "mixup_rs._core")
 }
-DOCUMENTED = CORE | {
-    f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(MixPlan) if not name.startswith("_")
-}
+DOCUMENTED = CORE | {f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(MixPlan) if not name.startswith("_")}
 
 
 def test_the_public_names_are_there():

@@ -93,7 +93,7 @@ def test_a_key_always_gives_these_bits(case):
     assert mixup_rs.STREAM_VERSION == 1
 
 
-EQUAL_KEYS = [1, (1,), [1], np.int64(1), np.uint8(1), np.array(1), np.array([1]), range(1, 2), True + 0]
+EQUAL_KEYS = [1, (1,), [1], np.int64(1), np.uint8(1), np.array(1), np.array([1]), range(1, 2)]
 
 
 @pytest.mark.parametrize("key", EQUAL_KEYS, ids=repr)

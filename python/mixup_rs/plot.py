@@ -115,12 +115,14 @@ def plot_beta(
     bins = np.linspace(low, 1, 26 if fold else 51)
     half = (bins[1] - bins[0]) / 2
     curve = np.linspace(low if fold else half, 1 - half, 400)
+    top = 0.0
     for i, a in enumerate(alphas):
         lam = MixPlan.mixup(_DRAWS, alpha=a, fold=fold, rng=0).lam
         density = _beta_density(curve, a) * (2 if fold else 1)
-        axes.hist(lam, bins, density=True, color=f"C{i}", alpha=0.3)
+        top = max(top, 1.1 * density.max())
+        axes.hist(lam, bins, density=True, color=f"C{i}", alpha=0.3, edgecolor="white", linewidth=0.3)
         axes.plot(curve, density, color=f"C{i}", linewidth=1.8, label=rf"$\alpha$ = {a:g}, mean λ = {lam.mean():.2f}")
-    axes.set(xlim=(low, 1), xlabel="λ, the weight of the sample itself", ylabel="density")
+    axes.set(xlim=(low, 1), ylim=(0, top), xlabel="λ, the weight of the sample itself", ylabel="density")
     folded = r", folded to $\max(\lambda,\ 1 - \lambda)$" if fold else ""
     axes.set_title(r"$\lambda \sim \mathrm{Beta}(\alpha, \alpha)$" + folded, fontsize=11)
     axes.legend(frameon=False)
@@ -184,11 +186,9 @@ def _display_range(x: np.ndarray) -> tuple[float, float]:
         return float(bounds.min), float(bounds.max)
     finite = x[np.isfinite(x)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    slack = 0.01  # rounding and interpolation overshoot a little
-    for top in (1, 255):
-        if low >= -slack * top and high <= (1 + slack) * top:
-            return 0.0, float(top)
-    return low, high
+    if low < -0.01:  # rounding overshoots by less
+        return low, high
+    return 0.0, next((top for top in (1.0, 255.0) if high <= 1.01 * top), high)
 
 
 def _channels_last(batch: np.ndarray) -> np.ndarray:

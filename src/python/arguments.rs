@@ -2,14 +2,16 @@
 
 use numpy::prelude::*;
 use numpy::{PyReadonlyArray1, PyUntypedArray};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString, PyType};
 
 use crate::error::MixError;
-use crate::plan::Mode;
+use crate::plan::{Lam, Mode};
 use crate::sample::Key;
+
+use super::arrays::{Dtype, dtype_name, refuse_masked};
 
 pub(super) fn mode(name: &str) -> PyResult<Mode> {
     match name {
@@ -20,38 +22,45 @@ pub(super) fn mode(name: &str) -> PyResult<Mode> {
     }
 }
 
-/// A count that must be at least `least`.
-pub(super) fn count(name: &str, value: i64, least: i64) -> PyResult<usize> {
-    if value < least {
-        return Err(PyValueError::new_err(format!("{name} must be at least {least}, got {value}")));
+/// A whole number that must be at least `least`.
+pub(super) fn count(name: &str, value: &Bound<'_, PyAny>, least: i64) -> PyResult<usize> {
+    let count = match value.extract::<i64>() {
+        Ok(count) => count,
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            return Err(PyValueError::new_err(format!("{name} must be at least {least} and below 2**63, got {value}")));
+        }
+        Err(_) => {
+            let got = value.get_type().fully_qualified_name()?;
+            return Err(PyTypeError::new_err(format!("{name} must be an int, got {got}")));
+        }
+    };
+    if count < least {
+        return Err(PyValueError::new_err(format!("{name} must be at least {least}, got {count}")));
     }
-    Ok(value as usize)
+    Ok(count as usize)
 }
 
 /// Weights: a number, or something that NumPy makes one number per sample of.
-pub(super) fn lam(object: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+pub(super) fn lam(object: &Bound<'_, PyAny>) -> PyResult<Lam> {
     if let Ok(number) = object.cast::<PyFloat>() {
-        return Ok(vec![number.value()]);
+        return Ok(Lam::Shared(number.value()));
     }
     let array = as_array("lam", object)?;
-    match (array.dtype().kind(), array.ndim()) {
-        // 'V': bfloat16.
-        (b'f' | b'i' | b'u' | b'V', 0 | 1) => {}
-        (kind, ndim) => {
-            let got = super::arrays::dtype_name(&array);
-            let what = if ndim > 1 || b"fiu".contains(&kind) { format!("{ndim} dimensions") } else { got };
-            let message = format!("lam must be a float or one float per sample, got an array of {what}");
-            return Err(if ndim > 1 { PyValueError::new_err(message) } else { PyTypeError::new_err(message) });
-        }
+    let is_number = b"fiu".contains(&array.dtype().kind()) || Dtype::of(&array.dtype()) == Some(Dtype::Bf16);
+    if !is_number {
+        let got = dtype_name(&array);
+        return Err(PyTypeError::new_err(format!("lam must be a float or one float per sample, got {got}")));
     }
-    let floats = array.as_any().call_method1("astype", ("float64",))?.call_method0("ravel")?;
+    if array.ndim() > 1 {
+        let got = array.shape();
+        return Err(PyValueError::new_err(format!("lam must be a float or one float per sample, got shape {got:?}")));
+    }
+    let floats = array.as_any().call_method1("astype", ("float64",))?;
+    if array.ndim() == 0 {
+        return Ok(Lam::Shared(floats.extract()?));
+    }
     let floats: PyReadonlyArray1<'_, f64> = floats.extract()?;
-    let lam: Vec<f64> = floats.as_array().to_vec();
-    if array.ndim() == 1 && lam.len() == 1 {
-        // One weight per sample, of one sample: not to be taken for the weight of all.
-        return Ok(vec![lam[0]]);
-    }
-    Ok(lam)
+    Ok(Lam::Each(floats.as_array().to_vec()))
 }
 
 /// Partners: something that NumPy makes one index per sample of.
@@ -65,7 +74,7 @@ pub(super) fn partner(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
         return Ok(Vec::new());
     }
     if !b"iu".contains(&array.dtype().kind()) {
-        let got = super::arrays::dtype_name(&array);
+        let got = dtype_name(&array);
         return Err(PyTypeError::new_err(format!("partner must be integers, got {got}")));
     }
     let indices = integers(&array)?;
@@ -92,6 +101,7 @@ pub(super) fn integers(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<i128>>
 pub(super) fn as_array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     static AS_ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     if let Ok(array) = object.cast::<PyUntypedArray>() {
+        refuse_masked(name, array)?;
         return Ok(array.clone());
     }
     let py = object.py();

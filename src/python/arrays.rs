@@ -257,22 +257,24 @@ fn plain_array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'p
         };
         return Err(PyTypeError::new_err(format!("{name} must be a numpy.ndarray, got {got}{hint}")));
     };
-    if is_masked(array.as_any())? {
-        return Err(PyTypeError::new_err(format!(
-            "{name} must not be a masked array: its mask would be lost; fill it first, or pass {name}.data"
-        )));
-    }
+    refuse_masked(name, array)?;
     Ok(array.clone())
 }
 
-fn is_masked(array: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Refuses a masked array: its mask would be lost.
+pub(super) fn refuse_masked(name: &str, array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
     static PLAIN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static MASKED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = array.py();
     if array.get_type().is(PLAIN.import(py, "numpy", "ndarray")?) {
-        return Ok(false);
+        return Ok(());
     }
-    array.is_instance(MASKED.import(py, "numpy.ma", "MaskedArray")?)
+    if array.is_instance(MASKED.import(py, "numpy.ma", "MaskedArray")?)? {
+        return Err(PyTypeError::new_err(format!(
+            "{name} must not be a masked array: its mask would be lost; fill it first, or pass {name}.data"
+        )));
+    }
+    Ok(())
 }
 
 /// Whether every element lies at a multiple of its size.

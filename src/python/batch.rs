@@ -60,7 +60,7 @@ pub(super) fn mix_batch<'py>(
     fold: bool,
     lam: Option<&Bound<'py, PyAny>>,
     partner: Option<&Bound<'py, PyAny>>,
-    num_classes: Option<i64>,
+    num_classes: Option<&Bound<'py, PyAny>>,
     label_smoothing: f64,
     out: Option<&Bound<'py, PyAny>>,
     rng: Option<&Bound<'py, PyAny>>,
@@ -68,10 +68,11 @@ pub(super) fn mix_batch<'py>(
     shielded(|| {
         let x = Mixable::input("x", x)?;
         let plan = plan::draw(x.samples()?, alpha, mode, fold, lam, partner, rng)?;
+        let how = labels::soft_targets(num_classes, label_smoothing)?;
         // Labels first: they are checked before anything is written.
         let (y, y_partner) = match y {
             Some(y) => {
-                let (y, y_partner) = labels::apply(&plan, y, num_classes, label_smoothing)?;
+                let (y, y_partner) = labels::apply(&plan, y, how)?;
                 (Some(y), y_partner)
             }
             None => (None, None),

@@ -1,7 +1,7 @@
 //! Labels of any kind, mixed by a plan.
 
 use numpy::prelude::*;
-use numpy::{PyArray1, PyArray2, PyUntypedArray};
+use numpy::{PyArray1, PyReadwriteArray2, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -14,20 +14,26 @@ use super::arrays::{self, Mixable, dtype_name};
 /// The mixed labels, and those of the partners where labels cannot be blended.
 pub(super) type Mixed<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
 
-/// What DESIGN calls `apply_labels`: by the kind of `y`, blended, made soft targets, or paired with the partners'.
-pub(super) fn apply<'py>(
-    plan: &MixPlan,
-    y: &Bound<'py, PyAny>,
-    num_classes: Option<i64>,
-    label_smoothing: f64,
-) -> PyResult<Mixed<'py>> {
+/// How labels are to be mixed, checked before there are any.
+pub(super) fn soft_targets(num_classes: Option<&Bound<'_, PyAny>>, label_smoothing: f64) -> PyResult<How> {
+    let num_classes = num_classes.map(|count| arguments::count("num_classes", count, 1)).transpose()?;
+    Ok(How { num_classes, soft: SoftTargets::new(num_classes.unwrap_or(0), label_smoothing)? })
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    num_classes: Option<usize>,
+    soft: SoftTargets,
+}
+
+/// By the kind of `y`: blended, made soft targets, or paired with the partners'.
+pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyResult<Mixed<'py>> {
     let py = y.py();
     let y = as_array("y", y)?;
     plan.check_batch(y.shape()).map_err(|error| PyValueError::new_err(format!("y: {error}")))?;
-    let num_classes = num_classes.map(|count| arguments::count("num_classes", count, 1)).transpose()?;
-    let soft = SoftTargets::new(num_classes.unwrap_or(0), label_smoothing)?;
+    let How { num_classes, soft } = how;
     let is_class_index = b"iu".contains(&y.dtype().kind());
-    if label_smoothing != 0.0 && !(is_class_index && num_classes.is_some()) {
+    if soft.label_smoothing != 0.0 && !(is_class_index && num_classes.is_some()) {
         let got = dtype_name(&y);
         return Err(PyValueError::new_err(format!(
             "label_smoothing needs y of class indices (integers) and num_classes; \
@@ -42,10 +48,10 @@ pub(super) fn apply<'py>(
             }
             let classes = arguments::integers(&y)?;
             soft.check(&classes)?;
-            let targets = PyArray2::<f32>::zeros(py, [plan.len(), count], false);
-            let mut writable = targets.try_readwrite()?;
+            let targets = py.import("numpy")?.call_method1("empty", ((plan.len(), count), "float32"))?;
+            let mut writable: PyReadwriteArray2<'_, f32> = targets.extract()?;
             plan.soft_targets(&classes, soft, writable.as_slice_mut()?)?;
-            Ok((targets.into_any(), None))
+            Ok((targets, None))
         }
         (None, true) => {
             let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));

@@ -9,14 +9,17 @@ mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::MixError;
 
 impl From<MixError> for PyErr {
     fn from(error: MixError) -> Self {
-        PyValueError::new_err(error.to_string())
+        match error {
+            MixError::TooManySamples(_) => PyMemoryError::new_err(error.to_string()),
+            _ => PyValueError::new_err(error.to_string()),
+        }
     }
 }
 
@@ -45,6 +48,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("MixedBatch", batch::mixed_batch_type(module.py())?)?;
+        module.add("SIMD_LEVEL", crate::Level::current().name())?;
         module.add("STREAM_VERSION", crate::STREAM_VERSION)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -13,7 +13,7 @@ use super::{arguments, labels, shielded};
 ///
 /// mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]   (Zhang et al., arXiv 1710.09412)
 ///
-/// lam: (n,) floats in [0, 1]. partner: (n,) integers in [0, n); repeats allowed.
+/// lam: (n,) floats in [0, 1], or one for all. partner: (n,) integers in [0, n); repeats allowed.
 ///
 /// Raises ValueError if a weight or an index lies outside its range or the lengths differ, TypeError for other types.
 ///
@@ -50,11 +50,11 @@ impl PyMixPlan {
     /// >>> plan == MixPlan.mixup(4, rng=(42, 0))
     /// True
     /// >>> plan.partner
-    /// array([2, 3, 1, 0])
+    /// array([1, 2, 0, 3])
     #[staticmethod]
     #[pyo3(signature = (n, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None, rng=None))]
     fn mixup(
-        n: i64,
+        n: &Bound<'_, PyAny>,
         alpha: f64,
         mode: &str,
         fold: bool,
@@ -121,10 +121,10 @@ impl PyMixPlan {
     fn apply_labels<'py>(
         &self,
         y: &Bound<'py, PyAny>,
-        num_classes: Option<i64>,
+        num_classes: Option<&Bound<'py, PyAny>>,
         label_smoothing: f64,
     ) -> PyResult<labels::Mixed<'py>> {
-        shielded(|| labels::apply(&self.0, y, num_classes, label_smoothing))
+        shielded(|| labels::apply(&self.0, y, labels::soft_targets(num_classes, label_smoothing)?))
     }
 
     fn __len__(&self) -> usize {

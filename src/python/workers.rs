@@ -31,7 +31,7 @@ pub(super) fn get_num_threads(py: Python<'_>) -> PyResult<usize> {
 /// >>> mixup_rs.get_num_threads()
 /// 1
 #[pyfunction]
-pub(super) fn set_num_threads(num_threads: i64) -> PyResult<()> {
+pub(super) fn set_num_threads(num_threads: &Bound<'_, PyAny>) -> PyResult<()> {
     threads::set_limit(arguments::count("num_threads", num_threads, 1)?);
     Ok(())
 }

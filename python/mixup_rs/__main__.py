@@ -1,0 +1,8 @@
+"""`python -m mixup_rs` is `mixup-rs`."""
+
+import sys
+
+from mixup_rs.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+//! Which instruction set the kernels run on.
+
+use std::sync::OnceLock;
+
+/// The environment variable that forces a level, by its name; for tests. One that the processor lacks is not taken.
+pub const ENVIRONMENT: &str = "MIXUP_RS_SIMD";
+
+/// An instruction set. To hold one proves that the processor has it: only [`Level::available`] makes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Set {
+    /// What every processor of the architecture has: SSE2 on x86-64, NEON on aarch64.
+    Baseline,
+    /// With F16C, which every processor with AVX2 has.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// What this processor has, the best last.
+    pub fn available() -> Vec<Self> {
+        let mut levels = vec![Self(Set::Baseline)];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+            levels.push(Self(Set::Avx2));
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                levels.push(Self(Set::Avx512));
+            }
+        }
+        levels
+    }
+
+    /// The level in use: the one forced by the environment when it was first asked for, else the best.
+    pub fn current() -> Self {
+        static CURRENT: OnceLock<Level> = OnceLock::new();
+        *CURRENT.get_or_init(|| {
+            let levels = Self::available();
+            let forced = std::env::var(ENVIRONMENT).ok();
+            let forced = forced.and_then(|name| levels.iter().find(|level| level.name() == name).copied());
+            forced.unwrap_or(levels[levels.len() - 1])
+        })
+    }
+
+    /// "avx512", "avx2", "neon", or "baseline".
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Baseline if cfg!(target_arch = "aarch64") => "neon",
+            Set::Baseline => "baseline",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "avx512",
+        }
+    }
+
+    pub(super) fn set(self) -> Set {
+        self.0
+    }
+}

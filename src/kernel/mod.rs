@@ -1,0 +1,209 @@
+//! Blending one run of elements with another.
+//!
+//! The loops are written once, for any [`Element`], and compiled once per instruction set; [`Level`] is chosen at run
+//! time. The compiler vectorises them: an element's blend is branch-free and the runs do not alias. As no set fuses or
+//! reorders anything, all give the same bits.
+//!
+//! Only two things are spelt out for a processor: the conversion of float16, for which there is an instruction that no
+//! compiler finds by itself, and stores that go past the cache ([`stream`]).
+
+#[cfg(target_arch = "x86_64")]
+mod f16c;
+mod level;
+pub(crate) mod stream;
+
+pub use level::{ENVIRONMENT, Level};
+
+use level::Set;
+
+use crate::element::Element;
+
+/// What becomes of one sample, decided once for all of its elements.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Recipe<W> {
+    /// λ = 1, or the sample is its own partner: its own bits, whatever they mean.
+    KeepOwn,
+    /// λ = 0: the partner's bits.
+    TakePartner,
+    /// λ ≥ ½.
+    NearOwn(W),
+    /// λ < ½.
+    NearPartner(W),
+}
+
+impl<W> Recipe<W> {
+    /// `lam` in [0, 1].
+    pub fn new<T: Element<Weight = W>>(lam: f64) -> Self {
+        if lam == 1.0 {
+            Self::KeepOwn
+        } else if lam == 0.0 {
+            Self::TakePartner
+        } else if lam >= 0.5 {
+            Self::NearOwn(T::weight(1.0 - lam))
+        } else {
+            Self::NearPartner(T::weight(lam))
+        }
+    }
+}
+
+/// out = own blended with partner. The slices have one length.
+pub(crate) fn blend_into<T: Element>(level: Level, recipe: Recipe<T::Weight>, out: &mut [T], own: &[T], partner: &[T]) {
+    assert!(out.len() == own.len() && own.len() == partner.len());
+    match recipe {
+        Recipe::KeepOwn => out.copy_from_slice(own),
+        Recipe::TakePartner => out.copy_from_slice(partner),
+        Recipe::NearOwn(weight) => dispatch(level, Run::<T, true> { out, own: Some(own), partner, weight }),
+        Recipe::NearPartner(weight) => dispatch(level, Run::<T, false> { out, own: Some(own), partner, weight }),
+    }
+}
+
+/// own = own blended with partner. The slices have one length.
+pub(crate) fn blend_in_place<T: Element>(level: Level, recipe: Recipe<T::Weight>, own: &mut [T], partner: &[T]) {
+    assert!(own.len() == partner.len());
+    match recipe {
+        Recipe::KeepOwn => {}
+        Recipe::TakePartner => own.copy_from_slice(partner),
+        Recipe::NearOwn(weight) => dispatch(level, Run::<T, true> { out: own, own: None, partner, weight }),
+        Recipe::NearPartner(weight) => dispatch(level, Run::<T, false> { out: own, own: None, partner, weight }),
+    }
+}
+
+/// A run to blend; `own: None` means that `out` holds it.
+struct Run<'a, T: Element, const OWN_IS_NEAR: bool> {
+    out: &'a mut [T],
+    own: Option<&'a [T]>,
+    partner: &'a [T],
+    weight: T::Weight,
+}
+
+/// The loops, to be inlined into a function per instruction set.
+#[inline(always)]
+fn blend<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
+    let Run { out, own, partner, weight } = run;
+    match own {
+        Some(own) => {
+            for ((out, &own), &partner) in out.iter_mut().zip(own).zip(partner) {
+                *out = T::blend::<OWN_IS_NEAR>(own, partner, weight);
+            }
+        }
+        None => {
+            for (out, &partner) in out.iter_mut().zip(partner) {
+                *out = T::blend::<OWN_IS_NEAR>(*out, partner, weight);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c")]
+fn blend_avx2<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
+    blend(f16c::blend_blocks(run));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+fn blend_avx512<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
+    blend(f16c::blend_blocks(run));
+}
+
+#[inline]
+#[allow(unsafe_code)]
+fn dispatch<T: Element, const OWN_IS_NEAR: bool>(level: Level, run: Run<'_, T, OWN_IS_NEAR>) {
+    match level.set() {
+        Set::Baseline => blend(run),
+        // SAFETY: a level proves that the processor has it.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe { blend_avx2(run) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512 => unsafe { blend_avx512(run) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lam_decides_the_recipe() {
+        assert_eq!(Recipe::new::<f32>(1.0), Recipe::KeepOwn);
+        assert_eq!(Recipe::new::<f32>(0.0), Recipe::TakePartner);
+        assert_eq!(Recipe::new::<f32>(0.5), Recipe::NearOwn(0.5));
+        assert_eq!(Recipe::new::<f32>(0.75), Recipe::NearOwn(0.25));
+        assert_eq!(Recipe::new::<f32>(0.25), Recipe::NearPartner(0.25));
+        assert_eq!(Recipe::new::<u8>(0.25), Recipe::NearPartner(1 << 14));
+    }
+
+    #[test]
+    fn keeping_and_taking_hand_on_every_bit() {
+        let own = [f32::from_bits(0x7F80_0001), -0.0, 1.0];
+        let partner = [f32::NAN, f32::INFINITY, f32::from_bits(0xFFC0_1234)];
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let mut out = [0.0; 3];
+        blend_into(Level::current(), Recipe::new::<f32>(1.0), &mut out, &own, &partner);
+        assert_eq!(bits(&out), bits(&own));
+        blend_into(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own, &partner);
+        assert_eq!(bits(&out), bits(&partner));
+        blend_in_place(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own);
+        assert_eq!(bits(&out), bits(&own));
+    }
+
+    #[test]
+    fn equal_values_stay_and_nan_is_canonical() {
+        for lam in [0.3, 0.5, 0.9] {
+            let own = [f32::INFINITY, -0.0, 0.0, 1e-45, f32::MAX, -f32::INFINITY, f32::NAN, 1.0];
+            let partner = [f32::INFINITY, -0.0, -0.0, 1e-45, f32::MAX, f32::INFINITY, 1.0, f32::NAN];
+            let mut out = own;
+            blend_in_place(Level::current(), Recipe::new::<f32>(lam), &mut out, &partner);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&out[..5]), bits(&own[..5]));
+            assert_eq!(bits(&out[5..]), [f32::NAN.to_bits(); 3]);
+        }
+    }
+
+    /// Every level against the formula, element by element, at every small length and misalignment.
+    fn check_levels<T: Element + std::fmt::Debug + PartialEq>(bits: impl Fn(usize) -> T, same: impl Fn(T, T) -> bool) {
+        let pool: Vec<T> = (0..400).map(bits).collect();
+        for level in Level::available() {
+            for len in (0..130).chain([256, 300]) {
+                let offset = len % 7;
+                let (own, partner) = (&pool[offset..][..len], &pool[2 * offset + 60..][..len]);
+                for lam in [0.7, 0.2] {
+                    let recipe = Recipe::new::<T>(lam);
+                    let expected = |i: usize| match recipe {
+                        Recipe::NearOwn(weight) => T::blend::<true>(own[i], partner[i], weight),
+                        Recipe::NearPartner(weight) => T::blend::<false>(own[i], partner[i], weight),
+                        _ => unreachable!(),
+                    };
+                    let mut memory = vec![T::default(); len + 8];
+                    let out = &mut memory[7 - offset..][..len];
+                    blend_into(level, recipe, out, own, partner);
+                    assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
+                    out.copy_from_slice(own);
+                    blend_in_place(level, recipe, out, partner);
+                    assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
+                    let mut block = vec![T::default(); 32];
+                    out.fill(T::default());
+                    stream::blend_into(level, recipe, out, own, partner, &mut block);
+                    stream::fence();
+                    assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_gives_the_same_bits() {
+        use half::{bf16, f16};
+        // A walk through all bit patterns: subnormals, infinities and NaNs among them.
+        let hash = |i: usize| (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        check_levels(|i| f64::from_bits(hash(i)), |a, b| a.to_bits() == b.to_bits());
+        check_levels(|i| f32::from_bits((hash(i) >> 32) as u32), |a, b| a.to_bits() == b.to_bits());
+        check_levels(|i| f16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
+        check_levels(|i| bf16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
+        check_levels(|i| (hash(i) >> 56) as u8, |a, b| a == b);
+        check_levels(|i| (hash(i) >> 56) as i8, |a, b| a == b);
+        check_levels(|i| (hash(i) >> 48) as u16, |a, b| a == b);
+        check_levels(|i| (hash(i) >> 48) as i16, |a, b| a == b);
+    }
+}

@@ -1,0 +1,69 @@
+//! Results written past the cache.
+//!
+//! A store to memory that is not in the cache first reads it in. For a large result that is a third of all traffic, and
+//! nobody needs what it reads. So a run is blended block by block into a scratch that stays in the first-level cache, and
+//! from there stored with instructions that do not read.
+
+use super::{Level, Recipe, blend_into as blend_into_cache};
+use crate::element::Element;
+
+/// Elements of scratch that [`blend_into`] works with: at most 8 KiB.
+pub(crate) const BLOCK: usize = 1024;
+
+/// out = own blended with partner, past the cache. The slices have one length; `block` is scratch.
+///
+/// What it wrote is seen by other threads only after [`fence`].
+pub(crate) fn blend_into<T: Element>(
+    level: Level,
+    recipe: Recipe<T::Weight>,
+    out: &mut [T],
+    own: &[T],
+    partner: &[T],
+    block: &mut [T],
+) {
+    match recipe {
+        Recipe::KeepOwn => copy(own, out),
+        Recipe::TakePartner => copy(partner, out),
+        recipe => {
+            let own_and_partner = own.chunks(block.len()).zip(partner.chunks(block.len()));
+            for (out, (own, partner)) in out.chunks_mut(block.len()).zip(own_and_partner) {
+                let block = &mut block[..out.len()];
+                blend_into_cache(level, recipe, block, own, partner);
+                copy(block, out);
+            }
+        }
+    }
+}
+
+/// Copies past the cache where the processor can.
+#[allow(unsafe_code)]
+fn copy<T: Element>(from: &[T], to: &mut [T]) {
+    assert_eq!(from.len(), to.len());
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+        // SAFETY: any bit pattern is a vector, and a vector copied is the elements copied.
+        let (head, vectors, tail) = unsafe { to.align_to_mut::<__m128i>() };
+        let (first, rest) = from.split_at(head.len());
+        let (middle, last) = rest.split_at(rest.len() - tail.len());
+        head.copy_from_slice(first);
+        let middle = middle.as_ptr().cast::<__m128i>();
+        for (i, vector) in vectors.iter_mut().enumerate() {
+            // SAFETY: `middle` has as many bytes as `vectors`, which are aligned; every x86-64 has SSE2.
+            unsafe { _mm_stream_si128(vector, _mm_loadu_si128(middle.add(i))) };
+        }
+        tail.copy_from_slice(last);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    to.copy_from_slice(from);
+}
+
+/// Makes what was written past the cache visible to other threads.
+#[allow(unsafe_code)]
+pub(crate) fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has SSE.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    };
+}

@@ -1,0 +1,84 @@
+"""The command: what it prints, saves and refuses."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import mixup_rs
+import pytest
+from mixup_rs import cli
+
+
+def test_info_names_the_versions(capsys):
+    assert cli.main(["info"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["mixup-rs"] == mixup_rs.__version__
+    assert int(lines["threads"]) >= 1
+    assert {"python", "numpy", "torch", "fastai"} <= lines.keys()
+
+
+def test_info_says_what_is_not_installed(capsys, monkeypatch):
+    def missing(package):
+        raise cli.PackageNotFoundError(package)
+
+    monkeypatch.setattr(cli, "version", missing)
+    cli.main(["info"])
+    assert "torch    not installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("with_photographs", [True, False])
+def test_demo_saves_a_picture_and_repeats(tmp_path, capsys, monkeypatch, with_photographs):
+    pytest.importorskip("matplotlib")
+    if with_photographs:
+        pytest.importorskip("sklearn")
+    else:
+        monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(cli, "_TIMED_SHAPE", (4, 3, 8, 8))
+    pictures = [tmp_path / name for name in ("one.png", "two.png")]
+    for path in pictures:
+        assert cli.main(["demo", "--path", str(path), "--seed", "1"]) == 0
+    out = capsys.readouterr().out
+    assert f"picture: {pictures[0]}" in out
+    assert "soft target" in out
+    assert ("lake" in out) == with_photographs
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_demo_without_matplotlib_says_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(cli, "_TIMED_SHAPE", (4, 3, 8, 8))
+    assert cli.main(["demo", "--path", str(tmp_path / "none.png")]) == 0
+    assert "pip install 'mixup-rs[plot]'" in capsys.readouterr().out
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_bench_hands_its_options_on(monkeypatch):
+    calls = []
+    monkeypatch.setitem(sys.modules, "mixup_rs.bench", SimpleNamespace(main=calls.append))
+    assert cli.main(["bench", "--help", "--quick", "cases"]) == 0
+    assert calls == [["--help", "--quick", "cases"]]
+
+
+def test_bench_that_cannot_be_imported_is_a_message(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mixup_rs.bench", None)
+    assert cli.main(["bench"]) == 1
+    assert "cannot be imported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args", [[], ["mix"], ["info", "--loud"], ["demo", "--seed", "x"]])
+def test_a_wrong_command_line_is_refused(args):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(args)
+    assert stop.value.code == 2
+
+
+def test_python_dash_m_runs_it_without_heavy_imports():
+    code = (
+        "import runpy, sys; sys.argv = ['mixup-rs', 'info']\n"
+        "try: runpy.run_module('mixup_rs', run_name='__main__')\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert not {'torch', 'fastai', 'matplotlib', 'sklearn'} & sys.modules.keys()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert mixup_rs.__version__ in run.stdout

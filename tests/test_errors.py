@@ -1,0 +1,302 @@
+"""Wrong arguments: what is raised, what it says, and that nothing has been written."""
+
+import re
+from typing import NamedTuple
+
+import mixup_rs
+import numpy as np
+import pytest
+from mixup_rs import MixPlan, mix_batch
+from numpy.lib.stride_tricks import as_strided
+from oracle import bits, values
+
+N = 4
+NAN, INF = float("nan"), float("inf")
+
+
+def x():
+    return np.linspace(0, 1, 3 * N, dtype=np.float32).reshape(N, 3)
+
+
+class Refusal(NamedTuple):
+    error: type
+    message: str
+
+
+def raises(error, *fragments):
+    """`error` or nothing else, whose message has all these in it, in this order: what was expected and what came."""
+    return Refusal(error, ".*".join(map(re.escape, fragments)))
+
+
+def case(value):
+    """For readable test ids."""
+    return value.error.__name__ if isinstance(value, Refusal) else " ".join(repr(value).split())[:50]
+
+
+def refused(call, arrays, expected):
+    before = [bits(array) for array in arrays]
+    with pytest.raises((ValueError, TypeError), match=expected.message) as raised:
+        call()
+    assert raised.type is expected.error
+    assert [bits(array) for array in arrays] == before
+
+
+def is_array(value):
+    return isinstance(value, np.ndarray) and value.dtype != object
+
+
+RANGE = ["lam must lie in [0, 1]", "got"]
+ALPHA = ["alpha must be a finite number > 0", "got"]
+RNG = ["rng must be None, an int, a sequence of ints, numpy.random.Generator or numpy.random.SeedSequence", "got"]
+
+# Of what is drawn: these hold for mix_batch and MixPlan.mixup alike.
+DRAWING = [
+    ({"alpha": 0}, raises(ValueError, *ALPHA, "0")),
+    ({"alpha": -0.0}, raises(ValueError, *ALPHA, "0")),
+    ({"alpha": -0.4}, raises(ValueError, *ALPHA, "-0.4")),
+    ({"alpha": NAN}, raises(ValueError, *ALPHA, "NaN")),
+    ({"alpha": INF}, raises(ValueError, *ALPHA, "inf")),
+    ({"alpha": -INF}, raises(ValueError, *ALPHA, "-inf")),
+    ({"alpha": NAN, "lam": 0.5}, raises(ValueError, *ALPHA, "NaN")),
+    ({"alpha": "0.4"}, raises(TypeError, "real number", "str")),
+    ({"alpha": None}, raises(TypeError, "real number", "NoneType")),
+    ({"mode": "element"}, raises(ValueError, "'elem', 'pair' or 'batch'", "'element'")),
+    ({"mode": 1}, raises(TypeError, "int", "str")),
+    ({"fold": "yes"}, raises(TypeError, "str", "bool")),
+    ({"lam": -1e-9}, raises(ValueError, *RANGE, "-0.000000001")),
+    ({"lam": 1.0000001}, raises(ValueError, *RANGE, "1.0000001")),
+    ({"lam": NAN}, raises(ValueError, *RANGE, "NaN")),
+    ({"lam": INF}, raises(ValueError, *RANGE, "inf")),
+    ({"lam": 2}, raises(ValueError, *RANGE, "2")),
+    ({"lam": [0.5, 0.5, 1.5, 0.5]}, raises(ValueError, *RANGE, "1.5 at index 2")),
+    ({"lam": [0.5, NAN, 0.5, 0.5]}, raises(ValueError, *RANGE, "NaN at index 1")),
+    ({"lam": [0.5] * 3}, raises(ValueError, "lam", "expected 4", "got 3")),
+    ({"lam": [0.5] * 5}, raises(ValueError, "lam", "expected 4", "got 5")),
+    ({"lam": [0.5]}, raises(ValueError, "lam", "expected 4", "got 1")),
+    ({"lam": np.array([0.5])}, raises(ValueError, "lam", "expected 4", "got 1")),
+    ({"lam": []}, raises(ValueError, "lam", "expected 4", "got 0")),
+    ({"lam": [[0.5]] * 4}, raises(ValueError, "lam must be a float or one float per sample", "shape [4, 1]")),
+    ({"lam": "half"}, raises(TypeError, "lam must be a float or one float per sample", "<U4")),
+    ({"lam": True}, raises(TypeError, "lam must be a float or one float per sample", "bool")),
+    ({"lam": 0.5j}, raises(TypeError, "lam must be a float or one float per sample", "complex128")),
+    ({"lam": [None] * 4}, raises(TypeError, "lam must be a float or one float per sample", "object")),
+    ({"partner": [0, 1, 2, 4]}, raises(ValueError, "partner must lie in [0, 4)", "got 4 at index 3")),
+    ({"partner": [0, -1, 2, 3]}, raises(ValueError, "partner must lie in [0, 4)", "got -1 at index 1")),
+    ({"partner": np.array([2**64 - 1] * 4, np.uint64)}, raises(ValueError, "[0, 4)", f"got {2**64 - 1} at index 0")),
+    ({"partner": [0, 1, 2]}, raises(ValueError, "partner", "expected 4", "got 3")),
+    ({"partner": [0, 1, 2, 3, 0]}, raises(ValueError, "partner", "expected 4", "got 5")),
+    ({"partner": []}, raises(ValueError, "partner", "expected 4", "got 0")),
+    ({"partner": [0.0, 1.0, 2.0, 3.0]}, raises(TypeError, "partner must be integers", "float64")),
+    ({"partner": [True] * 4}, raises(TypeError, "partner must be integers", "bool")),
+    ({"partner": ["0"] * 4}, raises(TypeError, "partner must be integers", "<U1")),
+    ({"partner": 1}, raises(ValueError, "partner must have 1 dimension", "0")),
+    ({"partner": [[0]] * 4}, raises(ValueError, "partner must have 1 dimension", "2")),
+    ({"partner": [1, 2, 3, 0], "mode": "pair"}, raises(ValueError, "name each other", "partner[1] is 2")),
+    ({"rng": 1.5}, raises(TypeError, *RNG, "float")),
+    ({"rng": "torch"}, raises(TypeError, *RNG, "str")),
+    ({"rng": b"key"}, raises(TypeError, *RNG, "bytes")),
+    ({"rng": True}, raises(TypeError, *RNG, "bool")),
+    ({"rng": np.True_}, raises(TypeError, *RNG, "bool")),
+    ({"rng": {1, 2}}, raises(TypeError, *RNG, "set")),
+    ({"rng": {1: 2}}, raises(TypeError, *RNG, "dict")),
+    ({"rng": object()}, raises(TypeError, *RNG, "object")),
+    ({"rng": np.random.RandomState(0)}, raises(TypeError, *RNG, "RandomState")),
+    ({"rng": np.random.default_rng}, raises(TypeError, *RNG, "function")),
+    ({"rng": (1, 2.0)}, raises(TypeError, "rng must be a sequence of ints", "float")),
+    ({"rng": (1, (2, 3))}, raises(TypeError, "rng must be a sequence of ints", "tuple")),
+    ({"rng": [True]}, raises(TypeError, "rng must be a sequence of ints", "bool")),
+    ({"rng": np.array([[1]])}, raises(TypeError, "rng must be a sequence of ints", "ndarray")),
+    ({"rng": ()}, raises(ValueError, "one int or more", "empty")),
+    ({"rng": -1}, raises(ValueError, ">= 0", "-1")),
+    ({"rng": (0, -(2**70))}, raises(ValueError, ">= 0", str(-(2**70)))),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), DRAWING, ids=case)
+def test_drawing_refuses(arguments, expected):
+    batch, out = x(), x()
+    given = [value for value in arguments.values() if is_array(value)]
+    refused(lambda: MixPlan.mixup(N, **arguments), given, expected)
+    refused(lambda: mix_batch(batch, out=out, **arguments), [batch, out, *given], expected)
+    refused(lambda: mix_batch(batch, out=batch, **arguments), [batch, *given], expected)
+
+
+MIXABLE = "float64, float32, float16, bfloat16, uint8, int8, uint16 or int16"
+INPUTS = [
+    (np.array(0.5, np.float32), raises(ValueError, "axis 0", "0 dimensions")),
+    (np.float32(0.5), raises(TypeError, "x must be a numpy.ndarray", "float32")),
+    ([[0.5], [0.25]], raises(TypeError, "x must be a numpy.ndarray", "list")),
+    (None, raises(TypeError, "x must be a numpy.ndarray", "NoneType")),
+    (x().astype(object), raises(TypeError, MIXABLE, "object")),
+    (x().astype(np.complex64), raises(TypeError, MIXABLE, "complex64")),
+    (x().astype(bool), raises(TypeError, MIXABLE, "bool")),
+    (x().astype(np.int32), raises(TypeError, MIXABLE, "int32")),
+    (x().astype(np.int64), raises(TypeError, MIXABLE, "int64")),
+    (np.ones((N, 3), np.uint32), raises(TypeError, MIXABLE, "uint32")),
+    (x().astype(">f4"), raises(TypeError, MIXABLE, ">f4")),
+    (x().astype(">i2"), raises(TypeError, MIXABLE, ">i2")),
+    (x().astype("datetime64[s]"), raises(TypeError, MIXABLE, "datetime64")),
+    (x().astype("U3"), raises(TypeError, MIXABLE, "<U3")),
+    (np.zeros(N, "V2"), raises(TypeError, MIXABLE, "V2")),
+    (np.zeros(N, [("a", np.float16)]), raises(TypeError, MIXABLE, "a")),
+    (np.ma.array(x()), raises(TypeError, "x must not be a masked array")),
+]
+
+
+@pytest.mark.parametrize(("batch", "expected"), INPUTS, ids=case)
+def test_x_is_refused(batch, expected):
+    out = x()
+    arrays = [array for array in [batch, out] if is_array(array)]
+    refused(lambda: mix_batch(batch, rng=0), arrays, expected)
+    refused(lambda: MixPlan.mixup(N, rng=0).apply(batch), arrays, expected)
+    refused(lambda: mix_batch(batch, out=out, rng=0), arrays, expected)
+    if is_array(batch):
+        refused(lambda: mix_batch(batch, out=batch, rng=0), arrays, expected)
+
+
+@pytest.mark.parametrize("length", [0, 3, 5])
+def test_a_plan_refuses_a_batch_of_another_length(length):
+    plan, batch, y = MixPlan.mixup(N, rng=0), values((length, 3), np.float32), np.zeros(length, int)
+    expected = raises(ValueError, "4 samples", f"got an array of {length}")
+    refused(lambda: plan.apply(batch), [batch], expected)
+    refused(lambda: plan.apply(batch, out=batch), [batch], expected)
+    refused(lambda: plan.apply_labels(y), [y], expected)
+
+
+CLASSES = {"num_classes": 3}
+BLENDABLE = "y must be floats, integers or booleans"
+LABELS = [
+    ([0, 1, 2], {}, raises(ValueError, "y", "4 samples", "3")),
+    ([0, 1, 2, 0, 1], CLASSES, raises(ValueError, "y", "4 samples", "5")),
+    (np.zeros((5, 3)), {}, raises(ValueError, "y", "4 samples", "5")),
+    ([], CLASSES, raises(ValueError, "y", "4 samples", "0")),
+    (1, CLASSES, raises(ValueError, "y", "axis 0", "0 dimensions")),
+    ([0, 1, 3, 2], CLASSES, raises(ValueError, "[0, 3)", "got 3 at index 2")),
+    ([0, -1, 2, 2], CLASSES, raises(ValueError, "[0, 3)", "got -1 at index 1")),
+    (np.full(N, 2**64 - 1, np.uint64), CLASSES, raises(ValueError, "[0, 3)", f"got {2**64 - 1} at index 0")),
+    (np.zeros((N, 1), int), CLASSES, raises(ValueError, "(n,)", "4, 1")),
+    (np.zeros(N), CLASSES, raises(ValueError, "num_classes=3", "float64", "4")),
+    (np.zeros((N, 4)), CLASSES, raises(ValueError, "(n, 3)", "float64", "4, 4")),
+    (np.zeros((N, 4), bool), CLASSES, raises(ValueError, "(n, 3)", "bool", "4, 4")),
+    (["cat"] * N, {}, raises(TypeError, BLENDABLE, "<U3")),
+    ([1j] * N, {}, raises(TypeError, BLENDABLE, "complex128")),
+    ([None] * N, {}, raises(TypeError, BLENDABLE, "object")),
+    (np.zeros(N, "m8[s]"), {}, raises(TypeError, BLENDABLE, "timedelta64")),
+    ([[1], [2, 3], [4], [5]], {}, raises(TypeError, "y must be something numpy.asarray takes")),
+    (np.zeros(N, ">f4"), {}, raises(TypeError, "y must have dtype", ">f4")),
+    (np.ma.array(np.zeros(N)), {}, raises(TypeError, "y must not be a masked array")),
+    ([0] * N, CLASSES | {"label_smoothing": -0.1}, raises(ValueError, "label_smoothing must lie in [0, 1]", "-0.1")),
+    ([0] * N, CLASSES | {"label_smoothing": 1.1}, raises(ValueError, "label_smoothing must lie in [0, 1]", "1.1")),
+    ([0] * N, CLASSES | {"label_smoothing": NAN}, raises(ValueError, "label_smoothing must lie in [0, 1]", "NaN")),
+    ([0] * N, CLASSES | {"label_smoothing": "a"}, raises(TypeError, "real number", "str")),
+    (np.zeros(N), {"label_smoothing": 1.1}, raises(ValueError, "label_smoothing must lie in [0, 1]", "1.1")),
+    ([0] * N, {"label_smoothing": 0.1}, raises(ValueError, "label_smoothing needs", "num_classes", "int64")),
+    (np.zeros((N, 3)), CLASSES | {"label_smoothing": 0.1}, raises(ValueError, "label_smoothing needs", "float64")),
+    ([0] * N, {"num_classes": 0}, raises(ValueError, "num_classes must be at least 1", "0")),
+    ([0] * N, {"num_classes": -3}, raises(ValueError, "num_classes must be at least 1", "-3")),
+    ([0] * N, {"num_classes": 3.0}, raises(TypeError, "int", "float")),
+]
+
+
+@pytest.mark.parametrize(("y", "arguments", "expected"), LABELS, ids=case)
+def test_labels_are_refused(y, arguments, expected):
+    batch, out = x(), x()
+    arrays = [array for array in [batch, out, y] if is_array(array)]
+    refused(lambda: MixPlan.mixup(N, rng=0).apply_labels(y, **arguments), arrays, expected)
+    refused(lambda: mix_batch(batch, y, out=out, rng=0, **arguments), arrays, expected)
+    refused(lambda: mix_batch(batch, y, out=batch, rng=0, **arguments), arrays, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"label_smoothing": 1.5}, raises(ValueError, "label_smoothing must lie in [0, 1]", "1.5")),
+        ({"label_smoothing": NAN}, raises(ValueError, "label_smoothing must lie in [0, 1]", "NaN")),
+        ({"num_classes": 0}, raises(ValueError, "num_classes must be at least 1", "0")),
+    ],
+    ids=case,
+)
+def test_arguments_for_labels_are_checked_without_labels(arguments, expected):
+    batch = x()
+    refused(lambda: mix_batch(batch, out=batch, rng=0, **arguments), [batch], expected)
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+OUTS = [
+    ([0.0], raises(TypeError, "out must be a numpy.ndarray", "list")),
+    (np.zeros((N, 4), np.float32), raises(ValueError, "out must have shape", "4, 3", "4, 4")),
+    (np.zeros((N, 3, 1), np.float32), raises(ValueError, "out must have shape", "4, 3", "4, 3, 1")),
+    (np.zeros(3 * N, np.float32), raises(ValueError, "out must have shape", "4, 3", "12")),
+    (np.zeros((1, 3), np.float32), raises(ValueError, "out must have shape", "4, 3", "1, 3")),
+    (np.zeros((N, 3), np.float64), raises(TypeError, "out must have dtype float32", "float64")),
+    (np.zeros((N, 3), np.int32), raises(TypeError, "out must have dtype float32", "int32")),
+    (np.zeros((N, 3), ">f4"), raises(TypeError, "out must have dtype float32", ">f4")),
+    (read_only(x()), raises(ValueError, "out must be writeable", "read-only")),
+    (np.broadcast_to(x()[:1], (N, 3)), raises(ValueError, "out must be writeable", "read-only")),
+    (as_strided(x(), (N, 3), (0, 4)), raises(ValueError, "out overlaps itself", "4, 3", "0, 1")),
+    (as_strided(x(), (N, 3), (12, 0)), raises(ValueError, "out overlaps itself", "4, 3", "3, 0")),
+    (as_strided(x(), (N, 3), (8, 4)), raises(ValueError, "out overlaps itself", "4, 3", "2, 1")),
+    (np.ndarray((N, 3), np.float32, bytearray(49), 1), raises(ValueError, "out must be aligned")),
+    (np.ndarray((N, 3), np.float32, bytearray(64), 0, (14, 4)), raises(ValueError, "out must be aligned")),
+    (np.ma.array(x()), raises(TypeError, "out must not be a masked array")),
+]
+
+
+@pytest.mark.parametrize(("out", "expected"), OUTS, ids=case)
+def test_out_is_refused(out, expected):
+    batch, y = x(), np.arange(N)
+    arrays = [array for array in [batch, y, out] if is_array(array)]
+    refused(lambda: MixPlan.mixup(N, rng=0).apply(batch, out=out), arrays, expected)
+    refused(lambda: mix_batch(batch, y, num_classes=N, out=out, rng=0), arrays, expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (read_only(x()), raises(ValueError, "writeable", "read-only")),
+        (as_strided(x(), (N, 3), (0, 4)), raises(ValueError, "overlaps itself")),
+        (np.ndarray((N, 3), np.float32, bytearray(49), 1), raises(ValueError, "aligned")),
+    ],
+    ids=["read-only", "overlapping itself", "misaligned"],
+)
+def test_what_cannot_be_written_to_cannot_be_mixed_in_place(array, expected):
+    refused(lambda: mix_batch(array, out=array, rng=0), [array], expected)
+
+
+@pytest.mark.parametrize(
+    ("lam", "partner", "expected"),
+    [
+        ([0.5, 2.0], [1, 0], raises(ValueError, *RANGE, "2 at index 1")),
+        ([0.5, 0.5], [1, 2], raises(ValueError, "partner must lie in [0, 2)", "got 2 at index 1")),
+        ([0.5, 0.5], [1], raises(ValueError, "partner", "expected 2", "got 1")),
+        ([0.5, 0.5], [1.0, 0.0], raises(TypeError, "partner must be integers", "float64")),
+        ("ab", [1, 0], raises(TypeError, "lam must be a float or one float per sample", "<U2")),
+    ],
+    ids=case,
+)
+def test_a_plan_cannot_be_made_of(lam, partner, expected):
+    refused(lambda: MixPlan(lam, partner), [], expected)
+
+
+HUGE = 2**70  # more than a machine word holds
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: MixPlan.mixup(-1), raises(ValueError, "n must be at least 0", "-1")),
+        (lambda: MixPlan.mixup(2.5), raises(TypeError, "int", "float")),
+        (lambda: MixPlan.mixup(HUGE), raises(ValueError, "n must be", str(HUGE))),
+        (lambda: mixup_rs.set_num_threads(0), raises(ValueError, "num_threads must be at least 1", "0")),
+        (lambda: mixup_rs.set_num_threads(-2), raises(ValueError, "num_threads must be at least 1", "-2")),
+        (lambda: mixup_rs.set_num_threads(1.5), raises(TypeError, "int", "float")),
+        (lambda: mix_batch(x(), [0] * N, num_classes=HUGE), raises(ValueError, "num_classes must be", str(HUGE))),
+    ],
+    ids=["n=-1", "n=2.5", "n=2**70", "threads=0", "threads=-2", "threads=1.5", "num_classes=2**70"],
+)
+def test_numbers_are_refused(call, expected):
+    refused(call, [], expected)

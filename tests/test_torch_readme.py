@@ -1,0 +1,30 @@
+"""What the README shows is run, block after block, as a reader would."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+from fastai.vision.all import CrossEntropyLossFlat, resnet34, vision_learner
+from learners import loaders
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_snippets_run():
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 5
+    # What a reader of the fastai line has already; weights cannot be fetched here.
+    learner = partial(vision_learner, pretrained=False, n_out=10, loss_func=CrossEntropyLossFlat())
+    namespace = {"dls": loaders(n=32, size=32), "cnn_learner": learner, "resnet34": resnet34}
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), namespace)
+    learn = namespace["learn"]
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+    assert learn.mix_up.alpha == 0.4
+
+
+def test_a_result_comes_within_15_lines():
+    first = README.split("```python\n")[1].split("```")[0]
+    assert "mix_batch" in first
+    assert README.split("```")[0].count("\n") + first.count("\n") <= 18
