@@ -33,6 +33,18 @@ pub enum MixError {
     OutOverlapsItself { shape: Vec<usize>, strides: Vec<isize> },
     #[error("class indices must lie in [0, {num_classes}), got {value} at index {index}")]
     ClassIndex { index: usize, value: i128, num_classes: usize },
+    #[error("minmax must be two fractions, 0 <= min <= max <= 1, got ({least}, {most})")]
+    MinMax { least: f64, most: f64 },
+    #[error("a box must have 0 <= y0 <= y1 <= {height} and 0 <= x0 <= x1 <= {width}, got {value:?} at index {index}")]
+    Box { index: usize, value: [usize; 4], height: usize, width: usize },
+    #[error("the bounds of a box must be at least 0, got {value} in the box at index {index}")]
+    BoxBound { index: usize, value: i128 },
+    #[error("only a plan with boxes can be applied to elements that cannot be blended")]
+    NoBoxes,
+    #[error("spatial_axes must be two different axes behind the batch, got {axes:?} for {ndim} dimensions")]
+    SpatialAxes { axes: [isize; 2], ndim: usize },
+    #[error("the boxes are for samples of {expected:?} (height, width), got an array with {got:?} on axes {axes:?}")]
+    SpatialShape { got: [usize; 2], expected: [usize; 2], axes: [isize; 2] },
     #[error("label_smoothing must lie in [0, 1], got {0}")]
     LabelSmoothing(f64),
 }

@@ -22,6 +22,8 @@
 #![warn(missing_debug_implementations, rust_2018_idioms)]
 
 pub mod buffer;
+pub mod cut;
+pub mod draw;
 pub mod element;
 pub mod error;
 mod kernel;
@@ -36,10 +38,11 @@ mod python;
 pub mod sample;
 pub mod threads;
 
+pub use draw::{CutMix, Lam, Mixup, Mode};
 pub use element::Element;
 pub use error::MixError;
 pub use kernel::{ENVIRONMENT as LEVEL_ENVIRONMENT, Level};
 pub use labels::SoftTargets;
 pub use mix::PARALLEL_BYTES;
-pub use plan::{Lam, MixPlan, Mixup, Mode};
+pub use plan::{MixPlan, SPATIAL_AXES};
 pub use sample::{Key, STREAM_VERSION};

@@ -4,65 +4,15 @@ use std::sync::OnceLock;
 
 use ndarray::{ArrayD, ArrayView, ArrayViewMut, Dimension, IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder};
 
+use crate::cut::{Box, Cutting, cut};
+use crate::draw::Lam;
 use crate::element::Element;
 use crate::error::{MixError, Result};
 use crate::labels::SoftTargets;
 use crate::layout::{Layout, dense_like, overlaps_itself};
 use crate::mix::{Mixing, mix};
 use crate::order::Order;
-use crate::sample::{Key, draw_lam, draw_matching, draw_permutation};
 use crate::threads;
-
-/// For how many samples a λ is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// One per sample.
-    #[default]
-    Elem,
-    /// One per couple: partners name each other.
-    Pair,
-    /// One for the whole batch.
-    Batch,
-}
-
-/// Given weights in [0, 1].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Lam {
-    /// One for all samples.
-    Shared(f64),
-    /// One per sample.
-    Each(Vec<f64>),
-}
-
-impl Lam {
-    fn for_samples(self, n: usize) -> Result<Vec<f64>> {
-        match self {
-            Self::Shared(lam) => Ok(vec![lam; n]),
-            Self::Each(lam) if lam.len() != n => Err(MixError::LamLength { got: lam.len(), expected: n }),
-            Self::Each(lam) => Ok(lam),
-        }
-    }
-}
-
-/// How a mixup plan is drawn, and what of it is given.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mixup {
-    /// λ ~ Beta(alpha, alpha); finite and > 0.
-    pub alpha: f64,
-    pub mode: Mode,
-    /// λ := max(λ, 1 − λ), so that every sample stays mostly itself.
-    pub fold: bool,
-    /// Given weights instead of drawn ones, never folded.
-    pub lam: Option<Lam>,
-    /// Given partners, one index per sample; repeats allowed.
-    pub partner: Option<Vec<usize>>,
-}
-
-impl Default for Mixup {
-    fn default() -> Self {
-        Self { alpha: 0.4, mode: Mode::Elem, fold: true, lam: None, partner: None }
-    }
-}
 
 /// mixed[i] = λ[i]·x[i] + (1 − λ[i])·x[partner[i]], for any array whose axis 0 is the batch
 /// (Zhang et al., arXiv 1710.09412).
@@ -80,8 +30,20 @@ impl Default for Mixup {
 pub struct MixPlan {
     lam: Vec<f64>,
     partner: Vec<usize>,
+    boxes: Option<Boxes>,
     order: OnceLock<Order>,
 }
+
+/// The boxes of a CutMix plan, and of what they are cut.
+#[derive(Debug, Clone, PartialEq)]
+struct Boxes {
+    boxes: Vec<Box>,
+    height: usize,
+    width: usize,
+}
+
+/// The axes along which boxes lie where nothing else is said: the last two.
+pub const SPATIAL_AXES: [isize; 2] = [-2, -1];
 
 impl MixPlan {
     /// A plan of given weights and partners, one index per sample.
@@ -93,7 +55,19 @@ impl MixPlan {
         Self::checked(lam.for_samples(n)?, partner)
     }
 
-    fn checked(lam: Vec<f64>, partner: Vec<usize>) -> Result<Self> {
+    /// A CutMix plan of given boxes, one per sample of `height` × `width`, and partners. λ is what is left of a sample.
+    pub fn from_boxes(boxes: Vec<Box>, height: usize, width: usize, partner: Vec<usize>) -> Result<Self> {
+        let inside = |&[y0, x0, y1, x1]: &Box| y0 <= y1 && y1 <= height && x0 <= x1 && x1 <= width;
+        if let Some(index) = boxes.iter().position(|one| !inside(one)) {
+            return Err(MixError::Box { index, value: boxes[index], height, width });
+        }
+        let area = (height as f64 * width as f64).max(1.0);
+        let kept = |[y0, x0, y1, x1]: &Box| 1.0 - ((y1 - y0) as f64 * (x1 - x0) as f64) / area;
+        let plan = Self::checked(boxes.iter().map(kept).collect(), partner)?;
+        Ok(Self { boxes: Some(Boxes { boxes, height, width }), ..plan })
+    }
+
+    pub(crate) fn checked(lam: Vec<f64>, partner: Vec<usize>) -> Result<Self> {
         let n = lam.len();
         if let Some(index) = lam.iter().position(|lam| !(0.0..=1.0).contains(lam)) {
             return Err(MixError::LamRange { index, value: lam[index] });
@@ -104,51 +78,7 @@ impl MixPlan {
         if let Some(index) = partner.iter().position(|&partner| partner >= n) {
             return Err(MixError::PartnerRange { index, value: partner[index] as i128, n });
         }
-        Ok(Self { lam, partner, order: OnceLock::new() })
-    }
-
-    /// Draws a mixup plan for `n` samples: a pure function of its arguments.
-    ///
-    /// ```
-    /// use mixup_rs::{Key, MixPlan, Mixup};
-    /// let key = Key::new(&[42, 0]);
-    /// let plan = MixPlan::mixup(4, &Mixup::default(), key)?;
-    /// assert_eq!(plan, MixPlan::mixup(4, &Mixup::default(), key)?);
-    /// # Ok::<(), mixup_rs::MixError>(())
-    /// ```
-    pub fn mixup(n: usize, how: &Mixup, key: Key) -> Result<Self> {
-        if Vec::<f64>::new().try_reserve_exact(n).is_err() {
-            return Err(MixError::TooManySamples(n));
-        }
-        let partner = match &how.partner {
-            Some(partner) if partner.len() != n => {
-                return Err(MixError::PartnerLength { got: partner.len(), expected: n });
-            }
-            Some(partner) => partner.clone(),
-            None if how.mode == Mode::Pair => draw_matching(key, n),
-            None => draw_permutation(key, n),
-        };
-        if how.mode == Mode::Pair {
-            check_paired(&partner)?;
-        }
-        let draws = match (&how.lam, how.mode) {
-            (Some(_), _) => 0, // none, but alpha is checked all the same
-            (None, Mode::Batch) => 1,
-            (None, _) => n,
-        };
-        let mut drawn = draw_lam(key, draws, how.alpha, how.fold)?;
-        let lam = match (&how.lam, how.mode) {
-            (Some(lam), _) => lam.clone().for_samples(n)?,
-            (None, Mode::Batch) => vec![drawn[0]; n],
-            (None, Mode::Pair) => {
-                for i in 0..n {
-                    drawn[i] = drawn[i.min(partner[i])];
-                }
-                drawn
-            }
-            (None, Mode::Elem) => drawn,
-        };
-        Self::checked(lam, partner)
+        Ok(Self { lam, partner, boxes: None, order: OnceLock::new() })
     }
 
     /// The number of samples.
@@ -168,6 +98,24 @@ impl MixPlan {
     /// With whom each sample is mixed.
     pub fn partner(&self) -> &[usize] {
         &self.partner
+    }
+
+    /// The boxes of a CutMix plan, one per sample.
+    pub fn boxes(&self) -> Option<&[Box]> {
+        self.boxes.as_ref().map(|boxes| &boxes.boxes[..])
+    }
+
+    /// The height and width of the samples of a CutMix plan.
+    pub fn spatial_shape(&self) -> Option<[usize; 2]> {
+        self.boxes.as_ref().map(|boxes| [boxes.height, boxes.width])
+    }
+
+    /// The plan that blends by the same weights and partners what has no height and width: labels.
+    pub fn without_boxes(&self) -> std::borrow::Cow<'_, Self> {
+        match self.boxes {
+            None => std::borrow::Cow::Borrowed(self),
+            Some(_) => std::borrow::Cow::Owned(Self { boxes: None, ..self.clone() }),
+        }
     }
 
     /// The mixed batch as a new array, whose axes lie in memory in the order of `x`.
@@ -198,12 +146,12 @@ impl MixPlan {
         // SAFETY: the views that these came from, which still live, make both valid.
         #[allow(unsafe_code)]
         unsafe {
-            self.apply_raw(x, out, limit)
+            self.apply_raw(x, out, SPATIAL_AXES, limit)
         }
     }
 
     /// Mixes `x` into `out` on at most `limit` threads. They may be the same array, which is then mixed in place, or
-    /// overlap in any other way: the result is as if they did not.
+    /// overlap in any other way: the result is as if they did not. `spatial_axes` serve the boxes of CutMix alone.
     ///
     /// # Safety
     /// Both must point to valid, aligned elements, `out` to writable ones, for as long as the call takes.
@@ -212,30 +160,68 @@ impl MixPlan {
         &self,
         x: RawArrayView<T, IxDyn>,
         out: RawArrayViewMut<T, IxDyn>,
+        spatial_axes: [isize; 2],
         limit: usize,
     ) -> Result<()> {
+        if self.boxes.is_some() {
+            // SAFETY: as required above.
+            return unsafe { self.cut_raw(x, out, spatial_axes, limit) };
+        }
+        self.check_target(&x, &out)?;
+        let mixing = Mixing { lam: &self.lam, partner: &self.partner, order: self.order() };
+        let mix_to = |out: RawArrayViewMut<T, IxDyn>| {
+            let Some(layout) = Layout::new(x.shape(), x.strides(), out.strides()) else { return };
+            // SAFETY: valid as required above; what overlaps without being the same goes through a copy.
+            unsafe { mix(mixing, &layout, x.as_ptr(), out.as_ptr().cast_mut(), limit) };
+        };
+        // SAFETY: as required above.
+        unsafe { apart_or_same(&x, out, mix_to) };
+        Ok(())
+    }
+
+    /// As [`MixPlan::apply_raw`], for a CutMix plan, which copies elements of any type and computes nothing.
+    ///
+    /// # Safety
+    /// As for [`MixPlan::apply_raw`].
+    #[allow(unsafe_code)]
+    pub unsafe fn cut_raw<T: Copy + Default + Send + Sync>(
+        &self,
+        x: RawArrayView<T, IxDyn>,
+        out: RawArrayViewMut<T, IxDyn>,
+        spatial_axes: [isize; 2],
+        limit: usize,
+    ) -> Result<()> {
+        self.check_target(&x, &out)?;
+        let Some(Boxes { boxes, height, width }) = &self.boxes else {
+            return Err(MixError::NoBoxes);
+        };
+        let ndim = x.ndim();
+        let axis = |axis: isize| usize::try_from(if axis < 0 { axis + ndim as isize } else { axis });
+        let axes = match spatial_axes.map(axis) {
+            [Ok(y), Ok(x)] if y != x && (1..ndim).contains(&y) && (1..ndim).contains(&x) => [y, x],
+            _ => return Err(MixError::SpatialAxes { axes: spatial_axes, ndim }),
+        };
+        let (got, expected) = (axes.map(|axis| x.shape()[axis]), [*height, *width]);
+        if got != expected {
+            return Err(MixError::SpatialShape { got, expected, axes: spatial_axes });
+        }
+        let cutting = Cutting { boxes, partner: &self.partner, order: self.order(), axes };
+        // SAFETY: as required above; what overlaps without being the same goes through a copy.
+        unsafe { apart_or_same(&x, out, |out| cut(cutting, x.clone(), out, limit)) };
+        Ok(())
+    }
+
+    fn order(&self) -> &Order {
+        self.order.get_or_init(|| Order::new(&self.partner))
+    }
+
+    fn check_target<T>(&self, x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> Result<()> {
         self.check_batch(x.shape())?;
         if out.shape() != x.shape() {
             return Err(MixError::OutShape { got: out.shape().to_vec(), expected: x.shape().to_vec() });
         }
         if overlaps_itself(out.shape(), out.strides()) {
             return Err(MixError::OutOverlapsItself { shape: out.shape().to_vec(), strides: out.strides().to_vec() });
-        }
-        let order = self.order.get_or_init(|| Order::new(&self.partner));
-        let mixing = Mixing { lam: &self.lam, partner: &self.partner, order };
-        let mix_to = |out: &RawArrayViewMut<T, IxDyn>| {
-            let Some(layout) = Layout::new(x.shape(), x.strides(), out.strides()) else { return };
-            // SAFETY: valid as required above; what overlaps without being the same goes through a copy.
-            unsafe { mix(mixing, &layout, x.as_ptr(), out.as_ptr().cast_mut(), limit) };
-        };
-        if same_elements(&x, &out) || !extents_meet(&x, &out) {
-            mix_to(&out);
-        } else {
-            let strides = dense_like(out.shape(), out.strides());
-            let mut apart = new_array::<T>(out.shape(), &strides);
-            mix_to(&apart.raw_view_mut());
-            // SAFETY: valid as required above.
-            unsafe { out.deref_into_view_mut() }.assign(&apart);
         }
         Ok(())
     }
@@ -263,26 +249,30 @@ impl MixPlan {
 
 impl PartialEq for MixPlan {
     fn eq(&self, other: &Self) -> bool {
-        self.lam == other.lam && self.partner == other.partner
+        self.lam == other.lam && self.partner == other.partner && self.boxes == other.boxes
     }
 }
 
-fn check_paired(partner: &[usize]) -> Result<()> {
-    for (index, &named) in partner.iter().enumerate() {
-        match partner.get(named) {
-            None => {
-                return Err(MixError::PartnerRange { index, value: named as i128, n: partner.len() });
-            }
-            Some(&back) if back != index => {
-                return Err(MixError::NotPaired { index, partner: named, back });
-            }
-            Some(_) => {}
-        }
+/// Hands `out` to `write`, or an array apart that is then copied to `out` where that overlaps `x` in part.
+///
+/// # Safety
+/// `out` must be valid, and writable.
+#[allow(unsafe_code)]
+unsafe fn apart_or_same<T: Copy + Default>(
+    x: &RawArrayView<T, IxDyn>,
+    out: RawArrayViewMut<T, IxDyn>,
+    write: impl FnOnce(RawArrayViewMut<T, IxDyn>),
+) {
+    if same_elements(x, &out) || !extents_meet(x, &out) {
+        return write(out);
     }
-    Ok(())
+    let mut apart = new_array::<T>(out.shape(), &dense_like(out.shape(), out.strides()));
+    write(apart.raw_view_mut());
+    // SAFETY: valid as required above.
+    unsafe { out.deref_into_view_mut() }.assign(&apart);
 }
 
-fn new_array<T: Element>(shape: &[usize], strides: &[isize]) -> ArrayD<T> {
+fn new_array<T: Copy + Default>(shape: &[usize], strides: &[isize]) -> ArrayD<T> {
     if shape.contains(&0) {
         return ArrayD::default(shape);
     }
@@ -320,6 +310,7 @@ fn extent<T>(start: *const T, shape: &[usize], strides: &[isize]) -> std::ops::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::{Key, draw_matching, draw_permutation};
     use half::{bf16, f16};
     use ndarray::{Array, Axis, Slice, s};
 
@@ -361,7 +352,7 @@ mod tests {
     fn apply<T: Element>(plan: &MixPlan, x: RawArrayView<T, IxDyn>, out: RawArrayViewMut<T, IxDyn>, threads: usize) {
         // SAFETY: the tests keep the arrays alive.
         #[allow(unsafe_code)]
-        unsafe { plan.apply_raw(x, out, threads) }.unwrap();
+        unsafe { plan.apply_raw(x, out, SPATIAL_AXES, threads) }.unwrap();
     }
 
     fn check<T: Element + PartialEq + std::fmt::Debug>(shape: &[usize], element: impl Fn(usize) -> T) {
@@ -485,19 +476,24 @@ mod tests {
     }
 
     #[test]
-    fn modes_share_lam_as_they_say() {
-        let key = Key::new(&[7]);
-        let draw = |mode| MixPlan::mixup(9, &Mixup { mode, ..Mixup::default() }, key).unwrap();
-        let elem = draw(Mode::Elem);
-        assert!((1..9).all(|i| elem.lam()[i] != elem.lam()[0]));
-        let batch = draw(Mode::Batch);
-        assert!(batch.lam().iter().all(|&lam| lam == batch.lam()[0]));
-        let pair = draw(Mode::Pair);
-        for (i, &partner) in pair.partner().iter().enumerate() {
-            assert_eq!(pair.partner()[partner], i);
-            assert_eq!(pair.lam()[partner], pair.lam()[i]);
+    fn boxes_come_from_the_partner() {
+        let x = Array::from_shape_fn((4, 2, 5, 6), |(i, c, y, x)| (i * 1000 + c * 100 + y * 10 + x) as f32);
+        let boxes = vec![[0, 0, 5, 6], [1, 2, 3, 4], [2, 2, 2, 6], [4, 0, 5, 5]];
+        for partner in partners(4) {
+            let plan = MixPlan::from_boxes(boxes.clone(), 5, 6, partner.clone()).unwrap();
+            let expected = Array::from_shape_fn(x.dim(), |(i, c, row, column)| {
+                let [y0, x0, y1, x1] = boxes[i];
+                let inside = (y0..y1).contains(&row) && (x0..x1).contains(&column);
+                x[(if inside { partner[i] } else { i }, c, row, column)]
+            });
+            assert_eq!(plan.apply(x.view()).unwrap(), expected.clone().into_dyn());
+            let mut in_place = x.clone();
+            plan.apply_in_place(in_place.view_mut()).unwrap();
+            assert_eq!(in_place, expected);
+            assert_eq!(plan.lam(), [0.0, 26.0 / 30.0, 1.0, 25.0 / 30.0]);
         }
-        let how = Mixup { mode: Mode::Pair, partner: Some(vec![1, 2, 0]), ..Mixup::default() };
-        assert_eq!(MixPlan::mixup(3, &how, key), Err(MixError::NotPaired { index: 0, partner: 1, back: 2 }));
+        let plan = MixPlan::from_boxes(boxes, 5, 7, vec![0; 4]).unwrap();
+        assert!(matches!(plan.apply(x.view()), Err(MixError::SpatialShape { got: [5, 6], expected: [5, 7], .. })));
+        assert!(MixPlan::from_boxes(vec![[0, 0, 6, 1]], 5, 5, vec![0]).is_err());
     }
 }

@@ -9,10 +9,11 @@
 
 use rand::rngs::SysRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng, TryRng};
+use rand::{Rng, RngExt, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution};
 
+use crate::cut::Box;
 use crate::error::{MixError, Result};
 use crate::portable::Portable;
 
@@ -36,6 +37,7 @@ pub struct Key([u8; 32]);
 enum Stream {
     Lam = 1,
     Partner = 2,
+    Box = 3,
 }
 
 impl Key {
@@ -128,4 +130,40 @@ pub fn draw_matching(key: Key, n: usize) -> Vec<usize> {
         partner[couple[1]] = couple[0];
     }
     partner
+}
+
+/// A box of the area 1 − λ for each λ, of the shape of the image: its centre anywhere, clipped to the image.
+pub fn draw_boxes(key: Key, kept: &[f64], [height, width]: [usize; 2]) -> Vec<Box> {
+    let mut rng = key.stream(Stream::Box);
+    let mut side = |whole: usize, lam: f64| {
+        let length = (whole as f64 * (1.0 - lam).sqrt()).round() as usize;
+        let centre = if whole == 0 { 0 } else { rng.random_range(0..whole as u64) as usize };
+        let end = centre + length.div_ceil(2);
+        (end.saturating_sub(length), end.min(whole))
+    };
+    let draw = |&lam: &f64| {
+        let (y, x) = (side(height, lam), side(width, lam));
+        [y.0, x.0, y.1, x.1]
+    };
+    kept.iter().map(draw).collect()
+}
+
+/// `count` boxes within the image, each side between two fractions of the image's.
+pub fn draw_sizes(key: Key, count: usize, minmax: (f64, f64), [height, width]: [usize; 2]) -> Result<Vec<Box>> {
+    let (least, most) = minmax;
+    if !(0.0 <= least && least <= most && most <= 1.0) {
+        return Err(MixError::MinMax { least, most });
+    }
+    let mut rng = key.stream(Stream::Box);
+    let mut side = |whole: usize| {
+        let bound = |fraction: f64| (whole as f64 * fraction) as u64;
+        let length = rng.random_range(bound(least)..=bound(most));
+        let start = rng.random_range(0..=whole as u64 - length);
+        (start as usize, (start + length) as usize)
+    };
+    let draw = |_| {
+        let (y, x) = (side(height), side(width));
+        [y.0, x.0, y.1, x.1]
+    };
+    Ok((0..count).map(draw).collect())
 }

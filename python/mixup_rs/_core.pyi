@@ -8,6 +8,7 @@ _Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequ
 _Mode: TypeAlias = Literal["elem", "pair", "batch"]
 
 __all__ = [
+    "SIMD_LEVEL",
     "STREAM_VERSION",
     "MixPlan",
     "MixedBatch",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 __version__: str
+SIMD_LEVEL: str
 STREAM_VERSION: int
 
 class MixedBatch(NamedTuple):
@@ -42,17 +44,35 @@ class MixPlan:
         partner: ArrayLike | None = None,
         rng: _Rng = None,
     ) -> MixPlan: ...
+    @staticmethod
+    def cutmix(
+        n: int,
+        height: int,
+        width: int,
+        *,
+        alpha: float = 1.0,
+        mode: _Mode = "batch",
+        minmax: tuple[float, float] | None = None,
+        partner: ArrayLike | None = None,
+        rng: _Rng = None,
+    ) -> MixPlan: ...
+    @staticmethod
+    def from_boxes(boxes: ArrayLike, height: int, width: int, partner: ArrayLike) -> MixPlan: ...
+    @property
+    def boxes(self) -> NDArray[np.intp] | None: ...
     @property
     def lam(self) -> NDArray[np.float64]: ...
     @property
     def partner(self) -> NDArray[np.intp]: ...
-    def apply(self, x: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+    def apply(
+        self, x: NDArray[Any], out: NDArray[Any] | None = None, spatial_axes: tuple[int, int] = (-2, -1)
+    ) -> NDArray[Any]: ...
     def apply_labels(
         self, y: ArrayLike, num_classes: int | None = None, label_smoothing: float = 0.0
     ) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
     def __len__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
-    def __reduce__(self) -> tuple[type[MixPlan], tuple[NDArray[np.float64], NDArray[np.intp]]]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 def mix_batch(
     x: NDArray[Any],

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString, PyType};
 
+use crate::draw::{Lam, Mode};
 use crate::error::MixError;
-use crate::plan::{Lam, Mode};
 use crate::sample::Key;
 
 use super::arrays::{Dtype, dtype_name, refuse_masked};
@@ -70,29 +70,47 @@ pub(super) fn partner(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
         let ndim = array.ndim();
         return Err(PyValueError::new_err(format!("partner must have 1 dimension, got {ndim}")));
     }
+    let n = array.len();
+    indices("partner", &array, |index, value| MixError::PartnerRange { index, value, n })
+}
+
+/// Boxes: something that NumPy makes four bounds per sample of.
+pub(super) fn boxes(object: &Bound<'_, PyAny>) -> PyResult<Vec<[usize; 4]>> {
+    let array = as_array("boxes", object)?;
+    if array.len() > 0 && (array.ndim() != 2 || array.shape()[1] != 4) {
+        let got = array.shape();
+        return Err(PyValueError::new_err(format!("boxes must have shape (n, 4), got {got:?}")));
+    }
+    let flat = indices("boxes", &array, |index, value| MixError::BoxBound { index: index / 4, value })?;
+    Ok(flat.chunks_exact(4).map(|bounds| [bounds[0], bounds[1], bounds[2], bounds[3]]).collect())
+}
+
+/// The elements of an array of whole numbers >= 0; an empty one may have any dtype, as `[]` has.
+fn indices(
+    name: &str,
+    array: &Bound<'_, PyUntypedArray>,
+    negative: impl Fn(usize, i128) -> MixError,
+) -> PyResult<Vec<usize>> {
     if array.len() == 0 {
         return Ok(Vec::new());
     }
     if !b"iu".contains(&array.dtype().kind()) {
-        let got = dtype_name(&array);
-        return Err(PyTypeError::new_err(format!("partner must be integers, got {got}")));
+        let got = dtype_name(array);
+        return Err(PyTypeError::new_err(format!("{name} must be integers, got {got}")));
     }
-    let indices = integers(&array)?;
-    let n = indices.len();
-    let index_of = |(index, value): (usize, i128)| {
-        usize::try_from(value).map_err(|_| MixError::PartnerRange { index, value, n }.into())
-    };
-    indices.into_iter().enumerate().map(index_of).collect()
+    let index = |(i, value): (usize, i128)| usize::try_from(value).map_err(|_| negative(i, value).into());
+    integers(array)?.into_iter().enumerate().map(index).collect()
 }
 
 /// The elements of an integer array, whatever its width.
 pub(super) fn integers(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<i128>> {
+    let flat = array.as_any().call_method0("ravel")?;
     if array.dtype().kind() == b'u' {
-        let wide = array.as_any().call_method1("astype", ("uint64",))?;
+        let wide = flat.call_method1("astype", ("uint64",))?;
         let wide: PyReadonlyArray1<'_, u64> = wide.extract()?;
         return Ok(wide.as_array().iter().map(|&value| value.into()).collect());
     }
-    let wide = array.as_any().call_method1("astype", ("int64",))?;
+    let wide = flat.call_method1("astype", ("int64",))?;
     let wide: PyReadonlyArray1<'_, i64> = wide.extract()?;
     Ok(wide.as_array().iter().map(|&value| value.into()).collect())
 }

@@ -5,7 +5,7 @@
 //! may write to an array while another thread mixes it.
 
 use half::{bf16, f16};
-use ndarray::{IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder};
+use ndarray::{IxDyn, RawArrayViewMut, ShapeBuilder};
 use numpy::npyffi::{self, PY_ARRAY_API, PyArrayObject, npy_intp};
 use numpy::prelude::*;
 use numpy::{PyArrayDescr, PyUntypedArray};
@@ -56,36 +56,24 @@ impl Dtype {
             _ => None,
         }
     }
-
-    fn size(self) -> usize {
-        match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 | Self::U16 | Self::I16 => 2,
-            Self::U8 | Self::I8 => 1,
-        }
-    }
 }
 
-/// An array that can be mixed: of a supported element type, aligned, its strides whole elements.
-pub(super) struct Mixable<'py> {
+/// An array that a plan can be applied to: aligned, its strides whole elements.
+pub(super) struct Operand<'py> {
     array: Bound<'py, PyUntypedArray>,
-    dtype: Dtype,
+    itemsize: usize,
 }
 
-impl<'py> Mixable<'py> {
+impl<'py> Operand<'py> {
     /// `object` as an input called `name`. Never copies, but for an array that is not aligned.
-    pub(super) fn input(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
+    fn input(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let array = plain_array(name, object)?;
-        let dtype = Dtype::of(&array.dtype()).ok_or_else(|| {
-            let hint = if name == "x" { "; x.astype(numpy.float32) would do" } else { "" };
-            PyTypeError::new_err(format!("{name} must have dtype {MIXABLE}, got {}{hint}", dtype_name(&array)))
-        })?;
-        if is_addressable(&array, dtype) {
-            return Ok(Self { array, dtype });
+        let itemsize = array.dtype().itemsize();
+        if is_addressable(&array) {
+            return Ok(Self { array, itemsize });
         }
         let copy = array.as_any().call_method1("copy", ("K",))?;
-        Ok(Self { array: copy.cast_into()?, dtype })
+        Ok(Self { array: copy.cast_into()?, itemsize })
     }
 
     /// `object` as an array to write the result of mixing `x` to.
@@ -95,36 +83,32 @@ impl<'py> Mixable<'py> {
             let (got, expected) = (dtype_name(&array), dtype_name(&x.array));
             return Err(PyTypeError::new_err(format!("out must have dtype {expected}, as x has, got {got}")));
         }
-        if !is_addressable(&array, x.dtype) {
+        if !is_addressable(&array) {
             return Err(PyValueError::new_err("out must be aligned, got an array at an odd address or stride"));
         }
         if flags(&array) & npyffi::NPY_ARRAY_WRITEABLE == 0 {
             return Err(PyValueError::new_err("out must be writeable, got a read-only array"));
         }
-        Ok(Self { array, dtype: x.dtype })
+        Ok(Self { array, itemsize: x.itemsize })
     }
 
-    pub(super) fn shape(&self) -> &[usize] {
+    fn shape(&self) -> &[usize] {
         self.array.shape()
     }
 
-    /// The length of axis 0.
-    pub(super) fn samples(&self) -> PyResult<usize> {
-        (self.shape().first().copied()).ok_or_else(|| crate::MixError::NoBatchAxis.into())
-    }
-
     fn bytes(&self) -> usize {
-        self.array.len() * self.dtype.size()
+        self.array.len() * self.itemsize
     }
 
     /// Strides in elements.
     fn strides(&self) -> Vec<isize> {
-        self.array.strides().iter().map(|bytes| bytes / self.dtype.size() as isize).collect()
+        self.array.strides().iter().map(|bytes| bytes / self.itemsize.max(1) as isize).collect()
     }
 
-    /// The elements, which must be of type `T`.
+    /// The elements, which must be of the size of `T`.
     #[allow(unsafe_code)]
     fn view<T>(&self) -> RawArrayViewMut<T, IxDyn> {
+        debug_assert_eq!(size_of::<T>(), self.itemsize);
         let strides: Vec<usize> = self.strides().into_iter().map(|stride| stride as usize).collect();
         let shape = IxDyn(self.shape()).strides(IxDyn(&strides));
         // SAFETY: NumPy describes valid memory, and `is_addressable` found it aligned. ndarray reads a stride that is
@@ -133,47 +117,103 @@ impl<'py> Mixable<'py> {
     }
 }
 
-/// The plan applied to `x`: into `out` if given, which is returned, else into a new array.
+/// The number of samples in `x`.
+pub(super) fn samples(x: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let x = plain_array("x", x)?;
+    x.shape().first().copied().ok_or_else(|| crate::MixError::NoBatchAxis.into())
+}
+
+/// The plan applied to `x`, an argument called `name`: into `out` if given, which is returned, else into a new array.
 pub(super) fn apply<'py>(
     plan: &MixPlan,
-    x: &Mixable<'py>,
+    name: &str,
+    x: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
+    spatial_axes: [isize; 2],
 ) -> PyResult<Bound<'py, PyAny>> {
+    let x = Operand::input(name, x)?;
+    let function = if plan.boxes().is_some() { cut_function(name, &x)? } else { mix_function(name, &x)? };
     plan.check_batch(x.shape())?;
     let target = match out {
-        Some(out) => Mixable::output(out, x)?,
-        None => new_like(x)?,
+        Some(out) => Operand::output(out, &x)?,
+        None => new_like(&x)?,
     };
-    match x.dtype {
-        Dtype::F64 => apply_typed::<f64>(plan, x, &target),
-        Dtype::F32 => apply_typed::<f32>(plan, x, &target),
-        Dtype::F16 => apply_typed::<f16>(plan, x, &target),
-        Dtype::Bf16 => apply_typed::<bf16>(plan, x, &target),
-        Dtype::U8 => apply_typed::<u8>(plan, x, &target),
-        Dtype::I8 => apply_typed::<i8>(plan, x, &target),
-        Dtype::U16 => apply_typed::<u16>(plan, x, &target),
-        Dtype::I16 => apply_typed::<i16>(plan, x, &target),
-    }?;
+    function(plan, &x, &target, spatial_axes)?;
     Ok(out.cloned().unwrap_or_else(|| target.array.into_any()))
 }
 
-/// Small batches keep the interpreter lock: handing it over can cost more than mixing, by far if another thread is busy.
-fn apply_typed<T: Element>(plan: &MixPlan, x: &Mixable<'_>, target: &Mixable<'_>) -> PyResult<()> {
-    let py = x.array.py();
-    let (source, target): (RawArrayView<T, _>, _) = (x.view::<T>().raw_view(), target.view::<T>());
-    if x.bytes() < PARALLEL_BYTES {
-        // SAFETY: the views are valid and aligned, the target writable.
-        #[allow(unsafe_code)]
-        return Ok(unsafe { plan.apply_raw(source, target, 1) }?);
+/// Applies a plan to arrays whose element type is known.
+type Function = fn(&MixPlan, &Operand<'_>, &Operand<'_>, [isize; 2]) -> PyResult<()>;
+
+fn mix_function(name: &str, x: &Operand<'_>) -> PyResult<Function> {
+    match Dtype::of(&x.array.dtype()) {
+        Some(Dtype::F64) => Ok(mix::<f64>),
+        Some(Dtype::F32) => Ok(mix::<f32>),
+        Some(Dtype::F16) => Ok(mix::<f16>),
+        Some(Dtype::Bf16) => Ok(mix::<bf16>),
+        Some(Dtype::U8) => Ok(mix::<u8>),
+        Some(Dtype::I8) => Ok(mix::<i8>),
+        Some(Dtype::U16) => Ok(mix::<u16>),
+        Some(Dtype::I16) => Ok(mix::<i16>),
+        None => {
+            let got = dtype_name(&x.array);
+            let hint = if name == "x" { "; x.astype(numpy.float32) would do" } else { "" };
+            Err(PyTypeError::new_err(format!("{name} must have dtype {MIXABLE}, got {got}{hint}")))
+        }
     }
-    let limit = workers::num_threads(py)?;
-    let call = Unlocked(move || {
-        // SAFETY: the views are valid and aligned, the target writable; both arrays are kept alive by the caller.
+}
+
+/// Boxes are copied, so any elements will do but those that own something.
+fn cut_function(name: &str, x: &Operand<'_>) -> PyResult<Function> {
+    match x.itemsize {
+        _ if x.array.dtype().has_object() => {}
+        1 => return Ok(cut::<u8>),
+        2 => return Ok(cut::<u16>),
+        4 => return Ok(cut::<u32>),
+        8 => return Ok(cut::<u64>),
+        16 => return Ok(cut::<[u64; 2]>),
+        _ => {}
+    }
+    let got = dtype_name(&x.array);
+    Err(PyTypeError::new_err(format!("{name} must have elements of 1, 2, 4, 8 or 16 bytes, no objects, got {got}")))
+}
+
+fn mix<T: Element>(plan: &MixPlan, x: &Operand<'_>, target: &Operand<'_>, axes: [isize; 2]) -> PyResult<()> {
+    let (source, target) = (x.view::<T>().raw_view(), target.view::<T>());
+    unlocked(x, |limit| {
+        // SAFETY: the views are valid and aligned, the target writable; the caller keeps both arrays alive.
         #[allow(unsafe_code)]
         unsafe {
-            plan.apply_raw(source, target, limit)
+            plan.apply_raw(source, target, axes, limit)
         }
-    });
+    })
+}
+
+fn cut<T: Copy + Default + Send + Sync>(
+    plan: &MixPlan,
+    x: &Operand<'_>,
+    target: &Operand<'_>,
+    axes: [isize; 2],
+) -> PyResult<()> {
+    let (source, target) = (x.view::<T>().raw_view(), target.view::<T>());
+    unlocked(x, |limit| {
+        // SAFETY: as in `mix`.
+        #[allow(unsafe_code)]
+        unsafe {
+            plan.cut_raw(source, target, axes, limit)
+        }
+    })
+}
+
+/// Runs `call`, which is told how many threads it may use, without the interpreter lock. Small batches keep it: handing
+/// it over can cost more than mixing, by far if another thread is busy.
+fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error::Result<()>) -> PyResult<()> {
+    let py = x.array.py();
+    if x.bytes() < PARALLEL_BYTES {
+        return Ok(call(1)?);
+    }
+    let limit = workers::num_threads(py)?;
+    let call = Unlocked(move || call(limit));
     Ok(py.detach(|| call.run())?)
 }
 
@@ -191,10 +231,10 @@ impl<R, F: FnOnce() -> R> Unlocked<F> {
 }
 
 /// A new array of the shape, element type and memory order of `like`; its elements are not set.
-fn new_like<'py>(like: &Mixable<'py>) -> PyResult<Mixable<'py>> {
+fn new_like<'py>(like: &Operand<'py>) -> PyResult<Operand<'py>> {
     let strides = dense_like(like.shape(), &like.strides());
     let array = uninitialised(like.array.dtype(), like.shape(), &strides)?;
-    Ok(Mixable { array, dtype: like.dtype })
+    Ok(Operand { array, itemsize: like.itemsize })
 }
 
 /// Keeps the buffer of an array until nobody uses the array, nor a view of it, any more.
@@ -277,12 +317,13 @@ pub(super) fn refuse_masked(name: &str, array: &Bound<'_, PyUntypedArray>) -> Py
     Ok(())
 }
 
-/// Whether every element lies at a multiple of its size.
-fn is_addressable(array: &Bound<'_, PyUntypedArray>, dtype: Dtype) -> bool {
-    let size = dtype.size();
+/// Whether every element lies where the processor reads it whole: at a multiple of its size, of 8 bytes at most.
+fn is_addressable(array: &Bound<'_, PyUntypedArray>) -> bool {
+    let size = array.dtype().itemsize();
+    let align = size.clamp(1, 8);
     let strides = array.shape().iter().zip(array.strides());
-    (data(array) as usize).is_multiple_of(size)
-        && strides.into_iter().all(|(&len, &stride)| len <= 1 || stride % size as isize == 0)
+    (data(array) as usize).is_multiple_of(align)
+        && strides.into_iter().all(|(&len, &stride)| len <= 1 || size == 0 || stride % size as isize == 0)
         && flags(array) & npyffi::NPY_ARRAY_ALIGNED != 0
 }
 

@@ -5,7 +5,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyTuple, PyType};
 
-use super::arrays::{self, Mixable};
+use crate::plan::SPATIAL_AXES;
+
+use super::arrays;
 use super::{labels, plan, shielded};
 
 /// The named tuple that `mix_batch` returns, made at import.
@@ -66,8 +68,7 @@ pub(super) fn mix_batch<'py>(
     rng: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     shielded(|| {
-        let x = Mixable::input("x", x)?;
-        let plan = plan::draw(x.samples()?, alpha, mode, fold, lam, partner, rng)?;
+        let plan = plan::draw(arrays::samples(x)?, alpha, mode, fold, lam, partner, rng)?;
         let how = labels::soft_targets(num_classes, label_smoothing)?;
         // Labels first: they are checked before anything is written.
         let (y, y_partner) = match y {
@@ -77,7 +78,7 @@ pub(super) fn mix_batch<'py>(
             }
             None => (None, None),
         };
-        let mixed = arrays::apply(&plan, &x, out)?;
+        let mixed = arrays::apply(&plan, "x", x, out, SPATIAL_AXES)?;
         let lam = PyArray1::from_slice(py, plan.lam());
         let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;

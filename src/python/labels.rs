@@ -6,10 +6,10 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::labels::SoftTargets;
-use crate::plan::MixPlan;
+use crate::plan::{MixPlan, SPATIAL_AXES};
 
 use super::arguments::{self, as_array};
-use super::arrays::{self, Mixable, dtype_name};
+use super::arrays::{self, dtype_name};
 
 /// The mixed labels, and those of the partners where labels cannot be blended.
 pub(super) type Mixed<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
@@ -68,14 +68,14 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
 }
 
 fn blend<'py>(plan: &MixPlan, y: &Bound<'py, PyUntypedArray>) -> PyResult<Mixed<'py>> {
+    let labels = plan.without_boxes();
     match y.dtype().kind() {
         b'b' => {
             let hot = y.as_any().call_method1("astype", ("float32",))?;
-            let mixed = arrays::apply(plan, &Mixable::input("y", &hot)?, Some(&hot))?;
-            Ok((mixed, None))
+            Ok((arrays::apply(&labels, "y", &hot, Some(&hot), SPATIAL_AXES)?, None))
         }
-        // 'V': bfloat16; what else it could be, `Mixable::input` refuses.
-        b'f' | b'V' => Ok((arrays::apply(plan, &Mixable::input("y", y.as_any())?, None)?, None)),
+        // 'V': bfloat16; what else it could be is refused.
+        b'f' | b'V' => Ok((arrays::apply(&labels, "y", y.as_any(), None, SPATIAL_AXES)?, None)),
         _ => {
             let got = dtype_name(y);
             Err(PyTypeError::new_err(format!("y must be floats, integers or booleans, got {got}")))

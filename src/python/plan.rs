@@ -1,12 +1,15 @@
 //! `MixPlan`, seen from Python.
 
-use numpy::PyArray1;
+use numpy::prelude::*;
+use numpy::{PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::plan::{MixPlan, Mixup};
+use crate::draw::{CutMix, Mixup};
+use crate::plan::MixPlan;
+use crate::sample::Key;
 
-use super::arrays::{self, Mixable};
+use super::arrays;
 use super::{arguments, labels, shielded};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
@@ -77,11 +80,79 @@ impl PyMixPlan {
         PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))
     }
 
+    /// Draws a CutMix plan for n samples of height x width: a box of each is copied from its partner.
+    ///
+    /// A box has the shape of the image and the area 1 - a, a ~ Beta(alpha, alpha); its centre lies anywhere, and it is
+    /// clipped. lam is what is then left of the sample (Yun et al., arXiv 1905.04899).
+    ///
+    /// alpha: finite and > 0.
+    /// mode: "batch", one box; "elem", a box per sample; "pair", i and its partner share a box.
+    /// minmax: each side of the box is drawn between these fractions of the image's instead; nothing is clipped.
+    /// partner, rng: as for mixup.
+    ///
+    /// Raises ValueError or TypeError for anything else.
+    ///
+    /// >>> from mixup_rs import MixPlan
+    /// >>> plan = MixPlan.cutmix(2, 8, 8, rng=1)
+    /// >>> y0, x0, y1, x1 = plan.boxes[0]
+    /// >>> bool(plan.lam[0] == 1 - (y1 - y0) * (x1 - x0) / 64)
+    /// True
+    #[staticmethod]
+    #[pyo3(signature = (n, height, width, *, alpha=1.0, mode="batch", minmax=None, partner=None, rng=None))]
+    #[allow(clippy::too_many_arguments)] // the public signature
+    fn cutmix(
+        n: &Bound<'_, PyAny>,
+        height: &Bound<'_, PyAny>,
+        width: &Bound<'_, PyAny>,
+        alpha: f64,
+        mode: &str,
+        minmax: Option<(f64, f64)>,
+        partner: Option<&Bound<'_, PyAny>>,
+        rng: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        shielded(|| {
+            let partner = partner.map(arguments::partner).transpose()?;
+            let how = CutMix { alpha, mode: arguments::mode(mode)?, minmax, partner };
+            let (height, width) = (arguments::count("height", height, 1)?, arguments::count("width", width, 1)?);
+            let key: Key = arguments::key(rng)?;
+            Ok(Self(MixPlan::cutmix(arguments::count("n", n, 0)?, height, width, &how, key)?))
+        })
+    }
+
+    /// A CutMix plan of given boxes: (n, 4) integers y0, x0, y1, x1 within height x width, and partners (n,).
+    ///
+    /// >>> from mixup_rs import MixPlan
+    /// >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], 8, 8, partner=[1, 0]).lam
+    /// array([0.5, 1. ])
+    #[staticmethod]
+    #[pyo3(signature = (boxes, height, width, partner))]
+    fn from_boxes(
+        boxes: &Bound<'_, PyAny>,
+        height: &Bound<'_, PyAny>,
+        width: &Bound<'_, PyAny>,
+        partner: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        shielded(|| {
+            let (height, width) = (arguments::count("height", height, 1)?, arguments::count("width", width, 1)?);
+            let plan = MixPlan::from_boxes(arguments::boxes(boxes)?, height, width, arguments::partner(partner)?)?;
+            Ok(Self(plan))
+        })
+    }
+
+    /// The boxes of a CutMix plan, (n, 4) intp y0, x0, y1, x1, a copy; None for a mixup plan.
+    #[getter]
+    fn boxes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<isize>>>> {
+        let Some(boxes) = self.0.boxes() else { return Ok(None) };
+        let flat = boxes.iter().flatten().map(|&bound| bound as isize);
+        Ok(Some(PyArray1::from_iter(py, flat).reshape([boxes.len(), 4])?))
+    }
+
     /// The mixed array: new, in the memory layout of x, or out.
     ///
     /// x: a numpy.ndarray of shape (n, ...) and dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8,
-    ///     uint16 or int16. It is not copied, and not written to unless it is out.
+    ///     uint16 or int16; for a CutMix plan of any, masks too. It is not copied, nor written to unless it is out.
     /// out: an array of the shape and dtype of x to write to, or x itself to mix in place. It may overlap x in any way.
+    /// spatial_axes: the axes of height and width, for the boxes of a CutMix plan alone.
     ///
     /// Raises ValueError or TypeError before anything is written.
     ///
@@ -94,9 +165,14 @@ impl PyMixPlan {
     /// >>> x
     /// array([[6, 1],
     ///        [0, 4]], dtype=uint8)
-    #[pyo3(signature = (x, out=None))]
-    fn apply<'py>(&self, x: &Bound<'py, PyAny>, out: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        shielded(|| arrays::apply(&self.0, &Mixable::input("x", x)?, out))
+    #[pyo3(signature = (x, out=None, spatial_axes=(-2, -1)))]
+    fn apply<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        out: Option<&Bound<'py, PyAny>>,
+        spatial_axes: (isize, isize),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        shielded(|| arrays::apply(&self.0, "x", x, out, spatial_axes.into()))
     }
 
     /// The mixed labels, as (y, y_partner); y_partner is None where y is already mixed.
@@ -136,13 +212,22 @@ impl PyMixPlan {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
-        let py = slf.py();
-        let arguments = (slf.get().lam(py), slf.get().partner(py));
-        (slf.get_type(), arguments).into_pyobject(py)
+        let (py, plan) = (slf.py(), slf.get());
+        match plan.0.spatial_shape() {
+            None => (slf.get_type(), (plan.lam(py), plan.partner(py))).into_pyobject(py),
+            Some([height, width]) => {
+                let arguments = (plan.boxes(py)?, height, width, plan.partner(py));
+                (slf.getattr("from_boxes")?, arguments).into_pyobject(py)
+            }
+        }
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
-        format!("MixPlan(lam={:?}, partner={:?})", self.lam(py), self.partner(py))
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let (lam, partner) = (self.lam(py).repr()?, self.partner(py).repr()?);
+        Ok(match self.boxes(py)? {
+            None => format!("MixPlan(lam={lam}, partner={partner})"),
+            Some(boxes) => format!("MixPlan(lam={lam}, partner={partner}, boxes={})", boxes.repr()?),
+        })
     }
 }
 
