@@ -68,6 +68,8 @@ def main() -> None:
 
     loss, share = learn.validate()
     print(f"\nvalidation  accuracy {share:.1%}, loss {loss:.3f}; a guess is right once in {dls.c}")
+    if share < 3 / dls.c:
+        print("            so it has not learned: from scratch that takes more photographs or epochs; try --pretrained")
     report_mixing_time(learn)
     print(f"picture     {draw_mixed_batch(learn, options.out / 'mixed_batch.png')}")
     print(f"all of it   {time.perf_counter() - started:.0f} s")
@@ -79,7 +81,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--pets", metavar="PATH", help="pet photographs: a folder of them, or 'download'")
     parser.add_argument("--pretrained", action="store_true", help="start from ImageNet weights, which are downloaded")
-    parser.add_argument("--epochs", type=int, help="default: 3 for digits, 5 for pets")
+    parser.add_argument("--epochs", type=int, help="default: 3 for digits, 4 for pets")
     parser.add_argument("--size", type=int, help="pixels a side (default: 32 for digits, 128 for pets)")
     parser.add_argument("--bs", type=int, default=64, help="batch size (default: 64)")
     parser.add_argument("--lr", type=float, default=3e-3, help="greatest learning rate (default: 0.003)")
@@ -87,7 +89,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="processes that load images (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where files are written (default: ./demo)")
     options = parser.parse_args()
-    options.epochs = options.epochs or (5 if options.pets else 3)
+    options.epochs = options.epochs or (4 if options.pets else 3)
     options.size = options.size or (128 if options.pets else 32)
     return options
 

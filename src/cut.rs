@@ -5,7 +5,7 @@
 
 use ndarray::{ArrayView, ArrayViewMut, Axis, IxDyn, RawArrayView, RawArrayViewMut, Slice};
 
-use crate::mix::PARALLEL_BYTES;
+use crate::mix::worth;
 use crate::order::{Arc, Last, Order};
 use crate::threads;
 
@@ -47,7 +47,7 @@ pub(crate) unsafe fn cut<T: Copy + Send + Sync>(
     }
     // SAFETY: as required above.
     let (source, mut target) = unsafe { (source.deref_into_view(), target.deref_into_view_mut()) };
-    let threads = if source.len() * size_of::<T>() < PARALLEL_BYTES { 1 } else { limit };
+    let threads = worth(source.len() * size_of::<T>(), limit);
     let samples: Vec<_> = target.axis_iter_mut(Axis(0)).map(std::sync::Mutex::new).collect();
     threads::for_each(
         samples.len(),

@@ -43,6 +43,6 @@ pub use element::Element;
 pub use error::MixError;
 pub use kernel::{ENVIRONMENT as LEVEL_ENVIRONMENT, Level};
 pub use labels::SoftTargets;
-pub use mix::PARALLEL_BYTES;
+pub use mix::BYTES_PER_THREAD;
 pub use plan::{MixPlan, SPATIAL_AXES};
 pub use sample::{Key, STREAM_VERSION};

@@ -405,8 +405,8 @@ mod tests {
 
     #[test]
     fn batches_that_are_split_follow_the_formula() {
-        // Few large samples are cut by elements, many small ones by samples; both lie above PARALLEL_BYTES.
-        for shape in [[3, 120_001], [20_011, 17]] {
+        // Few large samples are cut by elements, many small ones by samples; both are worth two threads.
+        for shape in [[3, 900_001], [200_011, 17]] {
             check(&shape, value);
         }
     }

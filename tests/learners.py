@@ -40,9 +40,7 @@ class BatchLosses(Callback):
 
 
 def tiny_model(outputs=10):
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, outputs)
-    )
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, outputs))
 
 
 def loaders(n=160, bs=32, size=16, images=None, targets=None, typed=True, **options):
@@ -50,8 +48,10 @@ def loaders(n=160, bs=32, size=16, images=None, targets=None, typed=True, **opti
     pixels, classes = digits(size)
     images = pixels if images is None else images
     targets = classes if targets is None else targets
-    wrap = (TensorImage, TensorCategory if targets is classes else torch.Tensor) if typed else (lambda x: x,) * 2
-    samples = [(wrap[0](x), wrap[1](y) if isinstance(y, torch.Tensor) else y) for x, y in zip(images, targets)][: n + 32]
+    target_type = TensorCategory if targets is classes else torch.Tensor
+    samples = [(images[i], targets[i]) for i in range(n + 32)]
+    if typed:
+        samples = [(TensorImage(x), target_type(y) if isinstance(y, torch.Tensor) else y) for x, y in samples]
     dls = DataLoaders.from_dsets(samples[:n], samples[n:], bs=bs, num_workers=0, device="cpu", **options)
     dls.n_inp = 1
     return dls

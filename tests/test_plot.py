@@ -82,6 +82,17 @@ def test_the_label_weights_stand_under_the_images(labels, class_names, expected)
     assert words(plot_mixed_batch(x, PLAN.apply(x), PLAN, labels, class_names))[0] == expected
 
 
+def test_long_label_weights_stay_under_their_image():
+    x = images((3, 3, 4, 4))
+    names = ["chihuahua", "staffordshire_bull_terrier_of_a_long_line"]
+    figure = plot_mixed_batch(x, PLAN.apply(x), PLAN, [0, 1, 0], names)
+    assert words(figure)[0][2] == f"0.75 {names[0]} +\n0.25 {names[1]}"
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        label, image = axes.xaxis.label.get_window_extent(), axes.get_window_extent()
+        assert label.width <= image.width * 1.05
+
+
 def test_the_result_of_mix_batch_serves_as_a_plan():
     x = images((5, 3, 4, 4))
     mixed = mixup_rs.mix_batch(x, rng=0)

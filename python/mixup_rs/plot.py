@@ -24,8 +24,10 @@ __all__ = ["label_text", "plot_beta", "plot_mixed_batch", "varied_samples"]
 
 #: Draws behind the histogram of `plot_beta`: the bars then lie within a few per cent of the exact density.
 _DRAWS = 100_000
-#: Inches per picture, large enough for "0.71 Staffordshire Bull Terrier" beneath it.
 _PICTURE_INCHES = 2.2
+_FONT_POINTS = 9
+#: Characters of that size that fit under a picture.
+_LINE_CHARACTERS = 30
 _OWN, _PARTNER, _MUTED = "#1f6feb", "#d9480f", "#57606a"
 
 
@@ -235,7 +237,10 @@ def _weighted(names: list[dict[str, float]], *parts: tuple[int, float]) -> str:
 
 def _show(axes: Axes, image: np.ndarray, text: str, color: str) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=1)
-    axes.set_xlabel(text, fontsize=9, color=color)
+    if len(text) > _LINE_CHARACTERS:
+        text = text.replace(" + ", " +\n")
+    longest = max(map(len, text.split("\n")))
+    axes.set_xlabel(text, fontsize=_FONT_POINTS * min(1, _LINE_CHARACTERS / max(longest, 1)), color=color)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 

@@ -2,8 +2,9 @@
 
 use std::any::TypeId;
 use std::arch::x86_64::{
-    _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps,
-    _mm256_storeu_ps,
+    _CMP_EQ_OQ, _CMP_UNORD_Q, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_add_ps,
+    _mm256_blendv_ps, _mm256_cmp_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_movemask_ps, _mm256_mul_ps,
+    _mm256_set1_ps, _mm256_sub_ps,
 };
 
 use half::f16;
@@ -13,8 +14,8 @@ use crate::element::Element;
 
 const BLOCK: usize = 8;
 
-/// Blends what of a run of float16 fills whole blocks, and returns the rest. Runs of other elements it returns as they
-/// came; the compiler drops the question.
+/// Blends the blocks at the start of a run of float16, up to one with a NaN in its result, and returns the rest; all of
+/// it for other elements (the compiler drops the question).
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 #[allow(unsafe_code)]
@@ -25,42 +26,26 @@ pub(super) fn blend_blocks<T: Element, const OWN_IS_NEAR: bool>(
         return run;
     }
     let Run { out, own, partner, weight } = run;
-    let whole = out.len() / BLOCK * BLOCK;
     // SAFETY: T is float16, whose weight is a float32.
     let scalar: f32 = unsafe { std::mem::transmute_copy(&weight) };
-    for at in (0..whole).step_by(BLOCK) {
-        let near = own.map_or(out.as_ptr(), <[T]>::as_ptr);
+    let weights = _mm256_set1_ps(scalar);
+    let mut done = 0;
+    while done + BLOCK <= out.len() {
+        let own = own.map_or(out.as_ptr(), <[T]>::as_ptr);
         // SAFETY: T is float16, and the block lies within runs of one length.
         unsafe {
-            let (a, b) = (widen(near.add(at).cast()), widen(partner.as_ptr().add(at).cast()));
-            let mixed = std::array::from_fn(|i| f32::blend::<OWN_IS_NEAR>(a[i], b[i], scalar));
-            narrow(mixed, out.as_mut_ptr().add(at).cast());
+            let own = _mm256_cvtph_ps(_mm_loadu_si128(own.add(done).cast()));
+            let partner = _mm256_cvtph_ps(_mm_loadu_si128(partner.as_ptr().add(done).cast()));
+            let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
+            let mixed = _mm256_add_ps(near, _mm256_mul_ps(_mm256_sub_ps(far, near), weights));
+            let mixed = _mm256_blendv_ps(mixed, own, _mm256_cmp_ps::<_CMP_EQ_OQ>(own, partner));
+            if _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(mixed, mixed)) != 0 {
+                break;
+            }
+            let rounded = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(mixed);
+            _mm_storeu_si128(out.as_mut_ptr().add(done).cast(), rounded);
         }
+        done += BLOCK;
     }
-    Run { out: &mut out[whole..], own: own.map(|own| &own[whole..]), partner: &partner[whole..], weight }
-}
-
-/// # Safety
-/// There must be eight float16 at `block`.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-#[allow(unsafe_code)]
-unsafe fn widen(block: *const f16) -> [f32; BLOCK] {
-    let mut wide = [0.0; BLOCK];
-    // SAFETY: as required above; the array holds eight float32.
-    unsafe { _mm256_storeu_ps(wide.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(block.cast()))) };
-    wide
-}
-
-/// # Safety
-/// There must be room for eight float16 at `block`.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-#[allow(unsafe_code)]
-unsafe fn narrow(wide: [f32; BLOCK], block: *mut f16) {
-    // SAFETY: as required above; the array holds eight float32.
-    unsafe {
-        let rounded = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(wide.as_ptr()));
-        _mm_storeu_si128(block.cast(), rounded);
-    }
+    Run { out: &mut out[done..], own: own.map(|own| &own[done..]), partner: &partner[done..], weight }
 }

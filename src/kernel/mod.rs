@@ -46,25 +46,48 @@ impl<W> Recipe<W> {
     }
 }
 
+/// What will be read after a run, of the same length: it is fetched into the cache meanwhile. The processor's own
+/// prefetcher follows a run, but cannot know where the next one starts. Only its address is used.
+pub(crate) type Ahead<T> = Option<*const T>;
+
+/// Bytes between two looks ahead. On a Zen 3, in place: no look 1.33 times the time of scaling the batch, one every
+/// 4096 bytes 1.36 times (more lines than can be under way), every 512 1.14, every 256 1.3 (calls), every 128 1.7.
+const AHEAD_BYTES: usize = 512;
+
 /// out = own blended with partner. The slices have one length.
-pub(crate) fn blend_into<T: Element>(level: Level, recipe: Recipe<T::Weight>, out: &mut [T], own: &[T], partner: &[T]) {
+pub(crate) fn blend_into<T: Element>(
+    level: Level,
+    recipe: Recipe<T::Weight>,
+    out: &mut [T],
+    own: &[T],
+    partner: &[T],
+    ahead: Ahead<T>,
+) {
     assert!(out.len() == own.len() && own.len() == partner.len());
+    let own = Some(own);
     match recipe {
-        Recipe::KeepOwn => out.copy_from_slice(own),
+        Recipe::KeepOwn => out.copy_from_slice(own.unwrap_or_default()),
         Recipe::TakePartner => out.copy_from_slice(partner),
-        Recipe::NearOwn(weight) => dispatch(level, Run::<T, true> { out, own: Some(own), partner, weight }),
-        Recipe::NearPartner(weight) => dispatch(level, Run::<T, false> { out, own: Some(own), partner, weight }),
+        Recipe::NearOwn(weight) => dispatch(level, Run::<T, true> { out, own, partner, weight }, ahead),
+        Recipe::NearPartner(weight) => dispatch(level, Run::<T, false> { out, own, partner, weight }, ahead),
     }
 }
 
 /// own = own blended with partner. The slices have one length.
-pub(crate) fn blend_in_place<T: Element>(level: Level, recipe: Recipe<T::Weight>, own: &mut [T], partner: &[T]) {
+pub(crate) fn blend_in_place<T: Element>(
+    level: Level,
+    recipe: Recipe<T::Weight>,
+    own: &mut [T],
+    partner: &[T],
+    ahead: Ahead<T>,
+) {
     assert!(own.len() == partner.len());
+    let (out, own) = (own, None);
     match recipe {
         Recipe::KeepOwn => {}
-        Recipe::TakePartner => own.copy_from_slice(partner),
-        Recipe::NearOwn(weight) => dispatch(level, Run::<T, true> { out: own, own: None, partner, weight }),
-        Recipe::NearPartner(weight) => dispatch(level, Run::<T, false> { out: own, own: None, partner, weight }),
+        Recipe::TakePartner => out.copy_from_slice(partner),
+        Recipe::NearOwn(weight) => dispatch(level, Run::<T, true> { out, own, partner, weight }, ahead),
+        Recipe::NearPartner(weight) => dispatch(level, Run::<T, false> { out, own, partner, weight }, ahead),
     }
 }
 
@@ -74,6 +97,17 @@ struct Run<'a, T: Element, const OWN_IS_NEAR: bool> {
     own: Option<&'a [T]>,
     partner: &'a [T],
     weight: T::Weight,
+}
+
+impl<'a, T: Element, const OWN_IS_NEAR: bool> Run<'a, T, OWN_IS_NEAR> {
+    #[inline(always)]
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let weight = self.weight;
+        let (out, out_rest) = self.out.split_at_mut(at);
+        let (partner, partner_rest) = self.partner.split_at(at);
+        let (own, own_rest) = self.own.map(|own| own.split_at(at)).unzip();
+        (Self { out, own, partner, weight }, Self { out: out_rest, own: own_rest, partner: partner_rest, weight })
+    }
 }
 
 /// The loops, to be inlined into a function per instruction set.
@@ -106,9 +140,38 @@ fn blend_avx512<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR
     blend(f16c::blend_blocks(run));
 }
 
+fn dispatch<T: Element, const OWN_IS_NEAR: bool>(level: Level, run: Run<'_, T, OWN_IS_NEAR>, ahead: Ahead<T>) {
+    let Some(mut ahead) = ahead else { return blend_on(level, run) };
+    let step = AHEAD_BYTES / size_of::<T>();
+    let mut rest = run;
+    while rest.out.len() > step {
+        let (run, next) = rest.split_at(step);
+        prefetch(ahead, AHEAD_BYTES);
+        blend_on(level, run);
+        ahead = ahead.wrapping_add(step);
+        rest = next;
+    }
+    prefetch(ahead, size_of_val(rest.out));
+    blend_on(level, rest);
+}
+
+/// Fetches the lines of `bytes` bytes from an address, which need not be valid.
 #[inline]
 #[allow(unsafe_code)]
-fn dispatch<T: Element, const OWN_IS_NEAR: bool>(level: Level, run: Run<'_, T, OWN_IS_NEAR>) {
+fn prefetch<T>(from: *const T, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and it ignores an address that it cannot read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>().wrapping_add(line)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, bytes);
+}
+
+#[inline]
+#[allow(unsafe_code)]
+fn blend_on<T: Element, const OWN_IS_NEAR: bool>(level: Level, run: Run<'_, T, OWN_IS_NEAR>) {
     match level.set() {
         Set::Baseline => blend(run),
         // SAFETY: a level proves that the processor has it.
@@ -140,11 +203,11 @@ mod tests {
         let partner = [f32::NAN, f32::INFINITY, f32::from_bits(0xFFC0_1234)];
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let mut out = [0.0; 3];
-        blend_into(Level::current(), Recipe::new::<f32>(1.0), &mut out, &own, &partner);
+        blend_into(Level::current(), Recipe::new::<f32>(1.0), &mut out, &own, &partner, None);
         assert_eq!(bits(&out), bits(&own));
-        blend_into(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own, &partner);
+        blend_into(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own, &partner, None);
         assert_eq!(bits(&out), bits(&partner));
-        blend_in_place(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own);
+        blend_in_place(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own, None);
         assert_eq!(bits(&out), bits(&own));
     }
 
@@ -154,7 +217,7 @@ mod tests {
             let own = [f32::INFINITY, -0.0, 0.0, 1e-45, f32::MAX, -f32::INFINITY, f32::NAN, 1.0];
             let partner = [f32::INFINITY, -0.0, -0.0, 1e-45, f32::MAX, f32::INFINITY, 1.0, f32::NAN];
             let mut out = own;
-            blend_in_place(Level::current(), Recipe::new::<f32>(lam), &mut out, &partner);
+            blend_in_place(Level::current(), Recipe::new::<f32>(lam), &mut out, &partner, None);
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&out[..5]), bits(&own[..5]));
             assert_eq!(bits(&out[5..]), [f32::NAN.to_bits(); 3]);
@@ -163,9 +226,9 @@ mod tests {
 
     /// Every level against the formula, element by element, at every small length and misalignment.
     fn check_levels<T: Element + std::fmt::Debug + PartialEq>(bits: impl Fn(usize) -> T, same: impl Fn(T, T) -> bool) {
-        let pool: Vec<T> = (0..400).map(bits).collect();
+        let pool: Vec<T> = (0..1200).map(bits).collect();
         for level in Level::available() {
-            for len in (0..130).chain([256, 300]) {
+            for len in (0..130).chain([256, 300, 1100]) {
                 let offset = len % 7;
                 let (own, partner) = (&pool[offset..][..len], &pool[2 * offset + 60..][..len]);
                 for lam in [0.7, 0.2] {
@@ -177,14 +240,14 @@ mod tests {
                     };
                     let mut memory = vec![T::default(); len + 8];
                     let out = &mut memory[7 - offset..][..len];
-                    blend_into(level, recipe, out, own, partner);
+                    blend_into(level, recipe, out, own, partner, None);
                     assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
                     out.copy_from_slice(own);
-                    blend_in_place(level, recipe, out, partner);
+                    blend_in_place(level, recipe, out, partner, Some(own.as_ptr()));
                     assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
                     let mut block = vec![T::default(); 32];
                     out.fill(T::default());
-                    stream::blend_into(level, recipe, out, own, partner, &mut block);
+                    stream::blend_into(level, recipe, out, own, partner, Some(own.as_ptr()), &mut block);
                     stream::fence();
                     assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
                 }

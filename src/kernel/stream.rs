@@ -4,7 +4,7 @@
 //! nobody needs what it reads. So a run is blended block by block into a scratch that stays in the first-level cache, and
 //! from there stored with instructions that do not read.
 
-use super::{Level, Recipe, blend_into as blend_into_cache};
+use super::{Ahead, Level, Recipe, blend_into as blend_into_cache};
 use crate::element::Element;
 
 /// Elements of scratch that [`blend_into`] works with: at most 8 KiB.
@@ -19,16 +19,19 @@ pub(crate) fn blend_into<T: Element>(
     out: &mut [T],
     own: &[T],
     partner: &[T],
+    ahead: Ahead<T>,
     block: &mut [T],
 ) {
     match recipe {
         Recipe::KeepOwn => copy(own, out),
         Recipe::TakePartner => copy(partner, out),
         recipe => {
-            let own_and_partner = own.chunks(block.len()).zip(partner.chunks(block.len()));
-            for (out, (own, partner)) in out.chunks_mut(block.len()).zip(own_and_partner) {
+            let step = block.len();
+            for (at, out) in out.chunks_mut(step).enumerate() {
                 let block = &mut block[..out.len()];
-                blend_into_cache(level, recipe, block, own, partner);
+                let (own, partner) = (&own[at * step..][..out.len()], &partner[at * step..][..out.len()]);
+                let ahead = ahead.map(|ahead| ahead.wrapping_add(at * step));
+                blend_into_cache(level, recipe, block, own, partner, ahead);
                 copy(block, out);
             }
         }

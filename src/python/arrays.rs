@@ -17,12 +17,14 @@ use pyo3::types::PyType;
 use crate::buffer::{Buffer, RECYCLED_BYTES};
 use crate::element::Element;
 use crate::layout::dense_like;
-use crate::mix::PARALLEL_BYTES;
 use crate::plan::MixPlan;
 
 use super::workers;
 
 const MIXABLE: &str = "float64, float32, float16, bfloat16, uint8, int8, uint16 or int16";
+
+/// Batches below this are mixed in 0.1 ms or less, and keep the interpreter lock meanwhile.
+const UNLOCK_BYTES: usize = 1 << 20;
 
 /// The element type of an array, known at run time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -209,7 +211,7 @@ fn cut<T: Copy + Default + Send + Sync>(
 /// it over can cost more than mixing, by far if another thread is busy.
 fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error::Result<()>) -> PyResult<()> {
     let py = x.array.py();
-    if x.bytes() < PARALLEL_BYTES {
+    if x.bytes() < UNLOCK_BYTES {
         return Ok(call(1)?);
     }
     let limit = workers::num_threads(py)?;

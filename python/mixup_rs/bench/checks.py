@@ -1,0 +1,136 @@
+"""The ratios that this library promises to reach, each computed from the results of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP
+from mixup_rs.bench.results import Results, size_text, threads_text
+
+__all__ = ["Check", "all_checks", "checks_text"]
+
+#: Below the size that wakes a second thread, one and two threads run the same code: what differs is noise.
+_NOISE = 1.05
+#: So many figures are printed one by one; of more, the worst.
+_FIGURES_SHOWN = 4
+
+
+@dataclass
+class Check:
+    """A promise: every figure at most `bound`, or at least, if `at_least`."""
+
+    item: int
+    text: str
+    bound: float
+    figures: dict[str, float | None]
+    at_least: bool = False
+
+    @property
+    def measured(self) -> dict[str, float]:
+        return {where: figure for where, figure in self.figures.items() if figure is not None}
+
+    @property
+    def reached(self) -> bool | None:
+        """None where nothing was measured."""
+        if not self.measured:
+            return None
+        return all(figure >= self.bound if self.at_least else figure <= self.bound for figure in self.measured.values())
+
+    def __str__(self) -> str:
+        sign = ">=" if self.at_least else "<="
+        verdict = {True: "reached", False: "NOT REACHED", None: "not measured"}[self.reached]
+        shown = sorted(self.measured.items(), key=lambda item: item[1], reverse=not self.at_least)
+        figures = ", ".join(f"{figure:.2f} ({where})" for where, figure in shown[:_FIGURES_SHOWN])
+        more = f", and {len(shown) - _FIGURES_SHOWN} better" if len(shown) > _FIGURES_SHOWN else ""
+        return f"{self.item:2}. {verdict:12} {self.text} {sign} {self.bound:g}: {figures}{more}".rstrip(": ")
+
+
+def checks_text(results: Results) -> str:
+    return "\n".join(map(str, all_checks(results)))
+
+
+def all_checks(results: Results) -> Iterator[Check]:
+    """All promises, in the order they were made."""
+    every = results.threads
+    yield Check(1, "f32 in place / scaling", 1.15, _to_limit(results, ["f32"]))
+    yield from _against_peers(results)
+    yield Check(3, "NumPy / first result, cold", 2, _ratios(results, "f32", NUMPY, COLD, every), at_least=True)
+    for threads, bound in _first_and_last(results, 6, 10):
+        figures = _ratios(results, "u8", "timm FastCollateMixup", INPLACE, threads)
+        yield Check(4, "u8: timm's FastCollateMixup / in place", bound, figures, at_least=True)
+    for dtype, bound in (("f16", 1), ("bf16", 1), ("f64", 2.1)):
+        yield Check(5, f"{dtype} / f32", bound, _between_cases(results, dtype, "f32"))
+    yield Check(6, "tiny: NumPy / new result", 3, _ratios(results, "tiny", NUMPY, NEW, every), at_least=True)
+    figures = _ratios(results, "tiny", FASTAI, RUST_MIXUP, every)
+    yield Check(6, "tiny: fastai's before_batch / RustMixUp's", 6, figures, at_least=True)
+    yield Check(7, "8, 64, 512 images in place / scaling", 1.2, _to_limit(results, ["f32-8", "f32", "f32-512"]))
+    yield Check(7, "(16384, 256) in place / scaling", 1.5, _to_limit(results, ["rows"]))
+    for layout, bound in (("channels-last", 1.05), ("fortran", 4)):
+        figures = {
+            f"{call}, {where}": figure
+            for call in (INPLACE, NEW)
+            for where, figure in _ratios(results, layout, call, f"{call}, C order", every).items()
+        }
+        yield Check(8, f"{layout} / C order", bound, figures)
+    memory = {threads_text(m["threads"]): m["extra_mib"] / m["threads"] for m in results.document["memory"]}
+    yield Check(9, "peak extra MiB of a call in place, a thread", 1, memory)
+    yield Check(10, "most threads / one, any size", _NOISE, _threads_gain(results))
+
+
+def _against_peers(results: Results) -> Iterator[Check]:
+    every = results.threads
+    yield Check(2, "fastai / in place", 14, _ratios(results, "f32", FASTAI, INPLACE, every), at_least=True)
+    yield Check(2, "fastai / new result", 8, _ratios(results, "f32", FASTAI, NEW, every), at_least=True)
+    for threads, bound in _first_and_last(results, 5, 6.5):
+        figures = _ratios(results, "f32", NUMPY, NEW, threads)
+        yield Check(2, "NumPy / new result", bound, figures, at_least=True)
+    for library in ("numba", "torch.compile"):
+        figures = {
+            f"{case['name']}, {peer.removeprefix(library).lstrip(' ,')}, {threads_text(threads)}": results.ratio(
+                case["name"], peer, threads
+            )
+            for case in results.cases()
+            for peer in results.contenders(case["name"], "peer")
+            if peer.startswith(library)
+            for threads in every
+        }
+        yield Check(2, f"{library} / new result, in every case", 1, figures, at_least=True)
+
+
+def _first_and_last(results: Results, one: float, more: float) -> list[tuple[list[int], float]]:
+    """The bounds for one thread, and for the most that were measured."""
+    most = max(results.threads)
+    return [([1] if 1 in results.threads else [], one), ([most] if most > 1 else [], more)]
+
+
+def _ratios(results: Results, case: str, contender: str, to: str, threads: list[int]) -> dict[str, float | None]:
+    return {threads_text(count): results.ratio(case, contender, count, to) for count in threads}
+
+
+def _to_limit(results: Results, cases: list[str]) -> dict[str, float | None]:
+    figures = {}
+    for case in cases:
+        for threads in results.threads:
+            own, limit = results.ms(case, INPLACE, threads), results.limit(case, threads)
+            figures[f"{case}, {threads_text(threads)}"] = own / limit if own and limit else None
+    return figures
+
+
+def _between_cases(results: Results, case: str, other: str) -> dict[str, float | None]:
+    figures = {}
+    for call in (INPLACE, NEW):
+        for threads in results.threads:
+            own, base = results.ms(case, call, threads), results.ms(other, call, threads)
+            figures[f"{call}, {threads_text(threads)}"] = own / base if own and base else None
+    return figures
+
+
+def _threads_gain(results: Results) -> dict[str, float | None]:
+    most = max(results.threads)
+    figures = {}
+    for case in results.cases(sweep=True) if most > 1 else []:
+        for call in (INPLACE, NEW):
+            one, more = results.ms(case["name"], call, 1), results.ms(case["name"], call, most)
+            figures[f"{call}, {size_text(case['bytes'])}"] = more / one if one and more else None
+    return figures

@@ -1,0 +1,176 @@
+"""The clock: contenders of a case by turns, at every number of threads, until the time is up.
+
+How the figures are kept honest:
+
+1. Contenders and numbers of threads alternate within one process, so that a drift of the machine meets all of them.
+2. Before each turn the batch is refilled, and idle threads of other libraries are given time to fall asleep: OpenMP's
+   spin for some milliseconds after a parallel loop, on a processor that the next contender would need.
+3. A turn begins with a call that is not counted, unless calls are very long, so that each contender is measured as in a
+   steady loop.
+4. Short calls are counted in groups; the garbage collector stands still; outputs are dropped outside the timed region,
+   or before the next call of a group.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import mixup_rs
+from mixup_rs.bench.cases import Batch
+from mixup_rs.bench.contender import Contender
+
+__all__ = ["Timing", "measure", "most_threads", "set_threads"]
+
+#: A group of calls lasts about this long: the clock's own 50 ns vanish in it.
+_GROUP_NS = 200_000
+#: An idle thread of libgomp was seen to spin for 4 to 8 ms.
+_SETTLE_S = 0.01
+#: In calls of this length, waking threads and warming caches vanish: they get no uncounted one.
+_LONG_NS = 100_000_000
+_ROUNDS_MIN, _ROUNDS_MAX = 3, 51
+
+
+@dataclass
+class Timing:
+    """The nanoseconds a call took, one figure a round."""
+
+    contender: Contender
+    threads: int
+    calls: int = 1
+    nanoseconds: list[float] = field(default_factory=list)
+
+    def as_record(self, case: str) -> dict[str, Any]:
+        low, middle, high = min(self.nanoseconds), median(self.nanoseconds), max(self.nanoseconds)
+        milliseconds = {"median_ms": middle / 1e6, "min_ms": low / 1e6, "max_ms": high / 1e6}
+        return {
+            "case": case,
+            "contender": self.contender.name,
+            "kind": self.contender.kind,
+            "rival": self.contender.rival,
+            "threads": self.threads,
+            **{name: float(f"{value:.4g}") for name, value in milliseconds.items()},
+            "rounds": len(self.nanoseconds),
+        }
+
+
+def measure(
+    batch: Batch,
+    contenders: Iterable[Contender],
+    threads: list[int],
+    seconds: float,
+    progress: Callable[[int], Any] = lambda rounds: None,
+) -> tuple[list[Timing], dict[str, str]]:
+    """The timings of all contenders at all numbers of threads, and why others were left out, by name."""
+    timings, skipped = _first_calls(batch, list(contenders), threads)
+    if not timings:
+        return [], skipped
+    with _no_garbage_collection():
+        end = time.perf_counter() + seconds
+        for rounds in range(1, _ROUNDS_MAX + 1):
+            for previous, timing in zip([timings[-1], *timings], timings, strict=False):
+                _settle(previous)
+                timing.nanoseconds.append(_turn(batch, timing))
+            progress(rounds)
+            if rounds >= _ROUNDS_MIN and time.perf_counter() > end:
+                break
+    return timings, skipped
+
+
+def _first_calls(batch: Batch, contenders: list[Contender], threads: list[int]) -> tuple[list[Timing], dict[str, str]]:
+    """Compiles what is compiled on first use, sizes the groups, and finds out who cannot mix this batch at all."""
+    timings: list[Timing] = []
+    skipped: dict[str, str] = {}
+    for count in threads:
+        set_threads(count)
+        for contender in contenders:
+            if contender.name in skipped:
+                continue
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what compilers say on first use is of no interest here
+                    timings.append(Timing(contender, count, _calls_in_a_group(batch, contender)))
+            except Exception as error:
+                if contender.kind == "ours":
+                    raise
+                skipped[contender.name] = _reason(error)
+    return [timing for timing in timings if timing.contender.name not in skipped], skipped
+
+
+def _calls_in_a_group(batch: Batch, contender: Contender) -> int:
+    batch.refill()
+    for _ in range(2):
+        contender.prepare()
+        nanoseconds = _timed(contender.run, 1)
+    contender.prepare()
+    return 1 if contender.single else int(max(1, _GROUP_NS // max(nanoseconds, 1)))
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"[:120]
+
+
+def _settle(previous: Timing) -> None:
+    if previous.threads > 1 and previous.contender.kind != "ours":
+        time.sleep(_SETTLE_S)
+
+
+def _turn(batch: Batch, timing: Timing) -> float:
+    contender = timing.contender
+    set_threads(timing.threads)
+    batch.refill()
+    is_long = timing.nanoseconds and timing.nanoseconds[-1] > _LONG_NS
+    for _ in range(1 if is_long else 2):
+        contender.prepare()
+        nanoseconds = _timed(contender.run, timing.calls)
+    contender.prepare()  # lets go of what the last call left behind
+    return nanoseconds
+
+
+def _timed(run: Callable[[], Any], calls: int) -> float:
+    start = time.perf_counter_ns()
+    for _ in itertools.repeat(None, calls - 1):
+        run()
+    last = run()
+    end = time.perf_counter_ns()
+    del last  # after the clock was read: giving memory back is nobody's mixing
+    return (end - start) / calls
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def set_threads(count: int) -> None:
+    """Sets the number of threads of every library that is loaded and has some."""
+    mixup_rs.set_num_threads(count)
+    for library in ("torch", "numba"):
+        module = sys.modules.get(library)
+        if module is not None and module.get_num_threads() != count:
+            module.set_num_threads(count)
+
+
+def most_threads() -> int:
+    """The processors this process may use."""
+    before = mixup_rs.get_num_threads()
+    mixup_rs.set_num_threads(10_000)
+    most = mixup_rs.get_num_threads()
+    mixup_rs.set_num_threads(before)
+    return most

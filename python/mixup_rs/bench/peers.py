@@ -1,0 +1,210 @@
+"""The peers, each on the same batch, each in its best shape.
+
+A maker imports its library and returns contenders. A library that is not installed raises ImportError, which is
+reported under the maker's docstring. What a peer cannot do shows in its first call, which is reported too.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from mixup_rs.bench.cases import Batch
+from mixup_rs.bench.contender import FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, Contender
+
+__all__ = ["PEERS", "Maker", "numpy_one_liner", "torch_compiled"]
+
+#: Gives the contenders of a library for a batch.
+Maker = Callable[[Batch], Iterable[Contender]]
+
+
+def numpy_one_liner(batch: Batch) -> Iterator[Contender]:
+    """NumPy one-liner."""
+    x, integers = batch.x, batch.dtype.kind == "u"
+
+    def run() -> np.ndarray:
+        lam, perm = _draw(batch)
+        lam = lam.reshape(-1, *[1] * (x.ndim - 1))
+        mixed = lam * x + (1 - lam) * x[perm]
+        return np.rint(mixed, out=mixed).astype(x.dtype) if integers else mixed
+
+    yield Contender(NUMPY, run, rival=NEW)
+
+
+def fastai_callbacks(batch: Batch) -> Iterator[Contender]:
+    """fastai's MixUp."""
+    _need("fastai.callback.mixup")
+    from fastai.callback.mixup import MixUp
+
+    from mixup_rs.fastai import RustMixUp
+
+    for name, callback in {
+        RUST_MIXUP: RustMixUp(batch.alpha),
+        f"{RUST_MIXUP}(inplace=True)": RustMixUp(batch.alpha, inplace=True),
+        FASTAI: MixUp(batch.alpha),
+    }.items():
+        run, give_batch = _before_batch(batch, callback)
+        kind, rival = ("ours", "") if isinstance(callback, RustMixUp) else ("peer", RUST_MIXUP)
+        yield Contender(name, run, kind, rival, prepare=give_batch)
+
+
+def _before_batch(batch: Batch, callback: Any) -> tuple[Callable[[], Any], Callable[[], None]]:
+    """The callback's `before_batch` in a learner that is about to train, and what hands it the batch."""
+    import torch
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+    from fastai.losses import CrossEntropyLossFlat
+    from fastai.torch_core import TensorCategory, TensorImage
+
+    dls = DataLoaders.from_dsets([(torch.zeros(1), 0)] * 2, [(torch.zeros(1), 0)], bs=2, num_workers=0, device="cpu")
+    learn = Learner(dls, torch.nn.Linear(1, 1), loss_func=CrossEntropyLossFlat(), cbs=callback)
+    learn.epoch, learn.training, learn.dl = 0, True, dls.train
+    # Not TensorImage(x), which would make a float32 copy of float64.
+    x, y = _tensor(batch).as_subclass(TensorImage), torch.from_numpy(batch.y).as_subclass(TensorCategory)
+
+    def give_batch() -> None:
+        learn.xb, learn.yb = (x,), (y,)
+
+    give_batch()
+    callback.before_train()
+    return callback.before_batch, give_batch
+
+
+def timm_mixup(batch: Batch) -> Iterator[Contender]:
+    """timm's Mixup."""
+    _need("timm.data.mixup")
+    import torch
+    from timm.data.mixup import Mixup
+
+    x, y = _tensor(batch), torch.from_numpy(batch.y)
+    for mode in ("batch", "elem"):
+        mixup = Mixup(batch.alpha, mode=mode, label_smoothing=0, num_classes=batch.classes)
+        yield Contender(f"timm Mixup ({mode})", lambda mixup=mixup: mixup(x, y), rival=INPLACE)
+
+
+def timm_collate(batch: Batch) -> Iterator[Contender]:
+    """timm's FastCollateMixup."""
+    if batch.dtype != np.uint8:
+        return  # it makes bytes of whatever it is given
+    _need("timm.data.mixup")
+    from timm.data.mixup import FastCollateMixup
+
+    collate = FastCollateMixup(batch.alpha, mode="elem", label_smoothing=0, num_classes=batch.classes)
+    samples = list(zip(batch.x, batch.y.tolist(), strict=True))
+    yield Contender("timm FastCollateMixup", lambda: collate(samples), rival=NEW)
+
+
+def torchvision_mixup(batch: Batch) -> Iterator[Contender]:
+    """torchvision's v2.MixUp."""
+    _need("torchvision.transforms.v2")
+    import torch
+    from torchvision.transforms.v2 import MixUp
+
+    x, y, mixup = _tensor(batch), torch.from_numpy(batch.y), MixUp(alpha=batch.alpha, num_classes=batch.classes)
+    yield Contender("torchvision MixUp", lambda: mixup(x, y), rival=NEW)
+
+
+def numba_loop(batch: Batch) -> Iterator[Contender]:
+    """numba loop."""
+    blend = _numba_blend(integers=batch.dtype.kind == "u")
+    x, warm = batch.x.reshape(len(batch.x), -1), batch.warm.reshape(len(batch.x), -1)
+
+    def run(out: np.ndarray) -> np.ndarray:
+        lam, perm = _draw(batch)
+        blend(x, lam, 1 - lam, perm, out)
+        return out
+
+    yield Contender("numba loop, new", lambda: run(np.empty_like(x)), rival=NEW)
+    yield Contender("numba loop, warm out", lambda: run(warm), rival=NEW)
+
+
+@cache
+def _numba_blend(integers: bool) -> Callable[..., None]:
+    """A parallel loop over samples (n, m) that writes `lam[i] * x[i] + rest[i] * x[partner[i]]` to `out`."""
+    import numba
+
+    # fastmath lets it fuse multiplications with additions, which our bit-for-bit promise forbids us.
+    if integers:
+
+        @numba.njit(parallel=True, fastmath=True)
+        def blend(x: Any, lam: Any, rest: Any, partner: Any, out: Any) -> None:
+            half = np.float32(0.5)
+            for i in numba.prange(x.shape[0]):
+                own, other, weight, remainder = x[i], x[partner[i]], lam[i], rest[i]
+                for k in range(x.shape[1]):
+                    out[i, k] = np.uint8(weight * np.float32(own[k]) + remainder * np.float32(other[k]) + half)
+
+    else:
+
+        @numba.njit(parallel=True, fastmath=True)
+        def blend(x: Any, lam: Any, rest: Any, partner: Any, out: Any) -> None:
+            for i in numba.prange(x.shape[0]):
+                own, other, weight, remainder = x[i], x[partner[i]], lam[i], rest[i]
+                for k in range(x.shape[1]):
+                    out[i, k] = weight * own[k] + remainder * other[k]
+
+    return blend
+
+
+def torch_compiled(batch: Batch) -> Iterator[Contender]:
+    """torch.compile."""
+    _need("torch")
+    import torch
+
+    x, warm, integers = _tensor(batch), _tensor(batch, batch.warm), batch.dtype.kind == "u"
+
+    def gather_and_lerp(x: Any, perm: Any, lam: Any, out: Any) -> None:
+        if integers:
+            out.copy_(torch.lerp(x[perm].float(), x.float(), lam).round().to(x.dtype))
+        else:
+            out.copy_(torch.lerp(x[perm], x, lam))
+
+    torch._dynamo.reset()  # forgets earlier shapes, else it would compile one slower function for all of them
+    torch._inductor.config.compile_threads = 1  # no processes that still start up while others are timed
+    compiled = torch.compile(gather_and_lerp, dynamic=False, fullgraph=True)
+    weights = torch.float32 if integers else x.dtype
+
+    def run() -> Any:
+        lam, perm = (torch.from_numpy(drawn) for drawn in _draw(batch, np.float64))
+        compiled(x, perm, lam.to(weights).view(-1, *[1] * (x.ndim - 1)), warm)
+
+    yield Contender("torch.compile, warm out", run, rival=NEW)
+
+
+PEERS = [
+    numpy_one_liner,
+    fastai_callbacks,
+    timm_mixup,
+    timm_collate,
+    torchvision_mixup,
+    numba_loop,
+    torch_compiled,
+]
+
+
+def _draw(batch: Batch, dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (n,) and partners (n,) as a user of NumPy draws them."""
+    n = len(batch.x)
+    dtype = dtype or (np.float32 if batch.dtype.kind == "u" else batch.dtype)
+    return batch.rng.beta(batch.alpha, batch.alpha, n).astype(dtype), batch.rng.permutation(n)
+
+
+def _tensor(batch: Batch, array: np.ndarray | None = None) -> Any:
+    """The batch, or another array of its dtype, as a tensor of the same memory."""
+    import torch
+
+    array = batch.x if array is None else array
+    if batch.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _need(module: str) -> None:
+    """Imports a module quietly: its warnings about other libraries are not ours to show."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        __import__(module)

@@ -1,0 +1,90 @@
+"""What a run leaves behind: one JSON document, and questions to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mixup_rs.bench.cases import Case
+
+__all__ = ["FORMAT", "Results", "case_record", "size_text", "threads_text"]
+
+#: Raised when a reader of older documents would misread them.
+FORMAT = 1
+
+
+def case_record(case: Case) -> dict[str, Any]:
+    """What a reader has to know of a case."""
+    fields = asdict(case)
+    record = {name: fields[name] for name in ("name", "dtype", "layout")}
+    return record | {"title": case.title, "shape": list(case.shape), "bytes": case.bytes}
+
+
+def threads_text(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def size_text(size: int) -> str:
+    unit, name = next(pair for pair in ((10**6, "MB"), (10**3, "KB"), (1, "bytes")) if size >= pair[0])
+    return f"{size / unit:.3g} {name}"
+
+
+class Results:
+    """A document: format, date, command, seconds, machine, versions, threads, cases, results, skipped, memory."""
+
+    def __init__(self, document: dict[str, Any]):
+        if document.get("format") != FORMAT:
+            raise ValueError(f"expected results of format {FORMAT}, got {document.get('format')!r}")
+        self.document = document
+        self.threads: list[int] = document["threads"]
+        self._records = {(r["case"], r["contender"], r["threads"]): r for r in document["results"]}
+        self._cases = {case["name"]: case for case in document["cases"]}
+
+    @classmethod
+    def read(cls, path: Path) -> Results:
+        return cls(json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def cases(self, sweep: bool = False) -> list[dict[str, Any]]:
+        """The measured cases; those of the sweep over sizes, or the others."""
+        return [case for case in self._cases.values() if case["name"].startswith("sweep-") == sweep]
+
+    def contenders(self, case: str, kind: str | None = None) -> list[str]:
+        """Their names in the order they were measured."""
+        names = (r["contender"] for r in self._records.values() if r["case"] == case and kind in (None, r["kind"]))
+        return list(dict.fromkeys(names))
+
+    def record(self, case: str, contender: str, threads: int) -> dict[str, Any] | None:
+        return self._records.get((case, contender, threads))
+
+    def ms(self, case: str, contender: str, threads: int) -> float | None:
+        """The median."""
+        record = self.record(case, contender, threads)
+        return None if record is None else record["median_ms"]
+
+    def limit(self, case: str, threads: int, which: str = "scale") -> float | None:
+        """The fastest library's median of a pass: "scale" or "copy"."""
+        names = [name for name in self.contenders(case, "limit") if name.startswith(which)]
+        return min((ms for name in names if (ms := self.ms(case, name, threads)) is not None), default=None)
+
+    def ratio(self, case: str, contender: str, threads: int, to: str | None = None) -> float | None:
+        """The contender's time over that of `to`, by default our contender that does the same job."""
+        record = self.record(case, contender, threads)
+        to = to or (record["rival"] if record else "")
+        own, other = self.ms(case, contender, threads), self.ms(case, to, threads)
+        return None if own is None or not other else own / other
+
+    def losses(self) -> Iterator[tuple[dict[str, Any], str, int, float]]:
+        """(case, peer, threads, how many times as fast) wherever a peer's median is below that of our rival."""
+        for case in self._cases.values():
+            for peer in self.contenders(case["name"], "peer"):
+                for threads in self.threads:
+                    ratio = self.ratio(case["name"], peer, threads)
+                    if ratio is not None and ratio < 1:
+                        yield case, peer, threads, 1 / ratio

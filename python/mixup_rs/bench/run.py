@@ -1,0 +1,119 @@
+"""A run: every case in turn, with a line of progress on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any, TextIO
+
+import mixup_rs
+from mixup_rs.bench.cases import MAIN, Batch, Case, fits_in_memory
+from mixup_rs.bench.contender import INPLACE
+from mixup_rs.bench.lineup import lineup
+from mixup_rs.bench.machine import extra_mib, machine, versions
+from mixup_rs.bench.measure import measure, most_threads, set_threads
+from mixup_rs.bench.results import FORMAT, Results, case_record, threads_text
+
+__all__ = ["run_cases"]
+
+#: The average load up to which a machine passes for idle.
+_QUIET = 0.5
+
+
+def run_cases(
+    cases: list[Case], threads: list[int] | None, seconds: float, command: str = "mixup-rs bench", quick: bool = False
+) -> Results:
+    """Measures the cases at the given numbers of threads, by default one and all, for about `seconds` each."""
+    start, before, most = time.perf_counter(), mixup_rs.get_num_threads(), most_threads()
+    threads = sorted({min(count, most) for count in threads or [1, most]})
+    progress = _Progress(len(cases))
+    progress.warn_of_load()
+    document: dict[str, Any] = {"cases": [], "results": [], "skipped": []}
+    try:
+        for case in cases:
+            progress.begin(case)
+            _run_case(case, threads, seconds * case.weight, quick, progress, document)
+    finally:
+        set_threads(before)
+    progress.end()
+    memory = [] if MAIN not in cases else [{"threads": count, "extra_mib": extra_mib(count)} for count in threads]
+    header = {
+        "format": FORMAT,
+        "date": time.strftime("%Y-%m-%d"),
+        "command": command,
+        "seconds": round(time.perf_counter() - start),
+        "machine": machine(),
+        "versions": versions(),
+        "threads": threads,
+        "memory": [entry for entry in memory if entry["extra_mib"] is not None],
+    }
+    return Results(header | document)
+
+
+def _run_case(
+    case: Case, threads: list[int], seconds: float, quick: bool, progress: _Progress, document: dict[str, Any]
+) -> None:
+    def skip(contender: str, why: str, where: str = "") -> None:
+        entry = {"case": where, "contender": contender, "why": why}
+        if entry not in document["skipped"]:
+            document["skipped"].append(entry)
+
+    try:
+        if not fits_in_memory(case):
+            skip(case.title, "there is not enough free memory")
+            return
+        batch = Batch(case)
+    except ImportError as error:
+        skip(case.name, str(error))
+        return
+    contenders, missing = lineup(batch, quick)
+    timings, failed = measure(batch, contenders, threads, seconds, progress.rounds)
+    for contender, why in missing.items():
+        skip(contender, why)
+    for contender, why in failed.items():
+        skip(contender, why, case.title)
+    document["cases"].append(case_record(case))
+    document["results"] += [timing.as_record(case.name) for timing in timings]
+    ours = [timing.as_record(case.name)["median_ms"] for timing in timings if timing.contender.name == INPLACE]
+    counts = " / ".join(map(threads_text, threads))
+    progress.done(f"in place {' / '.join(f'{ms:.4g}' for ms in ours)} ms ({counts})")
+
+
+class _Progress:
+    """A line a case; on a terminal it counts the rounds while they pass."""
+
+    def __init__(self, cases: int, stream: TextIO | None = None):
+        self._stream = stream or sys.stderr
+        self._cases, self._case, self._title, self._start = cases, 0, "", time.perf_counter()
+
+    def warn_of_load(self) -> None:
+        """OpenMP's loops wait for a thread that another program displaced: thousandfold times were seen."""
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
+        if load > _QUIET:
+            self._stream.write(f"the machine is busy (load {load:.1f}): the figures for several threads will mislead\n")
+
+    def begin(self, case: Case) -> None:
+        self._case, self._title = self._case + 1, case.title
+        self._show("warming up")
+
+    def rounds(self, rounds: int) -> None:
+        self._show(f"round {rounds}")
+
+    def done(self, text: str) -> None:
+        self._write(text, "\n")
+
+    def end(self) -> None:
+        if self._stream.isatty():
+            self._stream.write("\r\x1b[K")
+
+    def _show(self, text: str) -> None:
+        if self._stream.isatty():
+            self._write(text, "")
+
+    def _write(self, text: str, end: str) -> None:
+        seconds = time.perf_counter() - self._start
+        clear = "\r\x1b[K" if self._stream.isatty() else ""
+        line = f"[{self._case}/{self._cases}, {seconds:.0f} s] {self._title}: {text}"
+        self._stream.write(f"{clear}{line}{end}")
+        self._stream.flush()
