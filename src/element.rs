@@ -6,11 +6,12 @@
 //! - λ < ½: b + (a − b)·λ
 //!
 //! so the result is *near* + (*far* − *near*)·*weight*, the weight at most ½ and rounded once. This form gives a when
-//! a = b, and loses less to rounding than λ·a + (1 − λ)·b. Three rules make the bits independent of the machine:
+//! a = b, and loses less to rounding than λ·a + (1 − λ)·b. It is computed as near − (near − far)·weight: the same number,
+//! but two zeros of one sign keep it. Three rules make the bits independent of the machine:
 //!
 //! 1. one order of operations and no fused multiply-add;
-//! 2. equal values give `own`, so that infinities and signed zeros survive (∞ − ∞ would be NaN, −0 + 0 is +0);
-//! 3. a NaN result is the one canonical NaN, for processors differ in which payload and sign they hand on.
+//! 2. equal infinities stay, though ∞ − ∞ is NaN;
+//! 3. any other NaN becomes the one canonical NaN, for processors differ in which payload and sign they hand on.
 //!
 //! 8-bit unsigned integers are blended in fixed point, all others in float32, float64 in itself.
 
@@ -28,7 +29,7 @@ pub trait Element: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// Rounds the weight of the far value, which lies in [0, ½].
     fn weight(far: f64) -> Self::Weight;
 
-    /// near + (far − near)·weight; `own` is the near one if `OWN_IS_NEAR`.
+    /// near − (near − far)·weight; `own` is the near one if `OWN_IS_NEAR`.
     fn blend<const OWN_IS_NEAR: bool>(own: Self, partner: Self, weight: Self::Weight) -> Self;
 }
 
@@ -46,11 +47,11 @@ macro_rules! native_float {
             #[inline(always)]
             fn blend<const OWN_IS_NEAR: bool>(own: $float, partner: $float, weight: $float) -> $float {
                 let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
-                let mixed = near + (far - near) * weight;
+                let mixed = near - (near - far) * weight;
                 // In this order: with the choice of `own` last, the compiler makes a masked store of it, which takes
                 // three times as long.
-                let mixed = if own == partner { own } else { mixed };
-                if mixed.is_nan() { $float::NAN } else { mixed }
+                let settled = if own == partner { own } else { $float::NAN };
+                if mixed.is_nan() { settled } else { mixed }
             }
         }
     };
@@ -100,7 +101,7 @@ macro_rules! integer {
                 const ROUND: f32 = 12_582_912.0;
                 let (a, b) = (f32::from(own), f32::from(partner));
                 let (near, far) = if OWN_IS_NEAR { (a, b) } else { (b, a) };
-                (near + (far - near) * weight + ROUND).to_bits() as $integer
+                (near - (near - far) * weight + ROUND).to_bits() as $integer
             }
         }
     };
