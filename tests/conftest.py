@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 
-import mixup_rs
 import pytest
+
+import mixup_rs
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import mixup_rs
 import pytest
+
+import mixup_rs
 from mixup_rs import cli
 
 

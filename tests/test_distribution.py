@@ -4,8 +4,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from mixup_rs import MixPlan
 from scipy import stats
+
+from mixup_rs import MixPlan
 
 DRAWS = 20_000
 

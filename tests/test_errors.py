@@ -3,12 +3,13 @@
 import re
 from typing import NamedTuple
 
-import mixup_rs
 import numpy as np
 import pytest
-from mixup_rs import MixPlan, mix_batch
 from numpy.lib.stride_tricks import as_strided
 from oracle import bits, values
+
+import mixup_rs
+from mixup_rs import MixPlan, mix_batch
 
 N = 4
 NAN, INF = float("nan"), float("inf")

@@ -3,8 +3,9 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from mixup_rs import MixPlan, mix_batch
 from oracle import FLOATS, assert_mixed, assert_same_bits, bits, name, soft_targets, ulp, values
+
+from mixup_rs import MixPlan, mix_batch
 
 N, CLASSES = 9, 6
 LAM = [0.3, 0.9, 1.0, 0.5, 0.2, 0.0, 0.6, 0.7, 0.1]

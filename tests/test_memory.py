@@ -2,11 +2,12 @@
 
 import sys
 
-import mixup_rs
 import numpy as np
 import pytest
-from mixup_rs import MixPlan, mix_batch
 from oracle import assert_same_bits, values
+
+import mixup_rs
+from mixup_rs import MixPlan, mix_batch
 
 # 64 photographs in float32.
 SHAPE = (64, 3, 224, 224)

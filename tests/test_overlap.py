@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from mixup_rs import MixPlan, mix_batch
 from numpy.lib.stride_tricks import as_strided
 from oracle import assert_same_bits, bits, name, values
+
+from mixup_rs import MixPlan, mix_batch
 
 N, K = 8, 24
 # Above 8 MiB the batch is shared out among threads.

@@ -6,11 +6,12 @@ import importlib.metadata
 import inspect
 import pickle
 
-import mixup_rs
 import numpy as np
 import pytest
-from mixup_rs import MixedBatch, MixPlan, mix_batch
 from oracle import assert_same_bits
+
+import mixup_rs
+from mixup_rs import MixedBatch, MixPlan, mix_batch
 
 HEAVY = ["torch", "fastai", "fastcore", "matplotlib", "scipy", "ml_dtypes", "PIL", "pandas"]
 

@@ -1,8 +1,9 @@
 """Pictures: the right images in the right places, under the right words."""
 
-import mixup_rs
 import numpy as np
 import pytest
+
+import mixup_rs
 from mixup_rs import MixPlan
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -4,9 +4,10 @@ import io
 import json
 import sys
 
-import mixup_rs
 import numpy as np
 import pytest
+
+import mixup_rs
 from mixup_rs import bench
 from mixup_rs.bench import cases, checks, peers, report
 from mixup_rs.bench.cases import Batch, Case

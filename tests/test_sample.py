@@ -3,12 +3,13 @@
 import hashlib
 import itertools
 
-import mixup_rs
 import numpy as np
 import pytest
-from mixup_rs import MixPlan, mix_batch
 from oracle import assert_same_bits, name, values
 from scipy import stats
+
+import mixup_rs
+from mixup_rs import MixPlan, mix_batch
 
 # Version 1 of the streams. A change here breaks every experiment that relies on its keys: it needs a new version.
 # n, arguments, lam, partner

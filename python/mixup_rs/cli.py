@@ -131,8 +131,7 @@ def _info() -> int:
     print(f"python   {platform.python_version()}, {platform.system()} {platform.machine()}")
     print(f"threads  {mixup_rs.get_num_threads()}")
     print(f"stream   version {mixup_rs.STREAM_VERSION}")
-    if hasattr(_core, "simd_level"):
-        print(f"simd     {_core.simd_level()}")
+    print(f"simd     {_core.SIMD_LEVEL}")
     for package in ("numpy", "torch", "fastai"):
         print(f"{package:8} {_installed(package)}")
     return 0

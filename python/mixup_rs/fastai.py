@@ -2,9 +2,9 @@
 
     learn = vision_learner(dls, resnet34, cbs=RustMixUp)
 
-The loss function is never replaced. Where a target cannot be blended (class indices), fastai is shown no target, so that
-it computes no loss, and the callback supplies the weighted pair of losses instead. Nothing is left to restore, whichever
-way training ends.
+The loss function is never replaced. Where a target cannot be blended (class indices), fastai is shown no target, so
+that it computes no loss, and the callback supplies the weighted pair of losses instead. Nothing is left to restore,
+whichever way training ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastai.torch_core import rank_distrib
 from mixup_rs._core import MixPlan
 from mixup_rs.losses import mixed_loss
 from mixup_rs.nest import tree_leaves, tree_map
-from mixup_rs.torch import apply, is_mixable
+from mixup_rs.torch import is_mixable, mix_tensor
 
 __all__ = ["RustMixUp"]
 
@@ -61,12 +61,14 @@ class RustMixUp(MixUp):
     def before_batch(self) -> None:
         learn = self.learn
         xb, yb = learn.xb, learn.yb
-        state = self.__dict__  # fastai's __setattr__ searches the learner and its model for every name
-        state["plan"] = plan = self._draw(_batch_size(xb))
-        learn.xb = _mix_inputs(plan, xb, self.inplace)
-        state["_yb"] = yb
-        state["stack_y"] = any(_is_index(y) for y in tree_leaves(yb))
-        learn.yb = tree_map(lambda y: y if _is_index(y) else apply(plan, _as_float(y)), yb)
+        # fastai's tensors run Python code for every attribute; what is asked of them here needs none of it.
+        with torch._C.DisableTorchFunctionSubclass():
+            plan = self._draw(_batch_size(xb))
+            learn.xb = _mix_inputs(plan, xb, self.inplace)
+            has_index = any(_is_index(y) for y in tree_leaves(yb))
+            learn.yb = tree_map(lambda y: y if _is_index(y) else mix_tensor(plan, _as_float(y)), yb)
+        # Not by fastai's __setattr__, which searches the learner and its model for every name.
+        self.__dict__.update(plan=plan, _yb=yb, stack_y=has_index)
 
     def after_pred(self) -> None:
         """Hides targets that could not be blended, so that fastai computes no loss from them."""
@@ -132,7 +134,7 @@ class RustMixUp(MixUp):
             lam = self.distrib.sample((n,))
             return MixPlan(torch.max(lam, 1 - lam).numpy(), torch.randperm(n).numpy())
         if rng is None:
-            rng = (torch.empty((), dtype=torch.int64).random_().item(), rank_distrib())
+            rng = (self._word.random_().item(), rank_distrib())
         elif not isinstance(rng, np.random.Generator):
             seed = (rng,) if np.ndim(rng) == 0 else tuple(rng)
             rng = (*seed, self.learn.epoch, getattr(self.learn, "iter", 0), rank_distrib())
@@ -144,7 +146,7 @@ class RustMixUp(MixUp):
             self.__dict__["_hidden"] = None
 
     def _forget(self) -> None:
-        self.__dict__.update(plan=None, _yb=(), _hidden=None, stack_y=False)
+        self.__dict__.update(plan=None, _yb=(), _hidden=None, stack_y=False, _word=torch.empty((), dtype=torch.int64))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last batch, which is nobody's business in an exported learner."""
@@ -152,20 +154,30 @@ class RustMixUp(MixUp):
 
 
 def _mix_inputs(plan: MixPlan, xb: tuple[Any, ...], inplace: bool) -> tuple[Any, ...]:
-    if not any(is_mixable(x) for x in tree_leaves(xb)):
-        got = ", ".join(f"{x.dtype} of shape {tuple(x.shape)}" for x in tree_leaves(xb)) or "no tensor"
+    mixed = 0
+
+    def mix(x: torch.Tensor) -> torch.Tensor:
+        nonlocal mixed
+        if not is_mixable(x):
+            return x
+        mixed += 1
+        return mix_tensor(plan, x, inplace)
+
+    inputs = tree_map(mix, xb)
+    if not mixed:
+        got = ", ".join(f"{x.dtype} of shape {tuple(x.shape)}" for x in tree_leaves(xb))
         raise TypeError(
             f"no input of this batch can be mixed, got {got}; indices are not blended: "
             "mix their embeddings with mixup_rs.torch.apply inside the model"
         )
-    return tree_map(lambda x: apply(plan, x, inplace=inplace) if is_mixable(x) else x, xb)
+    return inputs
 
 
 def _batch_size(xb: tuple[Any, ...]) -> int:
     for x in tree_leaves(xb):
-        if len(x) == 0:
+        if x.ndim == 0 or x.shape[0] == 0:
             raise ValueError(f"expected a batch of at least one sample, got an input of shape {tuple(x.shape)}")
-        return len(x)
+        return x.shape[0]
     raise TypeError(f"expected a batch of tensors, got {xb!r}")
 
 
@@ -174,4 +186,4 @@ def _is_index(y: torch.Tensor) -> bool:
 
 
 def _as_float(y: torch.Tensor) -> torch.Tensor:
-    return y.float() if y.dtype == torch.bool else y
+    return y.float().as_subclass(type(y)) if y.dtype == torch.bool else y

@@ -16,8 +16,11 @@ from mixup_rs._core import MixPlan
 
 __all__ = ["apply"]
 
-#: What the Rust kernel mixes without help.
+#: What NumPy knows, and the Rust kernel mixes.
 _NUMPY_DTYPES = {torch.float64, torch.float32, torch.float16, torch.uint8, torch.int8, torch.int16, torch.uint16}
+
+
+_MIXABLE_DTYPES = _NUMPY_DTYPES | {torch.bfloat16}
 
 
 def is_mixable(value: Any) -> bool:
@@ -28,7 +31,7 @@ def is_mixable(value: Any) -> bool:
     >>> is_mixable(torch.zeros(2, 3)), is_mixable(torch.tensor([1, 2]))
     (True, False)
     """
-    return isinstance(value, torch.Tensor) and value.ndim > 0 and value.dtype in _NUMPY_DTYPES | {torch.bfloat16}
+    return isinstance(value, torch.Tensor) and value.ndim > 0 and value.dtype in _MIXABLE_DTYPES
 
 
 def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torch.Tensor:
@@ -52,16 +55,21 @@ def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torc
             f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; "
             "indices are not blended: mix their embeddings"
         )
-    if len(tensor) != len(plan):
+    return mix_tensor(plan, tensor, inplace)
+
+
+def mix_tensor(plan: MixPlan, tensor: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    """As `apply`, for a tensor that is known to be mixable."""
+    if tensor.shape[0] != len(plan):
         raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(tensor)}")
     needs_grad = tensor.requires_grad and torch.is_grad_enabled()
     if needs_grad and inplace:
         raise ValueError("a tensor that requires a gradient cannot be mixed in place")
-    plain = tensor.as_subclass(torch.Tensor)
-    mixed = _Mix.apply(plain, plan) if needs_grad else _mix(plan, plain.detach(), inplace)
-    if inplace:
-        return tensor
-    return _like(mixed, tensor)
+    # A subclass would run Python code for every operation; the result is one again.
+    with torch._C.DisableTorchFunctionSubclass():
+        plain = tensor if type(tensor) is torch.Tensor else tensor.as_subclass(torch.Tensor)
+        mixed = _Mix.apply(plain, plan) if needs_grad else _mix(plan, plain.detach(), inplace)
+        return tensor if inplace else _like(mixed, tensor)
 
 
 class _Mix(torch.autograd.Function):
