@@ -15,12 +15,15 @@ from mixup_rs._core import (
 )
 
 #: Found in their modules when first asked for, so that importing mixup_rs imports NumPy and nothing heavier.
-_LAZY = {"RustMixUp": "mixup_rs.fastai"}
+_LAZY = dict.fromkeys(["RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp"], "mixup_rs.fastai")
 
 __all__ = [
     "STREAM_VERSION",
     "MixPlan",
     "MixedBatch",
+    "RustCutMix",
+    "RustManifoldMixUp",
+    "RustMix",
     "RustMixUp",
     "__version__",
     "clear_cache",

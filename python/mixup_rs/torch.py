@@ -37,9 +37,10 @@ def is_mixable(value: Any) -> bool:
 def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torch.Tensor:
     """The mixed tensor, `lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]`, on the tensor's device.
 
-    tensor: shape (n, ...), any layout; float64, float32, float16, bfloat16 or an integer of at most 16 bits. The
-        result keeps its type (a subclass with its attributes), dtype, device and memory format. Gradients flow: the
-        backward of a mix is a mix along the inverse partners.
+    tensor: shape (n, ...), any layout; float64, float32, float16, bfloat16 or an integer of at most 16 bits; for a
+        CutMix plan any dtype, of shape (n, ..., height, width). The result keeps its type (a subclass with its
+        attributes), dtype, device and memory format. Gradients flow: the backward of a mix is a mix along the inverse
+        partners.
     inplace: overwrite the tensor, which must not need a gradient, instead of making a new one.
 
     Raises TypeError for other dtypes, ValueError for a batch of another length.
@@ -49,7 +50,7 @@ def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torc
     tensor([[6., 1.],
             [0., 4.]])
     """
-    if not is_mixable(tensor):
+    if not (is_mixable(tensor) or (plan.boxes is not None and isinstance(tensor, torch.Tensor) and tensor.ndim > 2)):
         got = f"{tensor.dtype} of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor)
         raise TypeError(
             f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; "
@@ -82,6 +83,10 @@ class _Mix(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        if ctx.plan.boxes is not None:
+            partner = torch.from_numpy(ctx.plan.partner).to(grad.device)
+            from_partner = grad * _inside(ctx.plan, grad)
+            return (grad - from_partner).index_add(0, partner, from_partner), None
         partner, lam = _send(ctx.plan, grad)
         return (grad * lam).index_add(0, partner, grad * (1 - lam)), None
 
@@ -89,9 +94,34 @@ class _Mix(torch.autograd.Function):
 def _mix(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
     array = _as_numpy(x)
     if array is None:
-        return _mix_on_device(plan, x, inplace)
+        on_device = _mix_on_device if plan.boxes is None else _cut_on_device
+        return on_device(plan, x, inplace)
     mixed = plan.apply(array, out=array if inplace else None)
     return x if inplace else _from_numpy(mixed, x.dtype)
+
+
+def _cut_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
+    boxes = plan.boxes
+    if tuple(x.shape[-2:]) != plan.spatial_shape:
+        raise ValueError(f"the boxes are for samples of {plan.spatial_shape}, got a tensor of shape {tuple(x.shape)}")
+    partner = torch.from_numpy(plan.partner).to(x.device, non_blocking=True)
+    if (boxes == boxes[:1]).all():
+        # One box for all: only what lies in it is read and written.
+        y0, x0, y1, x1 = boxes[0] if len(boxes) else (0, 0, 0, 0)
+        out = x if inplace else x.clone()
+        out[..., y0:y1, x0:x1] = x[..., y0:y1, x0:x1].index_select(0, partner)
+        return out
+    mixed = torch.where(_inside(plan, x), x.index_select(0, partner), x)
+    return x.copy_(mixed) if inplace else mixed
+
+
+def _inside(plan: MixPlan, x: torch.Tensor) -> torch.Tensor:
+    """Which elements of (n, ..., height, width) lie in their sample's box."""
+    bounds = torch.from_numpy(plan.boxes).to(x.device, non_blocking=True).view(-1, 4, *[1] * (x.ndim - 1))
+    y0, x0, y1, x1 = bounds.unbind(1)
+    rows = torch.arange(x.shape[-2], device=x.device).view(-1, 1)
+    columns = torch.arange(x.shape[-1], device=x.device)
+    return (rows >= y0) & (rows < y1) & (columns >= x0) & (columns < x1)
 
 
 def _mix_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
@@ -125,11 +155,9 @@ def _as_numpy(x: torch.Tensor) -> np.ndarray | None:
     """The memory of a tensor as an array, or None where NumPy cannot see it."""
     if x.device.type != "cpu" or x.layout != torch.strided:
         return None
-    if x.dtype in _NUMPY_DTYPES:
+    if x.dtype != torch.bfloat16:
         return x.numpy()
-    if x.dtype == torch.bfloat16 and _bfloat16() is not None:
-        return x.view(torch.uint16).numpy().view(_bfloat16())
-    return None
+    return None if _bfloat16() is None else x.view(torch.uint16).numpy().view(_bfloat16())
 
 
 def _from_numpy(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

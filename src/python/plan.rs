@@ -147,6 +147,12 @@ impl PyMixPlan {
         Ok(Some(PyArray1::from_iter(py, flat).reshape([boxes.len(), 4])?))
     }
 
+    /// The (height, width) of the samples of a CutMix plan; None for a mixup plan.
+    #[getter]
+    fn spatial_shape(&self) -> Option<(usize, usize)> {
+        self.0.spatial_shape().map(Into::into)
+    }
+
     /// The mixed array: new, in the memory layout of x, or out.
     ///
     /// x: a numpy.ndarray of shape (n, ...) and dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8,
