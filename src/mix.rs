@@ -306,10 +306,13 @@ impl<T: Element> Batch<'_, T> {
         let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()));
         let arcs: Vec<Arc> = self.mixing.order.arcs().collect();
         let run = self.layout.run;
-        // One line more than needed from sample to sample: at a power of two they would all compete for one cache set.
-        let step = columns.len + CACHE_LINE / size_of::<T>();
+        // A line between samples: at a power of two they would all compete for one cache set.
+        let line = CACHE_LINE / size_of::<T>();
+        let step = columns.len + if columns.len < line { 0 } else { line };
+        // Scratch for all threads stays below half the batch.
+        let threads = self.threads.min(columns.count() / 2).max(1);
         let scratch = || (vec![T::default(); n * step], Vec::new());
-        threads::for_each(columns.count(), self.threads, scratch, |(packed, head), job| {
+        threads::for_each(columns.count(), threads, scratch, |(packed, head), job| {
             let Column { source, target, len } = columns.get(job);
             let dense = Samples { first: packed.as_mut_ptr(), step: step as isize };
             // SAFETY: the column lies in both arrays and no other job has it; the scratch holds n × step elements.

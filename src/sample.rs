@@ -156,7 +156,7 @@ pub fn draw_sizes(key: Key, count: usize, minmax: (f64, f64), [height, width]: [
     }
     let mut rng = key.stream(Stream::Box);
     let mut side = |whole: usize| {
-        let bound = |fraction: f64| (whole as f64 * fraction) as u64;
+        let bound = |fraction: f64| ((whole as f64 * fraction) as u64).min(whole as u64);
         let length = rng.random_range(bound(least)..=bound(most));
         let start = rng.random_range(0..=whole as u64 - length);
         (start as usize, (start + length) as usize)

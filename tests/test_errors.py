@@ -301,3 +301,20 @@ HUGE = 2**70  # more than a machine word holds
 )
 def test_numbers_are_refused(call, expected):
     refused(call, [], expected)
+
+
+@pytest.mark.parametrize("rng", [np.array(2.7), [np.array(2.7)], np.array(True), np.bool_(True)])
+def test_a_number_that_is_not_whole_is_no_key(rng):
+    with pytest.raises(TypeError, match="rng must be"):
+        MixPlan.mixup(3, rng=rng)
+
+
+def test_a_subclass_that_copies_itself_into_something_else_is_harmless():
+    class Odd(np.ndarray):
+        def copy(self, order="C"):
+            return np.zeros((2, 4000))
+
+    misaligned = np.arange(65, dtype=np.uint8)[1:17].view(np.float16).reshape(2, 4)
+    plan = MixPlan([0.7, 1.0], [1, 0])
+    mixed = plan.apply(misaligned.view(Odd))
+    assert mixed.tobytes() == plan.apply(misaligned.copy()).tobytes()

@@ -78,7 +78,7 @@ EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items(
 
 def test_whatever_takes_arguments_has_an_example():
     without = {public for public in DOCUMENTED if public not in EXAMPLES}
-    assert without <= {"MixedBatch", "MixPlan.lam", "MixPlan.partner", "MixPlan.boxes"}
+    assert without <= {"MixedBatch", "MixPlan.lam", "MixPlan.partner", "MixPlan.boxes", "MixPlan.spatial_shape"}
 
 
 @pytest.mark.usefixtures("set_num_threads")

@@ -112,3 +112,22 @@ def test_masks_are_cut_whatever_their_dtype():
 def test_a_leaf_that_needs_a_gradient_is_not_overwritten():
     with pytest.raises(ValueError, match="in place"):
         apply(PLANS["mixup"], tensor().requires_grad_(), inplace=True)
+
+
+def test_autograd_notices_a_write_in_place():
+    x, weight = tensor(), torch.ones(5, 3, 6, 7, requires_grad=True)
+    total = (x * weight).sum()
+    apply(PLANS["mixup"], x, inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_path_of_accelerators_copies_bit_for_bit(dtype):
+    x = torch.tensor([[1.0, 2.0], [float("nan"), float("inf")], [60000, -60000], [-60000, 60000]], dtype=dtype)
+    plan = MixPlan([1.0, 0.7, 0.0, 0.5], [1, 1, 0, 2])
+    mixed = _mix_on_device(plan, x, inplace=False)
+    assert torch.equal(mixed[0], x[0])
+    assert torch.equal(mixed[1:2].view(torch.uint8), x[1:2].view(torch.uint8))
+    assert torch.equal(mixed[2], x[0])
+    assert torch.equal(mixed[3], torch.zeros(2, dtype=dtype))

@@ -97,7 +97,12 @@ def _mix(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
         on_device = _mix_on_device if plan.boxes is None else _cut_on_device
         return on_device(plan, x, inplace)
     mixed = plan.apply(array, out=array if inplace else None)
-    return x if inplace else _from_numpy(mixed, x.dtype)
+    if not inplace:
+        return _from_numpy(mixed, x.dtype)
+    if not x.is_inference():
+        # Written behind autograd's back: a backward pass that needs the old values must notice.
+        torch.autograd.graph.increment_version(x)
+    return x
 
 
 def _cut_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
@@ -125,16 +130,18 @@ def _inside(plan: MixPlan, x: torch.Tensor) -> torch.Tensor:
 
 
 def _mix_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
-    """One gather and one blend."""
+    """One gather and one blend; two more passes where a weight is 0 or 1, to keep every bit of what is copied."""
     partner, lam = _send(plan, x)
-    out = x if inplace else None
     others = x.index_select(0, partner)
-    if x.dtype in (torch.float32, torch.float64):
-        return torch.lerp(others, x, lam, out=out)
-    if x.is_floating_point():
-        # lerp would round the weights to half precision; addcmul computes in float32 and rounds once.
-        return torch.addcmul(x, others.sub_(x), 1 - lam, out=torch.empty_like(x) if out is None else out)
-    mixed = torch.lerp(others.float(), x.float(), lam).round_().to(x.dtype)
+    wide = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+    mixed = torch.lerp(others.to(wide), x.to(wide), lam)
+    mixed = (mixed if x.is_floating_point() else mixed.round_()).to(x.dtype)
+    # Known without asking the device.
+    kept = (plan.lam == 1) | (plan.partner == np.arange(len(plan)))
+    for copied, source in ((kept, x), ((plan.lam == 0) & ~kept, others)):
+        if copied.any():
+            where = torch.from_numpy(copied).to(x.device, non_blocking=True).view(lam.shape)
+            mixed = torch.where(where, source, mixed)
     return x.copy_(mixed) if inplace else mixed
 
 
@@ -153,7 +160,7 @@ def _send(plan: MixPlan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _as_numpy(x: torch.Tensor) -> np.ndarray | None:
     """The memory of a tensor as an array, or None where NumPy cannot see it."""
-    if x.device.type != "cpu" or x.layout != torch.strided:
+    if x.device.type != "cpu" or x.layout != torch.strided or x.is_conj() or x.is_neg():
         return None
     if x.dtype != torch.bfloat16:
         return x.numpy()

@@ -16,18 +16,18 @@ use crate::element::Element;
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn blend_blocks<T: Element, const OWN_IS_NEAR: bool>(
-    run: Run<'_, T, OWN_IS_NEAR>,
+    mut run: Run<'_, T, OWN_IS_NEAR>,
 ) -> Run<'_, T, OWN_IS_NEAR> {
     // Known at compile time: a single call is left, or none.
     let element = TypeId::of::<T>();
     let done = if element == TypeId::of::<f32>() {
-        blend_f32::<OWN_IS_NEAR>(of_type(&run))
+        blend_f32::<OWN_IS_NEAR>(of_type(&mut run))
     } else if element == TypeId::of::<f64>() {
-        blend_f64::<OWN_IS_NEAR>(of_type(&run))
+        blend_f64::<OWN_IS_NEAR>(of_type(&mut run))
     } else if element == TypeId::of::<f16>() {
-        blend_f16::<OWN_IS_NEAR>(of_type(&run))
+        blend_f16::<OWN_IS_NEAR>(of_type(&mut run))
     } else if element == TypeId::of::<bf16>() {
-        blend_bf16::<OWN_IS_NEAR>(of_type(&run))
+        blend_bf16::<OWN_IS_NEAR>(of_type(&mut run))
     } else {
         return run;
     };
@@ -47,11 +47,12 @@ struct Pointers<T: Element> {
 /// The run as one of `U`, which must be its type.
 #[inline(always)]
 #[allow(unsafe_code)]
-fn of_type<T: Element, U: Element, const OWN_IS_NEAR: bool>(run: &Run<'_, T, OWN_IS_NEAR>) -> Pointers<U> {
+fn of_type<T: Element, U: Element, const OWN_IS_NEAR: bool>(run: &mut Run<'_, T, OWN_IS_NEAR>) -> Pointers<U> {
     assert_eq!(TypeId::of::<T>(), TypeId::of::<U>());
+    let out = run.out.as_mut_ptr();
     Pointers {
-        out: run.out.as_ptr().cast_mut().cast(),
-        own: run.own.map_or(run.out.as_ptr(), <[T]>::as_ptr).cast(),
+        out: out.cast(),
+        own: run.own.map_or(out.cast_const(), <[T]>::as_ptr).cast(),
         partner: run.partner.as_ptr().cast(),
         len: run.out.len(),
         ahead: run.ahead.map(<*const T>::cast),

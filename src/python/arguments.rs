@@ -140,7 +140,8 @@ pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
     }
     if rng.is_instance(GENERATOR.import(py, "numpy.random", "Generator")?)? {
         let bytes: Vec<u8> = rng.call_method1("bytes", (32,))?.extract()?;
-        return Ok(Key::from_bytes(bytes.try_into().expect("32 bytes were asked for")));
+        let wrong = |bytes: Vec<u8>| PyTypeError::new_err(format!("rng.bytes(32) gave {} bytes", bytes.len()));
+        return Ok(Key::from_bytes(bytes.try_into().map_err(wrong)?));
     }
     if rng.is_instance(SEED_SEQUENCE.import(py, "numpy.random", "SeedSequence")?)? {
         let state = rng.call_method1("generate_state", (8,))?;
@@ -182,14 +183,23 @@ pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
     Ok(Key::from_digits(items.iter().map(Vec::as_slice)))
 }
 
-/// An int, or what stands for one without loss, such as a NumPy integer; not a bool, nor an array.
+/// An int, or what `operator.index` takes for one, such as a NumPy integer; not a bool.
 fn is_whole_number(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     if object.is_instance_of::<PyInt>() {
         return Ok(!object.is_instance_of::<PyBool>());
     }
-    Ok(object.hasattr("__index__")?
-        && object.len().is_err()
-        && !object.get_type().name()?.to_string().starts_with("bool"))
+    if let Ok(dtype) = object.getattr("dtype") {
+        // Arrays and tensors of one bool, or of more than one element, also call themselves an index.
+        if dtype.str()?.to_string().contains("bool") || object.len().is_ok() {
+            return Ok(false);
+        }
+    }
+    Ok(index(object).is_ok())
+}
+
+fn index<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static INDEX: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    INDEX.import(object.py(), "operator", "index")?.call1((object,))
 }
 
 /// The 64-bit digits of a whole number, least first.
@@ -197,7 +207,7 @@ fn digits(number: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     if let Ok(small) = number.extract::<u64>() {
         return Ok(vec![small]);
     }
-    let number = number.py().get_type::<PyInt>().call1((number,))?;
+    let number = index(number)?;
     if number.lt(0)? {
         return Err(PyValueError::new_err(format!("rng must be made of ints >= 0, got {number}")));
     }

@@ -74,8 +74,11 @@ impl<'py> Operand<'py> {
         if is_addressable(&array) {
             return Ok(Self { array, itemsize });
         }
-        let copy = array.as_any().call_method1("copy", ("K",))?;
-        Ok(Self { array: copy.cast_into()?, itemsize })
+        // Of the plain array: a subclass may copy itself into anything.
+        static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let copy = COPY.import(array.py(), "numpy", "array")?.call1((array, None::<Bound<'_, PyAny>>))?;
+        let array: Bound<'py, PyUntypedArray> = copy.cast_into()?;
+        Ok(Self { itemsize: array.dtype().itemsize(), array })
     }
 
     /// `object` as an array to write the result of mixing `x` to.
@@ -110,7 +113,7 @@ impl<'py> Operand<'py> {
     /// The elements, which must be of the size of `T`.
     #[allow(unsafe_code)]
     fn view<T>(&self) -> RawArrayViewMut<T, IxDyn> {
-        debug_assert_eq!(size_of::<T>(), self.itemsize);
+        assert_eq!(size_of::<T>(), self.itemsize);
         let strides: Vec<usize> = self.strides().into_iter().map(|stride| stride as usize).collect();
         let shape = IxDyn(self.shape()).strides(IxDyn(&strides));
         // SAFETY: NumPy describes valid memory, and `is_addressable` found it aligned. ndarray reads a stride that is
