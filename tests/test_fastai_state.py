@@ -166,7 +166,7 @@ def test_mixed_accuracy_weights_both_classes():
 
 
 def test_cutmix_paints_the_pixels_that_lam_says():
-    images, classes = digits()
+    _, classes = digits()
     x = torch.arange(8.0).view(-1, 1, 1, 1).expand(8, 3, 15, 17).contiguous()
     before = x.clone()
     learn = learner(RustCutMix(rng=5))
