@@ -38,6 +38,10 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
 	$(BIN)/python -m mixup_rs bench
 
+.PHONY: docs
+docs: $(VENV)/test $(VENV)/built ## write docs/fastai.md: what becomes of the hard cases, with fastai's callbacks and ours
+	$(BIN)/python tests/fastai_cases.py docs/fastai.md
+
 .PHONY: fmt
 fmt: $(VENV)/test-core ## format all sources
 	cargo fmt

@@ -45,8 +45,9 @@ pub(crate) fn worth(bytes: usize, limit: usize) -> usize {
     limit.min(bytes / BYTES_PER_THREAD).max(1)
 }
 
-/// Results above this are written past the cache: they would not stay in it.
-const STREAM_BYTES: usize = 4 << 20;
+/// Results above this are written past the cache: they would not stay in it. On a Zen 3 with 32 MiB of third-level cache,
+/// through the cache and past it, in ms: 5 MB 0.26 and 0.47, 10 MB 0.89 and 0.88, 12 MB 1.30 and 1.14, 38 MB 4.5 and 3.5.
+const STREAM_BYTES: usize = 10 << 20;
 
 /// Who is mixed with whom, and how much; one entry per sample.
 #[derive(Clone, Copy)]

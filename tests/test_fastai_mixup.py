@@ -1,23 +1,61 @@
 """RustMixUp is fastai's MixUp: the same training run, draw for draw."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from fastai.callback.mixup import MixUp
-from fastai.vision.all import TensorBase, TensorImage
-from learners import digits, fit, learner
+from fastai.vision.all import (
+    BCEWithLogitsLossFlat,
+    CrossEntropyLossFlat,
+    Learner,
+    MSELossFlat,
+    TensorBase,
+    TensorImage,
+)
+from learners import digits, fit, learner, loaders, tiny_model
 
 import mixup_rs
 from mixup_rs.fastai import RustMixUp
 
+ONE_HOT = torch.nn.functional.one_hot(digits()[1]).float()
 
-def test_the_same_network_is_trained_to_the_same_losses():
+
+@pytest.mark.parametrize(
+    ("loss_func", "dls", "model"),
+    [
+        (CrossEntropyLossFlat(), loaders, tiny_model),
+        (BCEWithLogitsLossFlat(), partial(loaders, targets=ONE_HOT), tiny_model),
+        (MSELossFlat(), partial(loaders, targets=digits()[1][:, None].float()), partial(tiny_model, 1)),
+    ],
+    ids=["cross-entropy", "BCE, multi-hot", "MSE"],
+)
+def test_the_same_network_is_trained_to_the_same_losses(loss_func, dls, model):
     # No batch norm: in a deep network with it, one last bit of one pixel grows to 1e-2 of the loss within five steps,
     # for fastai's callback as well.
-    ours, theirs = (fit(learner(callback)) for callback in (RustMixUp(rng="torch"), MixUp()))
+    def losses(callback):
+        return fit(learner(callback, dls, model, loss_func))
+
+    ours, theirs = losses(RustMixUp(rng="torch")), losses(MixUp())
     assert len(ours) == 10
     assert ours[-1] < ours[0]
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_checks_of_fastais_own_notebook_pass():
+    mixup = RustMixUp(0.5)
+    dls = loaders()
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 10))
+    with Learner(dls, model, loss_func=CrossEntropyLossFlat(), cbs=mixup) as learn:
+        learn.epoch, learn.training = 0, True
+        learn.dl = dls.train
+        b = dls.one_batch()
+        learn._split(b)
+        learn("before_train")
+        learn("before_batch")
+    assert not torch.equal(TensorBase(b[0]), TensorBase(mixup.x))
+    assert torch.equal(TensorBase(b[1]), TensorBase(mixup.y))
 
 
 def test_set_seed_repeats_the_default():
