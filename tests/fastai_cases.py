@@ -257,8 +257,8 @@ def table():
 
 HEAD = """# The hard cases in fastai
 
-What becomes of each with fastai's own callback and with ours, as `make docs` found it with fastai {version}. Each is a test
-(`tests/test_fastai_cases.py`).
+What becomes of each with fastai's own callback and with ours, as `make docs` found it with fastai {version}. Each is a
+test (`tests/test_fastai_cases.py`).
 
 """
 
