@@ -118,7 +118,7 @@ def test_equals_the_oracle_in_every_mode(dtype, layout, out):
 
 
 @pytest.mark.parametrize("layout", ["C order", "channels_last", "Fortran", "reversed batch", "mirrored", "cropped"])
-@pytest.mark.parametrize("dtype", DTYPES, ids=name)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8], ids=name)  # all sizes; the rest is the same code
 def test_large_batches_equal_the_oracle(dtype, layout, set_num_threads):
     set_num_threads(2)
     across = -(-(8 << 20) // (6 * 3 * 70 * np.dtype(dtype).itemsize)) + 1
