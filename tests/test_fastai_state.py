@@ -18,6 +18,7 @@ from fastai.vision.all import (
 from learners import digits, fit, learner, loaders
 
 from mixup_rs.fastai import MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.torch import apply
 
 EVENTS = (
     "before_fit before_epoch before_train before_batch after_pred after_loss before_backward after_backward "
@@ -129,24 +130,22 @@ def test_token_ids_are_mixed_as_embeddings():
 
 
 def test_a_named_layer_is_mixed():
-    learn = learner(RustManifoldMixUp(layer=None, rng=1))
-    layer = learn.model[4]
+    learn = learner(RustManifoldMixUp(rng=1))
+    callback, layer = learn.manifold_mix_up, learn.model[4]
+    callback.layer = layer
     seen = []
-    layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
-    learn.manifold_mix_up.layer = layer
+    # A hook behind the layer is given what went into it, after every hook before it.
+    layer.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].detach()))
     images, classes = digits()
     learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, (images[:8],), (classes[:8],)
-    learn.manifold_mix_up("before_batch")
+    callback("before_batch")
     assert torch.equal(learn.xb[0], images[:8])
     learn.model(images[:8])
-    learn.manifold_mix_up("after_pred")
+    callback("after_pred")
     learn.model(images[:8])
-    lam, partner = torch.from_numpy(learn.manifold_mix_up.plan.lam).float()[:, None], learn.manifold_mix_up.plan.partner
-    unmixed = seen[1]
-    # The test's own hook was there first, so it sees the layer's input before it is mixed.
-    assert torch.equal(seen[0], unmixed)
-    assert lam.shape == (8, 1)
-    assert len(partner) == 8
+    mixed, unmixed = seen
+    assert not torch.equal(mixed, unmixed)
+    assert torch.equal(mixed, apply(callback.plan, unmixed))
 
 
 def test_mixed_accuracy_weights_both_classes():

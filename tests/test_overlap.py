@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
-from oracle import assert_same_bits, bits, values
+from oracle import assert_same_bits, bits, name, values
 
 from mixup_rs import MixPlan, mix_batch
 
@@ -95,10 +95,10 @@ PLANS = {
 LAM = [0.3, 0.9, 1.0, 0.5, 0.2, 0.0, 0.6, 0.7]
 
 
-# How a large batch is shared out does not depend on its elements.
-@pytest.mark.parametrize(("size", "dtype"), [("small", np.float32), ("small", np.uint8), ("large", np.float32)])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("partner", PLANS)
 @pytest.mark.parametrize("overlap", OVERLAPS)
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8], ids=name)
 def test_as_if_they_did_not_overlap(dtype, overlap, partner, size, set_num_threads):
     set_num_threads(2)
     k = K * SIZES[size] * (4 // np.dtype(dtype).itemsize)
