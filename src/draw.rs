@@ -4,6 +4,7 @@ use crate::cut::Box;
 use crate::error::{MixError, Result};
 use crate::plan::MixPlan;
 use crate::sample::{Key, draw_boxes, draw_lam, draw_matching, draw_permutation, draw_sizes};
+use crate::threads;
 
 /// For how many samples a λ is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,13 +86,18 @@ impl MixPlan {
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
     pub fn mixup(n: usize, how: &Mixup, key: Key) -> Result<Self> {
+        Self::mixup_on(threads::requested().unwrap_or_else(threads::available), n, how, key)
+    }
+
+    /// As [`MixPlan::mixup`], on at most `limit` threads; the plan does not depend on them.
+    pub fn mixup_on(limit: usize, n: usize, how: &Mixup, key: Key) -> Result<Self> {
         let partner = partners(n, how.mode, how.partner.as_ref(), key)?;
         let draws = match (&how.lam, how.mode) {
             (Some(_), _) => 0, // none, but alpha is checked all the same
             (None, Mode::Batch) => 1,
             (None, _) => n,
         };
-        let mut drawn = draw_lam(key, draws, how.alpha, how.fold)?;
+        let mut drawn = draw_lam(key, draws, how.alpha, how.fold, limit)?;
         let lam = match (&how.lam, how.mode) {
             (Some(lam), _) => lam.clone().for_samples(n)?,
             (None, mode) => {
@@ -115,7 +121,7 @@ impl MixPlan {
     pub fn cutmix(n: usize, height: usize, width: usize, how: &CutMix, key: Key) -> Result<Self> {
         let partner = partners(n, how.mode, how.partner.as_ref(), key)?;
         let draws = if how.mode == Mode::Batch { 1 } else { n };
-        let kept = draw_lam(key, draws, how.alpha, false)?;
+        let kept = draw_lam(key, draws, how.alpha, false, 1)?;
         let mut drawn: Vec<Box> = match how.minmax {
             Some(minmax) => draw_sizes(key, draws, minmax, [height, width])?,
             None => draw_boxes(key, &kept, [height, width]),
@@ -186,6 +192,15 @@ mod tests {
         }
         let how = Mixup { mode: Mode::Pair, partner: Some(vec![1, 2, 0]), ..Mixup::default() };
         assert_eq!(MixPlan::mixup(3, &how, key), Err(MixError::NotPaired { index: 0, partner: 1, back: 2 }));
+    }
+
+    #[test]
+    fn draws_do_not_depend_on_threads() {
+        let draw = |limit, n| MixPlan::mixup_on(limit, n, &Mixup::default(), Key::new(&[7])).unwrap();
+        let whole = draw(1, 10_000);
+        assert_eq!(whole, draw(8, 10_000));
+        assert_eq!(whole.lam()[..1000], draw(1, 1000).lam()[..]);
+        assert_ne!(whole.lam()[..1000], whole.lam()[1024..2024]);
     }
 
     #[test]

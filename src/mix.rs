@@ -2,17 +2,18 @@
 //!
 //! The work is cut into *columns*, a stretch of elements across all samples, which do not depend on one another. Within a
 //! column the samples are visited along their partners (see [`crate::order`]), so that each is read from memory once, and
-//! in place needs no more than a column's worth of one sample as scratch. Three ways through a column:
+//! in place needs no more than a column's worth of one sample as scratch. Four ways through a column:
 //!
 //! - *in place*: blend each sample with the next, the head of a cycle saved for its last;
 //! - *apart*: the same walk, written to another array;
-//! - *packed*, where runs are not contiguous in both arrays (Fortran order, a mirrored axis): gather the column of all
+//! - *abreast*, where samples lie side by side (Fortran order): element by element, all samples at once;
+//! - *packed*, where runs are not contiguous in both arrays (a mirrored axis, C to Fortran order): gather the column of all
 //!   samples, mix that in place, scatter it.
 //!
 //! Where samples are too small to give every thread a column, the walk itself is cut into pieces.
 
 use crate::element::Element;
-use crate::kernel::{Level, Recipe, blend_in_place, blend_into, stream};
+use crate::kernel::{Lanes, Level, Recipe, blend_in_place, blend_into, stream};
 use crate::layout::Layout;
 use crate::order::{Arc, Last, Order};
 use crate::threads;
@@ -26,6 +27,9 @@ const COLUMN_BYTES_MIN: usize = 4 << 10;
 
 /// Bytes of all samples in a packed column.
 const PACKED_BYTES: usize = 64 << 10;
+
+/// Lanes that a walk abreast blends at once, at least: several rows where there are few samples.
+const ABREAST_LANES: usize = 256;
 
 const CACHE_LINE: usize = 64;
 
@@ -123,7 +127,9 @@ pub(crate) unsafe fn mix<T: Element>(
     let batch = Batch { mixing, layout, source, target, threads, level };
     // SAFETY: as required above; runs are contiguous where it is claimed.
     unsafe {
-        if !layout.is_contiguous() {
+        if batch.is_abreast() {
+            batch.abreast();
+        } else if !layout.is_contiguous() {
             batch.packed();
         } else if in_place {
             batch.in_place();
@@ -298,6 +304,46 @@ impl<T: Element> Batch<'_, T> {
                 blend_in_place(self.level, self.recipe(i), own, partner, ahead);
             }
         }
+    }
+
+    /// Whether the samples lie side by side, and one element of each is little enough for scratch.
+    fn is_abreast(&self) -> bool {
+        let n = self.layout.n;
+        self.source.step == 1 && self.target.step == 1 && (2..=PACKED_BYTES / size_of::<T>()).contains(&n)
+    }
+
+    /// # Safety
+    /// As for [`mix`], with samples side by side.
+    unsafe fn abreast(&self) {
+        let (n, run) = (self.layout.n, self.layout.run);
+        let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()));
+        // Rows that follow one another in both arrays are one longer row.
+        let is_dense = [run.source, run.target] == [n as isize; 2];
+        let rows = if is_dense { (ABREAST_LANES / n).clamp(1, columns.len) } else { 1 };
+        let sample = |lane: usize| (lane - lane % n + self.mixing.partner[lane % n], self.recipe(lane % n));
+        let lanes = Lanes::<T>::new((0..rows * n).map(sample));
+        threads::for_each(
+            columns.count(),
+            self.threads,
+            || lanes.scratch(),
+            |gathered, job| {
+                let column = columns.get(job);
+                for at in (0..column.len).step_by(rows) {
+                    let len = rows.min(column.len - at) * n;
+                    let at = at as isize;
+                    // SAFETY: the column lies in both arrays and no other job has it; what is read is gathered before
+                    // anything is written.
+                    unsafe {
+                        lanes.gather(self.source.from(column.source + at * run.source).get(0, len), gathered);
+                        lanes.blend(
+                            self.level,
+                            self.target.from(column.target + at * run.target).get_mut(0, len),
+                            gathered,
+                        );
+                    }
+                }
+            },
+        );
     }
 
     /// # Safety

@@ -7,6 +7,7 @@
 //! Jobs are taken from a counter by at most as many threads as asked for, the calling one among them, so their number
 //! can change from call to call without rebuilding the pool. Results never depend on who took which job.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// The environment variables that set the number of threads, the strongest first. torchrun and Ray speak through the
@@ -146,6 +147,22 @@ pub(crate) fn for_each<S>(
             take_jobs();
         }),
     }
+}
+
+/// Runs `work` on every stretch of `len` items, the last may be shorter, with its number.
+pub(crate) fn for_each_chunk<T: Send>(
+    items: &mut [T],
+    len: usize,
+    threads: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let chunks: Vec<Mutex<&mut [T]>> = items.chunks_mut(len).map(Mutex::new).collect();
+    for_each(
+        chunks.len(),
+        threads,
+        || (),
+        |(), job| work(job, &mut chunks[job].lock().expect("no other job has this chunk")),
+    );
 }
 
 #[cfg(test)]

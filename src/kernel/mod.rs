@@ -4,13 +4,16 @@
 //! time. The compiler vectorises them: an element's blend is branch-free and the runs do not alias. As no set fuses or
 //! reorders anything, all give the same bits.
 //!
-//! Two things are spelt out for x86-64: floats in whole [`blocks`], and stores that go past the cache ([`stream`]).
+//! Three things are spelt out for x86-64: floats in whole [`blocks`], stores that go past the cache ([`stream`]), and
+//! fetching what will be read next.
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
+mod lanes;
 mod level;
 pub(crate) mod stream;
 
+pub(crate) use lanes::Lanes;
 pub use level::{ENVIRONMENT, Level};
 
 use level::Set;

@@ -68,7 +68,7 @@ pub(super) fn mix_batch<'py>(
     rng: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     shielded(|| {
-        let plan = plan::draw(arrays::samples(x)?, alpha, mode, fold, lam, partner, rng)?;
+        let plan = plan::draw(py, arrays::samples(x)?, alpha, mode, fold, lam, partner, rng)?;
         let how = labels::soft_targets(num_classes, label_smoothing)?;
         // Labels first: they are checked before anything is written.
         let (y, y_partner) = match y {

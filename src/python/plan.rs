@@ -7,10 +7,10 @@ use pyo3::types::PyTuple;
 
 use crate::draw::{CutMix, Mixup};
 use crate::plan::MixPlan;
-use crate::sample::Key;
+use crate::sample::{DRAWN_ALONE, Key};
 
 use super::arrays;
-use super::{arguments, labels, shielded};
+use super::{arguments, labels, shielded, workers};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 ///
@@ -65,7 +65,7 @@ impl PyMixPlan {
         partner: Option<&Bound<'_, PyAny>>,
         rng: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        shielded(|| draw(arguments::count("n", n, 0)?, alpha, mode, fold, lam, partner, rng).map(Self))
+        shielded(|| draw(n.py(), arguments::count("n", n, 0)?, alpha, mode, fold, lam, partner, rng).map(Self))
     }
 
     /// The weight of each sample itself: (n,) float64, a copy.
@@ -237,7 +237,9 @@ impl PyMixPlan {
     }
 }
 
+#[allow(clippy::too_many_arguments)] // those of mix_batch
 pub(super) fn draw(
+    py: Python<'_>,
     n: usize,
     alpha: f64,
     mode: &str,
@@ -253,5 +255,6 @@ pub(super) fn draw(
         lam: lam.map(arguments::lam).transpose()?,
         partner: partner.map(arguments::partner).transpose()?,
     };
-    Ok(MixPlan::mixup(n, &how, arguments::key(rng)?)?)
+    let limit = if n < DRAWN_ALONE { 1 } else { workers::num_threads(py)? };
+    Ok(MixPlan::mixup_on(limit, n, &how, arguments::key(rng)?)?)
 }
