@@ -26,6 +26,9 @@ from mixup_rs.torch import is_mixable, mix_tensor
 
 __all__ = ["MixedAccuracy", "RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp"]
 
+#: Places in fastai's order of callbacks, which it sorts anew at every event.
+_FIRST, _LAST = float("-inf"), float("inf")
+
 
 class _Mixing:
     """What the callbacks have in common: a plan per batch, and a loss that nobody has to restore."""
@@ -57,6 +60,10 @@ class _Mixing:
         """The plan of a batch of `n` with inputs `xb`; None to leave the batch as it is."""
         raise NotImplementedError
 
+    def before_fit(self) -> None:
+        # Predicting is a fit to fastai's events: nothing of a batch that was interrupted may reach it.
+        self._forget()
+
     def before_train(self) -> None:
         self._forget()
         self.__dict__["stack_y"] = getattr(self.learn.loss_func, "y_int", False)
@@ -76,6 +83,8 @@ class _Mixing:
             learn.yb = tree_map(lambda y: _mix_target(plan, y), yb)
         # Not by fastai's __setattr__, which searches the learner and its model for every name.
         self.__dict__.update(plan=plan, _yb=yb, stack_y=has_index)
+        if has_index:
+            self.__dict__["order"] = _LAST
 
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         return mix_inputs(plan, xb, self.inplace)
@@ -90,9 +99,13 @@ class _Mixing:
         return self is mixers[mixers[0]._turn]
 
     def after_pred(self) -> None:
-        """Hides targets that could not be blended, so that fastai computes no loss from them."""
+        """Hides targets that could not be blended, so that fastai computes no loss from them.
+
+        As the last callback, for all others to see the targets; the next event finds this one the first, for all others
+        to see the loss.
+        """
         if self.stack_y and self.plan is not None:
-            self.__dict__["_hidden"] = self.learn.yb
+            self.__dict__.update(_hidden=self.learn.yb, order=_FIRST)
             self.learn.yb = ()
 
     def after_loss(self) -> None:
@@ -158,16 +171,20 @@ class _Mixing:
         return (*seed, self.learn.epoch, getattr(self.learn, "iter", 0), rank_distrib())
 
     def _show(self) -> None:
+        self.__dict__.pop("order", None)
         if self._hidden is not None:
             self.learn.yb = self._hidden
             self.__dict__["_hidden"] = None
 
     def _forget(self) -> None:
+        self.__dict__.pop("order", None)
         self.__dict__.update(plan=None, _yb=(), _hidden=None, stack_y=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last batch, which is nobody's business in an exported learner."""
-        return {**super().__getstate__(), "plan": None, "_yb": (), "_hidden": None}
+        state = {**super().__getstate__(), "plan": None, "_yb": (), "_hidden": None}
+        state.pop("order", None)
+        return state
 
 
 class RustMixUp(_Mixing, MixUp):
@@ -240,6 +257,7 @@ class RustManifoldMixUp(_Mixing, MixHandler):
             layer = stages[self._word.random_().item() % len(stages)]
 
         def mix(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            self._unhook()  # a layer that a model uses twice is mixed once
             return mix_inputs(plan, inputs, inplace=False)
 
         self._unhook()

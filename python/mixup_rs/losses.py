@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,9 @@ __all__ = ["mixed_loss"]
 
 #: Losses of class indices whose mean is over the weights of the classes, without those to ignore.
 _MEAN_OVER_WEIGHTS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
+
+#: The class that torch's losses ignore unless told otherwise.
+_IGNORED = -100
 
 
 def mixed_loss(
@@ -50,7 +54,13 @@ def mixed_loss(
     own_weight, partner_weight = (_element_weights(loss_func, targets, own_loss) for targets in (own, partner))
     if own_weight is None or partner_weight is None:
         return total.mean()
-    return total.sum() / torch.lerp(partner_weight, own_weight, share).sum()
+    weights = torch.lerp(partner_weight, own_weight, share).sum()
+    if not _is_fastais_smoothing(loss_func):
+        return total.sum() / weights
+    # Its smoothing, which is all that a target to ignore leaves of it, is averaged over the samples.
+    with _unreduced(loss_func) as (unreduced, _):
+        smoothing = unreduced(pred, torch.full_like(own[0], _IGNORED))
+    return smoothing.mean() + (total - smoothing).sum() / weights
 
 
 @contextmanager
@@ -107,13 +117,21 @@ def _element_weights(loss_func: Callable[..., Any], targets: Sequence[Any], loss
 
 
 def _settings(loss_func: Any) -> dict[str, Any] | None:
-    """The class weights and the index to ignore of a loss whose mean heeds them; fastai's losses wrap torch's."""
+    """The class weights and the index to ignore of a loss whose mean heeds them; fastai's losses wrap others."""
     if isinstance(loss_func, partial):
         inner = _settings(loss_func.func)
         return None if inner is None else {**inner, **loss_func.keywords}
     if loss_func in _MEAN_OVER_WEIGHTS:
-        return {"weight": None, "ignore_index": -100}
+        return {"weight": None, "ignore_index": _IGNORED}
     if isinstance(loss_func, _MEAN_OVER_WEIGHTS[:2]):
         return {"weight": loss_func.weight, "ignore_index": loss_func.ignore_index}
-    inner = getattr(loss_func, "func", None)
-    return None if inner is None else _settings(inner)
+    if (inner := getattr(loss_func, "func", None)) is not None:
+        return _settings(inner)
+    return {"weight": loss_func.weight, "ignore_index": _IGNORED} if _is_fastais_smoothing(loss_func) else None
+
+
+def _is_fastais_smoothing(loss_func: Any) -> bool:
+    """Whether the loss is fastai's cross-entropy with label smoothing, which it may have wrapped to flatten."""
+    module = sys.modules.get("fastai.losses")  # where it is not loaded, nothing is of it
+    inner = getattr(loss_func, "func", loss_func)
+    return module is not None and isinstance(inner, module.LabelSmoothingCrossEntropy)
