@@ -146,7 +146,7 @@ fn widen_f16(bits: u16) -> f32 {
 
 /// Float32 to float16 bits, to nearest even. Branch-free.
 #[inline(always)]
-fn narrow_f16(value: f32) -> u16 {
+pub(crate) fn narrow_f16(value: f32) -> u16 {
     const INFINITE: u32 = (127 + 16) << 23;
     const SMALLEST_NORMAL: u32 = (127 - 14) << 23;
     let magnitude = value.to_bits() & 0x7FFF_FFFF;
@@ -168,7 +168,7 @@ fn widen_bf16(bits: u16) -> f32 {
 
 /// Float32 to bfloat16 bits, to nearest even. Any NaN becomes the canonical one.
 #[inline(always)]
-fn narrow_bf16(value: f32) -> u16 {
+pub(crate) fn narrow_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
     if value.is_nan() { 0x7FC0 } else { rounded as u16 }

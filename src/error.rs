@@ -45,6 +45,14 @@ pub enum MixError {
     SpatialAxes { axes: [isize; 2], ndim: usize },
     #[error("the boxes are for samples of {expected:?} (height, width), got an array with {got:?} on axes {axes:?}")]
     SpatialShape { got: [usize; 2], expected: [usize; 2], axes: [isize; 2] },
+    #[error("spatial_axes must follow one another to be cut while stacking, got {axes:?}")]
+    SpatialAxesApart { axes: [isize; 2] },
+    #[error(
+        "normalize must be (mean, std), each a number or one per channel, finite and std > 0, got ({mean:?}, {std:?})"
+    )]
+    Normalize { mean: Vec<f64>, std: Vec<f64> },
+    #[error("normalize has {expected} channels, but neither the first nor the last axis of a sample has: {got:?}")]
+    Channels { got: Vec<usize>, expected: usize },
     #[error("label_smoothing must lie in [0, 1], got {0}")]
     LabelSmoothing(f64),
 }

@@ -22,6 +22,7 @@
 #![warn(missing_debug_implementations, rust_2018_idioms)]
 
 pub mod buffer;
+pub mod collate;
 pub mod cut;
 pub mod draw;
 pub mod element;
@@ -38,6 +39,7 @@ mod python;
 pub mod sample;
 pub mod threads;
 
+pub use collate::Normalize;
 pub use draw::{CutMix, Lam, Mixup, Mode};
 pub use element::Element;
 pub use error::MixError;

@@ -20,7 +20,7 @@ use crate::threads;
 
 /// Bytes of one sample in a column. In place, of 64 × 3 × 224 × 224 float32, in multiples of the time of scaling them: 8 KiB
 /// 1.25, 16 KiB 1.18, 32 KiB 1.11, 64 KiB 1.04 to 1.15; of 512 samples 1.33, 1.15, 1.17, 1.26.
-const COLUMN_BYTES: usize = 32 << 10;
+pub(crate) const COLUMN_BYTES: usize = 32 << 10;
 
 /// Columns are not cut finer than this to occupy more threads.
 const COLUMN_BYTES_MIN: usize = 4 << 10;

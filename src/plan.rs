@@ -192,23 +192,35 @@ impl MixPlan {
         limit: usize,
     ) -> Result<()> {
         self.check_target(&x, &out)?;
-        let Some(Boxes { boxes, height, width }) = &self.boxes else {
+        let Some(Boxes { boxes, .. }) = &self.boxes else {
             return Err(MixError::NoBoxes);
         };
-        let ndim = x.ndim();
+        let axes = self.spatial_axes_of(x.shape(), spatial_axes)?;
+        let cutting = Cutting { boxes, partner: &self.partner, order: self.order(), axes };
+        // SAFETY: as required above; what overlaps without being the same goes through a copy.
+        unsafe { apart_or_same(&x, out, |out| cut(cutting, x.clone(), out, limit)) };
+        Ok(())
+    }
+
+    /// The axes of a batch of this shape along which boxes lie, counted from its front.
+    pub(crate) fn spatial_axes_of(&self, shape: &[usize], spatial_axes: [isize; 2]) -> Result<[usize; 2]> {
+        let ndim = shape.len();
         let axis = |axis: isize| usize::try_from(if axis < 0 { axis + ndim as isize } else { axis });
         let axes = match spatial_axes.map(axis) {
             [Ok(y), Ok(x)] if y != x && (1..ndim).contains(&y) && (1..ndim).contains(&x) => [y, x],
             _ => return Err(MixError::SpatialAxes { axes: spatial_axes, ndim }),
         };
-        let (got, expected) = (axes.map(|axis| x.shape()[axis]), [*height, *width]);
+        let Some(expected) = self.spatial_shape() else { return Ok(axes) };
+        let got = axes.map(|axis| shape[axis]);
         if got != expected {
             return Err(MixError::SpatialShape { got, expected, axes: spatial_axes });
         }
-        let cutting = Cutting { boxes, partner: &self.partner, order: self.order(), axes };
-        // SAFETY: as required above; what overlaps without being the same goes through a copy.
-        unsafe { apart_or_same(&x, out, |out| cut(cutting, x.clone(), out, limit)) };
-        Ok(())
+        Ok(axes)
+    }
+
+    /// All samples, each before its partner where that can be.
+    pub(crate) fn visiting_order(&self) -> &[usize] {
+        &self.order().samples
     }
 
     fn order(&self) -> &Order {

@@ -3,7 +3,8 @@
 //! The near and the far values are gathered first, so that the blend itself is the plain loop over three runs that the
 //! compiler vectorises. Choosing near and far within the loop was ten times as slow for bytes and halves.
 
-use super::{Level, Recipe, Set};
+use super::vectorised::{Loop, vectorised};
+use super::{Level, Recipe};
 use crate::element::Element;
 
 /// What becomes of each sample, as its [`Recipe`] says.
@@ -64,17 +65,7 @@ impl<T: Element> Lanes<T> {
 
     /// Blends what was gathered for the first lanes, as many as `out` has.
     pub fn blend(&self, level: Level, out: &mut [T], [near, far]: &[Vec<T>; 2]) {
-        match level.set() {
-            Set::Baseline => blend(out, near, far, &self.weights),
-            // SAFETY: a level proves that the processor has it.
-            #[cfg(target_arch = "x86_64")]
-            #[allow(unsafe_code)]
-            Set::Avx2 => unsafe { blend_avx2(out, near, far, &self.weights) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            #[allow(unsafe_code)]
-            Set::Avx512 => unsafe { blend_avx512(out, near, far, &self.weights) },
-        }
+        vectorised(level, Lane { out: &mut *out, near, far, weights: &self.weights });
         let len = out.len();
         for &i in self.copies.iter().take_while(|&&i| i < len) {
             out[i] = near[i];
@@ -82,21 +73,19 @@ impl<T: Element> Lanes<T> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,f16c")]
-fn blend_avx2<T: Element>(out: &mut [T], near: &[T], far: &[T], weights: &[T::Weight]) {
-    blend(out, near, far, weights);
+/// out = near blended with far, each by a weight of its own.
+struct Lane<'a, T: Element> {
+    out: &'a mut [T],
+    near: &'a [T],
+    far: &'a [T],
+    weights: &'a [T::Weight],
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c")]
-fn blend_avx512<T: Element>(out: &mut [T], near: &[T], far: &[T], weights: &[T::Weight]) {
-    blend(out, near, far, weights);
-}
-
-#[inline(always)]
-fn blend<T: Element>(out: &mut [T], near: &[T], far: &[T], weights: &[T::Weight]) {
-    for (((out, &near), &far), &weight) in out.iter_mut().zip(near).zip(far).zip(weights) {
-        *out = T::blend::<true>(near, far, weight);
+impl<T: Element> Loop for Lane<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for (((out, &near), &far), &weight) in self.out.iter_mut().zip(self.near).zip(self.far).zip(self.weights) {
+            *out = T::blend::<true>(near, far, weight);
+        }
     }
 }

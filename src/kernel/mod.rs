@@ -12,9 +12,11 @@ mod blocks;
 mod lanes;
 mod level;
 pub(crate) mod stream;
+pub(crate) mod vectorised;
 
 pub(crate) use lanes::Lanes;
 pub use level::{ENVIRONMENT, Level};
+pub(crate) use vectorised::vectorised;
 
 use level::Set;
 

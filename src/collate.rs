@@ -1,0 +1,324 @@
+//! Mixing while stacking: samples that lie anywhere in memory, blended straight into one new batch.
+//!
+//! Each sample is read, blended with its partner and written once. The samples are visited along their partners (see
+//! [`crate::order`]) in columns, so that the partner of one, which is the next, is still in the cache. Pixels may be
+//! normalised in the same pass.
+
+use half::{bf16, f16};
+
+use crate::cut::Box;
+use crate::element::{Element, narrow_bf16, narrow_f16};
+use crate::error::{MixError, Result};
+use crate::kernel::vectorised::Loop;
+use crate::kernel::{Level, Recipe, blend_into, vectorised};
+use crate::mix::{COLUMN_BYTES, worth};
+use crate::plan::MixPlan;
+use crate::threads;
+
+/// What samples can be normalised from.
+pub trait Pixel: Element {
+    /// What 1 is in these units: integers count from 0 to their largest, floats lie where they lie.
+    const UNIT: f64;
+    /// Exact.
+    fn to_f64(self) -> f64;
+}
+impl Pixel for u8 {
+    const UNIT: f64 = 255.0;
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+}
+impl Pixel for f32 {
+    const UNIT: f64 = 1.0;
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+}
+
+/// What normalised samples are rounded to.
+pub trait Normal: Copy + Send + Sync {
+    /// To nearest.
+    fn round(value: f64) -> Self;
+}
+impl Normal for f32 {
+    #[inline(always)]
+    fn round(value: f64) -> Self {
+        value as Self
+    }
+}
+impl Normal for f16 {
+    #[inline(always)]
+    fn round(value: f64) -> Self {
+        Self::from_bits(narrow_f16(value as f32))
+    }
+}
+impl Normal for bf16 {
+    #[inline(always)]
+    fn round(value: f64) -> Self {
+        Self::from_bits(narrow_bf16(value as f32))
+    }
+}
+
+/// (pixel / unit − mean) / std for each channel, where a pixel of 255 is 1 if it is a byte, and itself if it is a float.
+#[derive(Debug, Clone)]
+pub struct Normalize {
+    /// Of each channel.
+    channels: Vec<(f64, f64)>,
+}
+
+impl Normalize {
+    /// One mean and one standard deviation for all channels, or one for each.
+    pub fn new(mean: Vec<f64>, std: Vec<f64>) -> Result<Self> {
+        let is_std = |std: &f64| std.is_finite() && *std > 0.0;
+        if mean.len() != std.len() || mean.is_empty() || !mean.iter().all(|mean| mean.is_finite()) {
+            return Err(MixError::Normalize { mean, std });
+        }
+        if !std.iter().all(is_std) {
+            return Err(MixError::Normalize { mean, std });
+        }
+        Ok(Self { channels: mean.into_iter().zip(std).collect() })
+    }
+
+    /// The factors and summands for pixels in these units, of samples of this shape.
+    fn table(&self, unit: f64, shape: &[usize]) -> Result<Table> {
+        let count = self.channels.len();
+        let terms: Vec<(f64, f64)> = self.channels.iter().map(|(mean, std)| (1.0 / unit / std, -mean / std)).collect();
+        let size: usize = shape.iter().product();
+        let repeated = |terms: &[(f64, f64)]| -> Terms { terms.iter().copied().cycle().take(PATTERN + count).unzip() };
+        if count == 1 {
+            Ok(Table { inner: size, period: 1, patterns: vec![repeated(&terms)] })
+        } else if shape.first() == Some(&count) {
+            let patterns = terms.chunks(1).map(repeated).collect();
+            Ok(Table { inner: size / count, period: 1, patterns })
+        } else if shape.last() == Some(&count) {
+            Ok(Table { inner: size, period: count, patterns: vec![repeated(&terms)] })
+        } else {
+            Err(MixError::Channels { got: shape.to_vec(), expected: count })
+        }
+    }
+}
+
+/// Elements that are normalised at once, by factors that lie ready.
+const PATTERN: usize = 256;
+
+type Terms = (Vec<f64>, Vec<f64>);
+
+/// Factors and summands as they repeat along a sample: a pattern for every `inner` elements, of that period.
+struct Table {
+    inner: usize,
+    period: usize,
+    patterns: Vec<Terms>,
+}
+
+/// What is done with a stretch of a sample that starts at element `at`.
+trait Finish<T>: Sync {
+    type Out: Send;
+    fn finish(&self, level: Level, lam: f64, out: &mut [Self::Out], own: &[T], partner: &[T], at: usize);
+}
+
+/// Blended, nothing else.
+struct Blended;
+
+impl<T: Element> Finish<T> for Blended {
+    type Out = T;
+    fn finish(&self, level: Level, lam: f64, out: &mut [T], own: &[T], partner: &[T], _: usize) {
+        blend_into(level, Recipe::new::<T>(lam), out, own, partner, None);
+    }
+}
+
+struct Normalized<O> {
+    table: Table,
+    out: std::marker::PhantomData<fn() -> O>,
+}
+
+impl<T: Pixel, O: Normal> Finish<T> for Normalized<O> {
+    type Out = O;
+    fn finish(&self, level: Level, lam: f64, out: &mut [O], own: &[T], partner: &[T], at: usize) {
+        let Table { inner, period, patterns } = &self.table;
+        let mut done = 0;
+        while done < out.len() {
+            let (pattern, within) = ((at + done) / inner, (at + done) % inner);
+            let len = PATTERN.min(inner - within).min(out.len() - done);
+            let (factors, summands) = &patterns[pattern];
+            let phase = within % period;
+            let stretch = done..done + len;
+            let run = Run {
+                out: &mut out[stretch.clone()],
+                own: &own[stretch.clone()],
+                partner: &partner[stretch],
+                lam,
+                factors: &factors[phase..][..len],
+                summands: &summands[phase..][..len],
+            };
+            vectorised(level, run);
+            done += len;
+        }
+    }
+}
+
+/// A stretch to blend and normalise, in float64, rounded once.
+struct Run<'a, T, O> {
+    out: &'a mut [O],
+    own: &'a [T],
+    partner: &'a [T],
+    lam: f64,
+    factors: &'a [f64],
+    summands: &'a [f64],
+}
+
+impl<T: Pixel, O: Normal> Loop for Run<'_, T, O> {
+    #[inline(always)]
+    fn run(self) {
+        let Run { out, own, partner, lam, factors, summands } = self;
+        let terms = factors.iter().zip(summands);
+        if lam == 1.0 || lam == 0.0 {
+            let from = if lam == 1.0 { own } else { partner };
+            for ((out, pixel), (factor, summand)) in out.iter_mut().zip(from).zip(terms) {
+                *out = O::round(pixel.to_f64() * factor + summand);
+            }
+            return;
+        }
+        let (near, far) = if lam >= 0.5 { (own, partner) } else { (partner, own) };
+        let weight = lam.min(1.0 - lam);
+        for (((out, near), far), (factor, summand)) in out.iter_mut().zip(near).zip(far).zip(terms) {
+            let (near, far) = (near.to_f64(), far.to_f64());
+            *out = O::round((near - (near - far) * weight) * factor + summand);
+        }
+    }
+}
+
+impl MixPlan {
+    /// Stacks samples, each the elements of `shape` in C order, into `batch`, mixed, on at most `limit` threads.
+    /// `spatial_axes`, of the batch, serve the boxes of CutMix alone, and must follow one another.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan};
+    ///
+    /// let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0])?;
+    /// let mut batch = [0; 4];
+    /// plan.collate(&[&[8, 0], &[0, 4]], &[2], [-2, -1], &mut batch, 1)?;
+    /// assert_eq!(batch, [6, 1, 0, 4_u8]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    pub fn collate<T: Element>(
+        &self,
+        samples: &[&[T]],
+        shape: &[usize],
+        spatial_axes: [isize; 2],
+        batch: &mut [T],
+        limit: usize,
+    ) -> Result<()> {
+        self.stack(samples, shape, spatial_axes, batch, limit, &Blended)
+    }
+
+    /// As [`MixPlan::collate`], and normalises the mixed pixels in the same pass: the mean and standard deviation of
+    /// each channel, which is the first axis of a sample or the last. Computed in float64 and rounded once.
+    pub fn collate_normalized<T: Pixel, O: Normal>(
+        &self,
+        samples: &[&[T]],
+        shape: &[usize],
+        spatial_axes: [isize; 2],
+        normalize: &Normalize,
+        batch: &mut [O],
+        limit: usize,
+    ) -> Result<()> {
+        let table = normalize.table(T::UNIT, shape)?;
+        let finish = Normalized { table, out: std::marker::PhantomData };
+        self.stack(samples, shape, spatial_axes, batch, limit, &finish)
+    }
+
+    #[allow(unsafe_code)]
+    fn stack<T: Element, F: Finish<T>>(
+        &self,
+        samples: &[&[T]],
+        shape: &[usize],
+        spatial_axes: [isize; 2],
+        batch: &mut [F::Out],
+        limit: usize,
+        finish: &F,
+    ) -> Result<()> {
+        self.check_batch(&[samples.len()])?;
+        let len: usize = shape.iter().product();
+        assert!(samples.iter().all(|sample| sample.len() == len) && batch.len() == samples.len() * len);
+        let rows = match self.boxes() {
+            Some(_) => Some(self.rows(shape, spatial_axes)?),
+            None => None,
+        };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (level, order) = (Level::current(), self.visiting_order());
+        // Boxes are cut sample by sample.
+        let column = if rows.is_some() { len } else { (COLUMN_BYTES / size_of::<T>()).min(len) };
+        let threads = worth(size_of_val(batch), limit);
+        let parts = if threads > 1 { threads.min(order.len()) } else { 1 };
+        let part = order.len().div_ceil(parts);
+        let target = Target(batch.as_mut_ptr());
+        threads::for_each(
+            len.div_ceil(column) * parts,
+            threads,
+            || (),
+            |(), job| {
+                let (start, first) = (job / parts * column, job % parts * part);
+                let end = (start + column).min(len);
+                for &i in order.iter().skip(first).take(part) {
+                    let (own, partner) = (samples[i], samples[self.partner()[i]]);
+                    // SAFETY: within the batch, of n × len elements; this job alone has these samples of this column.
+                    let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * len + start), end - start) };
+                    let lam = if self.partner()[i] == i || rows.is_some() { 1.0 } else { self.lam()[i] };
+                    finish.finish(level, lam, out, &own[start..end], &partner[start..end], start);
+                    if let (Some(rows), Some(boxes)) = (&rows, self.boxes()) {
+                        for row in rows.of(boxes[i]) {
+                            let (own, partner) = (&own[row.clone()], &partner[row.clone()]);
+                            finish.finish(level, 0.0, &mut out[row.clone()], own, partner, row.start);
+                        }
+                    }
+                }
+            },
+        );
+        Ok(())
+    }
+
+    /// How boxes lie in samples of this shape.
+    fn rows(&self, shape: &[usize], spatial_axes: [isize; 2]) -> Result<Rows> {
+        let mut batch_shape = vec![self.len()];
+        batch_shape.extend_from_slice(shape);
+        let [y, x] = self.spatial_axes_of(&batch_shape, spatial_axes)?.map(|axis| axis - 1);
+        if x != y + 1 {
+            return Err(MixError::SpatialAxesApart { axes: spatial_axes });
+        }
+        let inner = shape[x + 1..].iter().product();
+        Ok(Rows { outer: shape[..y].iter().product(), height: shape[y], width: shape[x], inner })
+    }
+}
+
+/// Samples of outer × height × width × inner elements.
+struct Rows {
+    outer: usize,
+    height: usize,
+    width: usize,
+    inner: usize,
+}
+
+impl Rows {
+    /// The stretches of elements that a box covers.
+    fn of(&self, [y0, x0, y1, x1]: Box) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let start = move |outer: usize, y: usize, x: usize| ((outer * self.height + y) * self.width + x) * self.inner;
+        (0..self.outer).flat_map(move |outer| (y0..y1).map(move |y| start(outer, y, x0)..start(outer, y, x1)))
+    }
+}
+
+/// The first element of a batch.
+struct Target<T>(*mut T);
+
+// SAFETY: the jobs write to disjoint parts.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Target<T> {}
+
+impl<T> Target<T> {
+    fn at(&self, offset: usize) -> *mut T {
+        self.0.wrapping_add(offset)
+    }
+}

@@ -1,0 +1,35 @@
+//! Any loop, compiled once per instruction set.
+
+use super::{Level, level::Set};
+
+/// A loop that the compiler can vectorise; `run` must be `#[inline(always)]`, and all that it calls.
+pub(crate) trait Loop {
+    fn run(self);
+}
+
+/// Runs a loop on an instruction set.
+pub(crate) fn vectorised(level: Level, work: impl Loop) {
+    match level.set() {
+        Set::Baseline => work.run(),
+        // SAFETY: a level proves that the processor has it.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Set::Avx2 => unsafe { avx2(work) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Set::Avx512 => unsafe { avx512(work) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c")]
+fn avx2(work: impl Loop) {
+    work.run();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+fn avx512(work: impl Loop) {
+    work.run();
+}
