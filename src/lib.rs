@@ -25,6 +25,7 @@ pub mod buffer;
 pub mod cut;
 pub mod draw;
 pub mod element;
+pub mod environment;
 pub mod error;
 mod kernel;
 pub mod labels;
