@@ -11,7 +11,7 @@ import mixup_rs
 
 # `make test` tries the same few cases each time, `make fuzz` (--hypothesis-profile=fuzz) many, from another seed.
 settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True, database=None)
-FUZZ_CASES = int(os.environ.get("MIXUP_RS_FUZZ_CASES", 20_000))
+FUZZ_CASES = int(os.environ.get("MIXUP_RS_FUZZ_CASES", 13_000))
 settings.register_profile("fuzz", max_examples=FUZZ_CASES, deadline=None, print_blob=True, database=None)
 settings.load_profile("quick")
 

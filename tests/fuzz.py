@@ -19,7 +19,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("report", type=Path)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
-    parser.add_argument("--cases", type=int, default=20_000, help="for each property")
+    parser.add_argument("--cases", type=int, default=13_000, help="for each property")
     parser.add_argument("--calls", type=int, default=100_000, help="of each function, to see what they leave behind")
     return parser.parse_args()
 

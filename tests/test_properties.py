@@ -97,7 +97,7 @@ def large_shape(kind, itemsize):
     }[kind]
 
 
-@settings(max_examples=max(settings.default.max_examples // 50, 3))
+@settings(max_examples=max(settings.default.max_examples // 100, 3))
 @given(
     kind=st.sampled_from(["few", "many", "scalars"]),
     dtype=st.sampled_from(DTYPES),
