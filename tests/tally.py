@@ -1,23 +1,22 @@
 """What a run has tried and found: the number of cases and the largest errors. `tests/fuzz.py` writes it down."""
 
-import sys
 import time
 from collections import Counter
 
 cases = Counter()
 errors = {}
 leaks = {}
-#: Cases between two lines of progress; 0 for silence.
-every = 0
+#: Where to tell of progress, every so many cases.
+progress, every = None, 5_000
 _started = time.monotonic()
 
 
 def case(subject):
     cases[subject] += 1
     total = cases.total()
-    if every and total % every == 0:
+    if progress and total % every == 0:
         seconds = time.monotonic() - _started
-        print(f"{total} cases in {seconds:.0f} s; {subject}: {cases[subject]}", file=sys.__stderr__, flush=True)
+        print(f"{total} cases in {seconds:.0f} s; {subject}: {cases[subject]}", file=progress, flush=True)
 
 
 def error(dtype, units):
