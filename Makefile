@@ -34,6 +34,10 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy.stubtest mixup_rs._core
 
+.PHONY: fuzz
+fuzz: $(VENV)/test $(VENV)/built ## 100,000 random cases and as many calls of each function; writes docs/reliability/fuzz.json
+	$(BIN)/python tests/fuzz.py docs/reliability/fuzz.json $(FUZZ)
+
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
 	$(BIN)/python -m mixup_rs bench

@@ -11,6 +11,8 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Mutex, OnceLock};
 
+use crate::environment::whole_number;
+
 /// Bounds the memory that waits in the cache, in MiB.
 pub const ENVIRONMENT: &str = "MIXUP_RS_CACHE_MB";
 
@@ -44,8 +46,8 @@ static CACHE: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
 fn cache_bytes() -> usize {
     static BYTES: OnceLock<usize> = OnceLock::new();
     *BYTES.get_or_init(|| {
-        let mib = std::env::var(ENVIRONMENT).ok().and_then(|value| value.trim().parse().ok());
-        mib.map_or(DEFAULT_CACHE_BYTES, |mib: usize| mib.saturating_mul(1 << 20))
+        let mib = whole_number(ENVIRONMENT, 0).ok().flatten();
+        mib.map_or(DEFAULT_CACHE_BYTES, |mib| mib.saturating_mul(1 << 20))
     })
 }
 
@@ -58,13 +60,12 @@ impl Buffer {
         if let Some(buffer) = Self::recycled(layout) {
             return Some(buffer);
         }
+        #[cfg(unix)]
+        if align == HUGE_PAGE {
+            return Some(Self { start: pages::map(layout.size())?, layout });
+        }
         // SAFETY: the size is not zero.
         let start = NonNull::new(unsafe { alloc(layout) })?;
-        #[cfg(target_os = "linux")]
-        if align == HUGE_PAGE {
-            // SAFETY: the range is our own. It is only advice, so the answer does not matter.
-            unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
-        }
         Some(Self { start, layout })
     }
 
@@ -93,8 +94,51 @@ impl Buffer {
     #[allow(unsafe_code)]
     fn free(self) {
         let buffer = std::mem::ManuallyDrop::new(self);
+        #[cfg(unix)]
+        if buffer.layout.align() == HUGE_PAGE {
+            return pages::unmap(buffer.start, buffer.layout.size());
+        }
         // SAFETY: allocated in `new` with this layout, and not used again.
         unsafe { dealloc(buffer.as_ptr(), buffer.layout) };
+    }
+}
+
+/// Whole huge pages, from the system and back to it. Its allocator keeps what it is given back: it moves the size above
+/// which it asks the system up to 32 MiB, and what is freed below that stays between other allocations.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+mod pages {
+    use super::{HUGE_PAGE, NonNull};
+
+    /// `size` bytes, aligned to a huge page, of which it is a multiple.
+    pub(super) fn map(size: usize) -> Option<NonNull<u8>> {
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+        let whole = size.checked_add(HUGE_PAGE)?;
+        // SAFETY: new pages, that replace none.
+        let mapped = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
+        if mapped == libc::MAP_FAILED {
+            return None;
+        }
+        let mapped: *mut u8 = mapped.cast();
+        let before = mapped.align_offset(HUGE_PAGE);
+        // SAFETY: before + size <= whole, all of it mapped above and whole pages.
+        unsafe {
+            let start = mapped.add(before);
+            if before > 0 {
+                libc::munmap(mapped.cast(), before);
+            }
+            libc::munmap(start.add(size).cast(), HUGE_PAGE - before);
+            // It is only advice, so the answer does not matter.
+            #[cfg(target_os = "linux")]
+            libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
+            NonNull::new(start)
+        }
+    }
+
+    /// Of what `map` gave; nobody uses it any more.
+    pub(super) fn unmap(start: NonNull<u8>, size: usize) {
+        // SAFETY: mapped above with this size.
+        unsafe { libc::munmap(start.as_ptr().cast(), size) };
     }
 }
 

@@ -1,7 +1,7 @@
 //! How plans are drawn: options and a key in, a [`MixPlan`] out. No data is touched.
 
 use crate::cut::Box;
-use crate::error::{MixError, Result};
+use crate::error::{MixError, Result, memory_for};
 use crate::plan::MixPlan;
 use crate::sample::{Key, draw_boxes, draw_lam, draw_matching, draw_permutation, draw_sizes};
 use crate::threads;
@@ -132,9 +132,7 @@ impl MixPlan {
 }
 
 fn partners(n: usize, mode: Mode, given: Option<&Vec<usize>>, key: Key) -> Result<Vec<usize>> {
-    if Vec::<f64>::new().try_reserve_exact(n).is_err() {
-        return Err(MixError::TooManySamples(n));
-    }
+    memory_for(n)?;
     let partner = match given {
         Some(partner) if partner.len() != n => {
             return Err(MixError::PartnerLength { got: partner.len(), expected: n });

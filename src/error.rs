@@ -57,5 +57,13 @@ pub enum MixError {
     LabelSmoothing(f64),
 }
 
+/// Asks whether there is memory for all that a plan of `n` samples needs, as running out of it later would end the
+/// process: partners, weights, boxes, their order, and copies of them on the way.
+pub(crate) fn memory_for(n: usize) -> Result<()> {
+    const BYTES_PER_SAMPLE: usize = 128;
+    let bytes = n.saturating_mul(BYTES_PER_SAMPLE);
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| MixError::TooManySamples(n))
+}
+
 /// The result of everything that checks its arguments.
 pub type Result<T> = std::result::Result<T, MixError>;

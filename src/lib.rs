@@ -26,6 +26,7 @@ pub mod collate;
 pub mod cut;
 pub mod draw;
 pub mod element;
+pub mod environment;
 pub mod error;
 mod kernel;
 pub mod labels;

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, ArrayView, ArrayViewMut, Dimension, IxDyn, RawArrayView, R
 use crate::cut::{Box, Cutting, cut};
 use crate::draw::Lam;
 use crate::element::Element;
-use crate::error::{MixError, Result};
+use crate::error::{MixError, Result, memory_for};
 use crate::labels::SoftTargets;
 use crate::layout::{Layout, dense_like, overlaps_itself};
 use crate::mix::{Mixing, mix};
@@ -52,6 +52,7 @@ impl MixPlan {
             Lam::Shared(_) => partner.len(),
             Lam::Each(lam) => lam.len(),
         };
+        memory_for(n)?;
         Self::checked(lam.for_samples(n)?, partner)
     }
 
@@ -229,6 +230,9 @@ impl MixPlan {
 
     fn check_target<T>(&self, x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> Result<()> {
         self.check_batch(x.shape())?;
+        if self.order.get().is_none() {
+            memory_for(self.len())?;
+        }
         if out.shape() != x.shape() {
             return Err(MixError::OutShape { got: out.shape().to_vec(), expected: x.shape().to_vec() });
         }

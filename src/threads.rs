@@ -10,6 +10,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use crate::environment::whole_number;
+
 /// The environment variables that set the number of threads, the strongest first. torchrun and Ray speak through the
 /// last alone.
 pub const ENVIRONMENT: [&str; 3] = ["MIXUP_RS_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"];
@@ -50,10 +52,7 @@ pub fn set_limit(count: usize) {
 /// [`available`].
 pub fn requested() -> Option<usize> {
     remembered(&LIMIT).or_else(|| {
-        let count = ENVIRONMENT.iter().find_map(|name| {
-            let value = std::env::var(name).ok()?;
-            value.trim().parse::<usize>().ok().filter(|&count| count > 0)
-        })?;
+        let count = ENVIRONMENT.iter().find_map(|name| whole_number(name, 1).ok().flatten())?;
         Some(count.min(available()))
     })
 }

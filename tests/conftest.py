@@ -5,8 +5,15 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import settings
 
 import mixup_rs
+
+# `make test` tries the same few cases each time, `make fuzz` (--hypothesis-profile=fuzz) many, from another seed.
+settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True, database=None)
+FUZZ_CASES = int(os.environ.get("MIXUP_RS_FUZZ_CASES", 13_000))
+settings.register_profile("fuzz", max_examples=FUZZ_CASES, deadline=None, print_blob=True, database=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture
@@ -25,7 +32,10 @@ def run_python():
         # A number of threads or a cache size set outside would change what is measured.
         inherited = {key: value for key, value in os.environ.items() if not key.endswith(("_NUM_THREADS", "_CACHE_MB"))}
         environment = inherited | environment
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        # Long enough for any of them: what takes longer hangs.
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -43,10 +43,17 @@ impl Level {
         static CURRENT: OnceLock<Level> = OnceLock::new();
         *CURRENT.get_or_init(|| {
             let levels = Self::available();
-            let forced = std::env::var(ENVIRONMENT).ok();
-            let forced = forced.and_then(|name| levels.iter().find(|level| level.name() == name).copied());
-            forced.unwrap_or(levels[levels.len() - 1])
+            Self::forced().ok().flatten().unwrap_or(levels[levels.len() - 1])
         })
+    }
+
+    /// The level that the environment forces; `Err` with its name where this processor has none of that name.
+    pub fn forced() -> Result<Option<Self>, String> {
+        let name = std::env::var_os(ENVIRONMENT).unwrap_or_default().to_string_lossy().trim().to_owned();
+        match Self::available().into_iter().find(|level| level.name() == name) {
+            None if !name.is_empty() => Err(name),
+            level => Ok(level),
+        }
     }
 
     /// "avx512", "avx2", "neon", or "baseline".

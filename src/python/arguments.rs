@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString, PyType};
 
 use crate::draw::{Lam, Mode};
-use crate::error::MixError;
+use crate::error::{MixError, memory_for};
 use crate::sample::Key;
 
 use super::arrays::{Dtype, dtype_name, refuse_masked};
@@ -40,6 +40,71 @@ pub(super) fn count(name: &str, value: &Bound<'_, PyAny>, least: i64) -> PyResul
     Ok(count as usize)
 }
 
+/// A real number. What is too large for a float is of the right type, so it is a wrong value.
+fn real(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    value.extract::<f64>().map_err(|error| {
+        let py = value.py();
+        if error.is_instance_of::<PyOverflowError>(py) {
+            return PyValueError::new_err(format!("{name} must lie in the range of a float, got a larger int"));
+        }
+        if !error.is_instance_of::<PyTypeError>(py) {
+            return error;
+        }
+        PyTypeError::new_err(format!("{name} must be a real number, got {}", type_name(value)))
+    })
+}
+
+pub(super) fn alpha(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    real("alpha", value)
+}
+
+pub(super) fn label_smoothing(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    real("label_smoothing", value)
+}
+
+/// Two fractions, or None.
+pub(super) fn minmax(value: &Bound<'_, PyAny>) -> PyResult<Option<(f64, f64)>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let [least, most] = two("minmax", "two fractions", value)?;
+    Ok(Some((real("minmax", &least)?, real("minmax", &most)?)))
+}
+
+/// Two axes. One that no array has is refused when the array is known.
+pub(super) fn spatial_axes(value: &Bound<'_, PyAny>) -> PyResult<(isize, isize)> {
+    let axis = |value: &Bound<'_, PyAny>| match value.extract::<isize>() {
+        Ok(axis) => Ok(axis),
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            Err(PyValueError::new_err(format!("spatial_axes must be two axes of the array, got {value}")))
+        }
+        Err(_) => Err(PyTypeError::new_err(format!("spatial_axes must be two ints, got {}", type_name(value)))),
+    };
+    let [y, x] = two("spatial_axes", "two ints", value)?;
+    Ok((axis(&y)?, axis(&x)?))
+}
+
+/// The items of a sequence of two, such as a tuple, a list or an array.
+fn two<'py>(name: &str, expected: &str, value: &Bound<'py, PyAny>) -> PyResult<[Bound<'py, PyAny>; 2]> {
+    let is_sequence =
+        !is_text(value) && value.len().is_ok() && value.hasattr("__getitem__")? && !value.hasattr("keys")?;
+    if !is_sequence {
+        return Err(PyTypeError::new_err(format!("{name} must be {expected}, got {}", type_name(value))));
+    }
+    match value.len()? {
+        2 => Ok([value.get_item(0)?, value.get_item(1)?]),
+        len => Err(PyValueError::new_err(format!("{name} must be {expected}, got a sequence of {len}"))),
+    }
+}
+
+fn is_text(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
+}
+
+fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().fully_qualified_name().map_or_else(|_| "?".into(), |name| name.to_string())
+}
+
 /// Weights: a number, or something that NumPy makes one number per sample of.
 pub(super) fn lam(object: &Bound<'_, PyAny>) -> PyResult<Lam> {
     if let Ok(number) = object.cast::<PyFloat>() {
@@ -60,6 +125,7 @@ pub(super) fn lam(object: &Bound<'_, PyAny>) -> PyResult<Lam> {
         return Ok(Lam::Shared(floats.extract()?));
     }
     let floats: PyReadonlyArray1<'_, f64> = floats.extract()?;
+    memory_for(floats.len())?;
     Ok(Lam::Each(floats.as_array().to_vec()))
 }
 
@@ -105,6 +171,7 @@ fn indices(
 /// The elements of an integer array, whatever its width.
 pub(super) fn integers(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<i128>> {
     let flat = array.as_any().call_method0("ravel")?;
+    memory_for(array.len())?;
     if array.dtype().kind() == b'u' {
         let wide = flat.call_method1("astype", ("uint64",))?;
         let wide: PyReadonlyArray1<'_, u64> = wide.extract()?;
@@ -150,7 +217,7 @@ pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
         return Ok(Key::new(&state));
     }
     let wrong = || -> PyErr {
-        let got = rng.get_type().fully_qualified_name().map_or("?".into(), |name| name.to_string());
+        let got = type_name(rng);
         PyTypeError::new_err(format!(
             "rng must be None, an int, a sequence of ints, numpy.random.Generator or numpy.random.SeedSequence, got {got}"
         ))
@@ -158,9 +225,7 @@ pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
     if is_whole_number(rng)? {
         return Ok(Key::from_digits([&digits(rng)?[..]]));
     }
-    let text =
-        rng.is_instance_of::<PyString>() || rng.is_instance_of::<PyBytes>() || rng.is_instance_of::<PyByteArray>();
-    if text
+    if is_text(rng)
         || rng.is_instance_of::<PyBool>()
         || rng.len().is_err()
         || !rng.hasattr("__getitem__")?

@@ -7,8 +7,7 @@ use pyo3::types::{IntoPyDict, PyTuple, PyType};
 
 use crate::plan::SPATIAL_AXES;
 
-use super::arrays;
-use super::{labels, plan, shielded};
+use super::{arguments, arrays, labels, plan, shielded};
 
 /// The named tuple that `mix_batch` returns, made at import.
 pub(super) fn mixed_batch_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
@@ -57,13 +56,13 @@ pub(super) fn mix_batch<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
     y: Option<&Bound<'py, PyAny>>,
-    alpha: f64,
+    #[pyo3(from_py_with = arguments::alpha)] alpha: f64,
     mode: &str,
     fold: bool,
     lam: Option<&Bound<'py, PyAny>>,
     partner: Option<&Bound<'py, PyAny>>,
     num_classes: Option<&Bound<'py, PyAny>>,
-    label_smoothing: f64,
+    #[pyo3(from_py_with = arguments::label_smoothing)] label_smoothing: f64,
     out: Option<&Bound<'py, PyAny>>,
     rng: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -82,6 +81,9 @@ pub(super) fn mix_batch<'py>(
         let lam = PyArray1::from_slice(py, plan.lam());
         let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
-        mixed_batch_type(py)?.call1(fields)
+        // Not by calling the type: that would run Python's code, and with it any thread that waits for the lock.
+        static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let new = NEW.get_or_try_init(py, || PyResult::Ok(py.get_type::<PyTuple>().getattr("__new__")?.unbind()))?;
+        new.bind(py).call1((mixed_batch_type(py)?, fields))
     })
 }

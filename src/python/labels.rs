@@ -55,7 +55,8 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
         }
         (None, true) => {
             let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
-            let other = y.as_any().call_method1("take", (partner, 0))?;
+            // Not `take`, which hands over the interpreter lock however few there are.
+            let other = y.as_any().get_item(partner)?;
             Ok((y.into_any(), Some(other)))
         }
         (Some(count), false) if y.ndim() != 2 || y.shape()[1] != count => Err(PyValueError::new_err(format!(

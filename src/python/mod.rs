@@ -4,6 +4,7 @@ mod arguments;
 mod arrays;
 mod batch;
 mod labels;
+mod leaving;
 mod plan;
 mod workers;
 
@@ -34,10 +35,24 @@ fn shielded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     })
 }
 
+/// Panics on one of the threads that share a job, as a bug in a kernel would.
+#[cfg(feature = "panics")]
+#[pyfunction]
+fn _panic(py: Python<'_>, threads: usize) -> PyResult<()> {
+    let work = |(): &mut (), job| assert!(job != 7, "a deliberate panic");
+    shielded(|| {
+        leaving::unlocked(py, || crate::threads::for_each(16, threads, || (), work));
+        Ok(())
+    })
+}
+
 #[pymodule(gil_used = false)]
 mod _core {
     use super::*;
 
+    #[cfg(feature = "panics")]
+    #[pymodule_export]
+    use super::_panic;
     #[pymodule_export]
     use super::batch::mix_batch;
     #[pymodule_export]
@@ -47,6 +62,8 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        workers::warn_of_environment(module.py())?;
+        leaving::register(module)?;
         module.add("MixedBatch", batch::mixed_batch_type(module.py())?)?;
         module.add("SIMD_LEVEL", crate::Level::current().name())?;
         module.add("STREAM_VERSION", crate::STREAM_VERSION)?;

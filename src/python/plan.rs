@@ -33,7 +33,7 @@ pub(super) struct PyMixPlan(pub(super) MixPlan);
 impl PyMixPlan {
     #[new]
     fn new(lam: &Bound<'_, PyAny>, partner: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self(MixPlan::new(arguments::lam(lam)?, arguments::partner(partner)?)?))
+        shielded(|| Ok(Self(MixPlan::new(arguments::lam(lam)?, arguments::partner(partner)?)?)))
     }
 
     /// Draws a mixup plan for n samples: a pure function of its arguments, unless rng is None or a Generator.
@@ -58,7 +58,7 @@ impl PyMixPlan {
     #[pyo3(signature = (n, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None, rng=None))]
     fn mixup(
         n: &Bound<'_, PyAny>,
-        alpha: f64,
+        #[pyo3(from_py_with = arguments::alpha)] alpha: f64,
         mode: &str,
         fold: bool,
         lam: Option<&Bound<'_, PyAny>>,
@@ -70,14 +70,14 @@ impl PyMixPlan {
 
     /// The weight of each sample itself: (n,) float64, a copy.
     #[getter]
-    fn lam<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        PyArray1::from_slice(py, self.0.lam())
+    fn lam<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        shielded(|| Ok(PyArray1::from_slice(py, self.0.lam())))
     }
 
     /// With whom each sample is mixed: (n,) intp, a copy.
     #[getter]
-    fn partner<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<isize>> {
-        PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))
+    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<isize>>> {
+        shielded(|| Ok(PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))))
     }
 
     /// Draws a CutMix plan for n samples of height x width: a box of each is copied from its partner.
@@ -104,9 +104,9 @@ impl PyMixPlan {
         n: &Bound<'_, PyAny>,
         height: &Bound<'_, PyAny>,
         width: &Bound<'_, PyAny>,
-        alpha: f64,
+        #[pyo3(from_py_with = arguments::alpha)] alpha: f64,
         mode: &str,
-        minmax: Option<(f64, f64)>,
+        #[pyo3(from_py_with = arguments::minmax)] minmax: Option<(f64, f64)>,
         partner: Option<&Bound<'_, PyAny>>,
         rng: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
@@ -142,9 +142,11 @@ impl PyMixPlan {
     /// The boxes of a CutMix plan, (n, 4) intp y0, x0, y1, x1, a copy; None for a mixup plan.
     #[getter]
     fn boxes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<isize>>>> {
-        let Some(boxes) = self.0.boxes() else { return Ok(None) };
-        let flat = boxes.iter().flatten().map(|&bound| bound as isize);
-        Ok(Some(PyArray1::from_iter(py, flat).reshape([boxes.len(), 4])?))
+        shielded(|| {
+            let Some(boxes) = self.0.boxes() else { return Ok(None) };
+            let flat = boxes.iter().flatten().map(|&bound| bound as isize);
+            Ok(Some(PyArray1::from_iter(py, flat).reshape([boxes.len(), 4])?))
+        })
     }
 
     /// The (height, width) of the samples of a CutMix plan; None for a mixup plan.
@@ -176,7 +178,7 @@ impl PyMixPlan {
         &self,
         x: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
-        spatial_axes: (isize, isize),
+        #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: (isize, isize),
     ) -> PyResult<Bound<'py, PyAny>> {
         shielded(|| arrays::apply(&self.0, "x", x, out, spatial_axes.into()))
     }
@@ -204,7 +206,7 @@ impl PyMixPlan {
         &self,
         y: &Bound<'py, PyAny>,
         num_classes: Option<&Bound<'py, PyAny>>,
-        label_smoothing: f64,
+        #[pyo3(from_py_with = arguments::label_smoothing)] label_smoothing: f64,
     ) -> PyResult<labels::Mixed<'py>> {
         shielded(|| labels::apply(&self.0, y, labels::soft_targets(num_classes, label_smoothing)?))
     }
@@ -220,16 +222,16 @@ impl PyMixPlan {
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, plan) = (slf.py(), slf.get());
         match plan.0.spatial_shape() {
-            None => (slf.get_type(), (plan.lam(py), plan.partner(py))).into_pyobject(py),
+            None => (slf.get_type(), (plan.lam(py)?, plan.partner(py)?)).into_pyobject(py),
             Some([height, width]) => {
-                let arguments = (plan.boxes(py)?, height, width, plan.partner(py));
+                let arguments = (plan.boxes(py)?, height, width, plan.partner(py)?);
                 (slf.getattr("from_boxes")?, arguments).into_pyobject(py)
             }
         }
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let (lam, partner) = (self.lam(py).repr()?, self.partner(py).repr()?);
+        let (lam, partner) = (self.lam(py)?.repr()?, self.partner(py)?.repr()?);
         Ok(match self.boxes(py)? {
             None => format!("MixPlan(lam={lam}, partner={partner})"),
             Some(boxes) => format!("MixPlan(lam={lam}, partner={partner}, boxes={})", boxes.repr()?),

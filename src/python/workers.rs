@@ -1,11 +1,13 @@
 //! How many threads, seen from Python.
 
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::{buffer, threads};
+use crate::environment::whole_number;
+use crate::{LEVEL_ENVIRONMENT, Level, buffer, threads};
 
-use super::arguments;
+use super::{arguments, shielded};
 
 /// The number of threads a large batch is mixed on.
 ///
@@ -17,7 +19,7 @@ use super::arguments;
 /// True
 #[pyfunction]
 pub(super) fn get_num_threads(py: Python<'_>) -> PyResult<usize> {
-    num_threads(py)
+    shielded(|| num_threads(py))
 }
 
 /// Sets the number of threads a large batch is mixed on, in this process. Results do not depend on it.
@@ -32,8 +34,10 @@ pub(super) fn get_num_threads(py: Python<'_>) -> PyResult<usize> {
 /// 1
 #[pyfunction]
 pub(super) fn set_num_threads(num_threads: &Bound<'_, PyAny>) -> PyResult<()> {
-    threads::set_limit(arguments::count("num_threads", num_threads, 1)?);
-    Ok(())
+    shielded(|| {
+        threads::set_limit(arguments::count("num_threads", num_threads, 1)?);
+        Ok(())
+    })
 }
 
 /// Gives the memory that waits for the next results back to the system.
@@ -43,8 +47,34 @@ pub(super) fn set_num_threads(num_threads: &Bound<'_, PyAny>) -> PyResult<()> {
 /// >>> import mixup_rs
 /// >>> mixup_rs.clear_cache()
 #[pyfunction]
-pub(super) fn clear_cache() {
-    buffer::clear();
+pub(super) fn clear_cache() -> PyResult<()> {
+    shielded(|| {
+        buffer::clear();
+        Ok(())
+    })
+}
+
+/// Warns of settings in the environment that mean nothing, and are taken as not set.
+pub(super) fn warn_of_environment(py: Python<'_>) -> PyResult<()> {
+    let numbers =
+        [(threads::ENVIRONMENT[0], 1, "a whole number >= 1"), (buffer::ENVIRONMENT, 0, "a whole number >= 0")];
+    for (name, least, expected) in numbers {
+        if let Err(got) = whole_number(name, least) {
+            warn(py, format!("{name} must be {expected}, got {got:?}; it is ignored"))?;
+        }
+    }
+    if let Err(got) = Level::forced() {
+        let names: Vec<&str> = Level::available().into_iter().map(Level::name).collect();
+        let names = names.join(", ");
+        warn(py, format!("{LEVEL_ENVIRONMENT} must be one of {names} on this processor, got {got:?}; it is ignored"))?;
+    }
+    Ok(())
+}
+
+fn warn(py: Python<'_>, message: String) -> PyResult<()> {
+    let category = py.get_type::<PyRuntimeWarning>();
+    py.import("warnings")?.call_method1("warn", (message, category))?;
+    Ok(())
 }
 
 pub(super) fn num_threads(py: Python<'_>) -> PyResult<usize> {

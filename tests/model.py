@@ -1,0 +1,80 @@
+"""The formula as the README states it, step by step in the type that is computed in: results must have these very bits.
+
+`mixed` gives them; `error` measures how far they are from the exact values of the oracle. Nothing here is shared with
+the kernels, which know neither NumPy's rounding nor its infinities.
+"""
+
+import numpy as np
+from oracle import FLOATS, mix, per_sample, ulp
+
+#: The largest error, for floats in units in the last place of max(|own|, |partner|), for integers from the exact value.
+LIMITS = {
+    "float64": 2.0,
+    "float32": 2.0,
+    "float16": 0.51,
+    "bfloat16": 0.51,
+    "uint8": 0.5 + 1 / 128,  # fixed point
+    "int8": 0.5 + 2**-16,  # float32 holds their blends to so many places
+    "uint16": 0.5 + 2**-7,
+    "int16": 0.5 + 2**-8,
+}
+
+
+def words(array):
+    """The bit patterns of the elements."""
+    return np.ascontiguousarray(array).view(f"u{array.itemsize}")
+
+
+def mixed(x, lam, partner):
+    """near - (near - far) * weight, the weight at most 1/2 and rounded once; a copy where there is nothing to blend."""
+    lam, partner = np.asarray(lam, float), np.asarray(partner, np.intp)
+    other = x[partner]
+    column = per_sample(lam, x)
+    itself = per_sample(partner == np.arange(len(x)), x)
+    own_is_near = column >= 0.5
+    blend = _fixed_point if x.dtype == np.uint8 else _float
+    with np.errstate(all="ignore"):
+        result = blend(x, other, own_is_near, np.where(own_is_near, 1 - column, column))
+    copied = np.where(itself | (column == 1), words(x), words(other))
+    return np.where(itself | (column == 1) | (column == 0), copied, words(result)).view(x.dtype).reshape(x.shape)
+
+
+def _float(own, partner, own_is_near, weight):
+    dtype = own.dtype
+    computed_in = np.float64 if dtype == np.float64 else np.float32
+    own, partner, weight = own.astype(computed_in), partner.astype(computed_in), weight.astype(computed_in)
+    near, far = np.where(own_is_near, own, partner), np.where(own_is_near, partner, own)
+    result = near - (near - far) * weight
+    if dtype.type not in FLOATS:
+        return np.rint(result).astype(dtype)
+    result = np.where(np.isnan(result) & (own == partner), own, result)
+    canonical = words(np.array([np.nan], dtype))[0]
+    return np.where(np.isnan(result), canonical, words(result.astype(dtype))).view(dtype)
+
+
+def _fixed_point(own, partner, own_is_near, weight):
+    own, partner = own.astype(np.int32), partner.astype(np.int32)
+    near, far = np.where(own_is_near, own, partner), np.where(own_is_near, partner, own)
+    weight = np.floor(weight * 65536 + 0.5).astype(np.int32)
+    step = (np.abs(near - far) * weight + (1 << 15)) >> 16
+    return np.where(far > near, near + step, near - step).astype(np.uint8)
+
+
+def error(got, x, lam, partner):
+    """The largest distance from the exact value, in the unit of `LIMITS`.
+
+    What is infinite, or has a difference that overflows, has no exact value: there the formula alone counts.
+    """
+    if x.size == 0:
+        return 0.0
+    dtype, other = x.dtype.type, x[partner]
+    computed_in = np.float64 if dtype == np.float64 else np.float32
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(x.astype(computed_in) - other.astype(computed_in))
+        finite &= np.isfinite(x.astype(computed_in)) & np.isfinite(other.astype(computed_in))
+        exact = mix(x, lam, partner)
+        distance = np.abs(got.astype(exact.dtype) - exact)[finite]
+        largest = np.maximum(np.abs(x.astype(exact.dtype)), np.abs(other.astype(exact.dtype)))[finite]
+    units = distance / ulp(largest, dtype) if dtype in FLOATS else distance
+    # A NaN must not hide: max gives it back, and it is above no limit and below none.
+    return float(units.max(initial=0))
