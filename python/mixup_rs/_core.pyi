@@ -14,6 +14,7 @@ __all__ = [
     "MixedBatch",
     "__version__",
     "clear_cache",
+    "collate",
     "get_num_threads",
     "mix_batch",
     "set_num_threads",
@@ -90,6 +91,14 @@ def mix_batch(
     out: NDArray[Any] | None = None,
     rng: _Rng = None,
 ) -> MixedBatch: ...
+def collate(
+    samples: Sequence[NDArray[Any]],
+    plan: MixPlan,
+    *,
+    out: NDArray[Any] | None = None,
+    normalize: tuple[ArrayLike, ArrayLike] | None = None,
+    spatial_axes: Sequence[int] = ...,
+) -> NDArray[Any]: ...
 def get_num_threads() -> int: ...
 def set_num_threads(num_threads: int) -> None: ...
 def clear_cache() -> None: ...

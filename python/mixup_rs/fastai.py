@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastai.callback.core import Callback
 from fastai.callback.mixup import CutMix, MixHandler, MixUp
 from fastai.learner import AvgMetric
 from fastai.torch_core import find_bs, rank_distrib
@@ -24,7 +25,7 @@ from mixup_rs.losses import mixed_loss
 from mixup_rs.nest import tree_leaves, tree_map
 from mixup_rs.torch import is_mixable, mix_tensor
 
-__all__ = ["MixedAccuracy", "RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp"]
+__all__ = ["MixCollateEpoch", "MixedAccuracy", "RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp"]
 
 #: Places in fastai's order of callbacks, which it sorts anew at every event.
 _FIRST, _LAST = float("-inf"), float("inf")
@@ -73,6 +74,8 @@ class _Mixing:
         xb, yb = learn.xb, learn.yb
         if not self._is_its_turn():
             return self._forget()
+        if any(_is_paired(y) for y in yb):
+            return self._take_over(yb)
         # fastai's tensors run Python code for every attribute; what is asked of them here needs none of it.
         with torch._C.DisableTorchFunctionSubclass():
             plan = self._draw(xb, _batch_size(xb))
@@ -82,9 +85,21 @@ class _Mixing:
             has_index = any(_keeps(plan, y) for y in tree_leaves(yb))
             learn.yb = tree_map(lambda y: _mix_target(plan, y), yb)
         # Not by fastai's __setattr__, which searches the learner and its model for every name.
-        self.__dict__.update(plan=plan, _yb=yb, stack_y=has_index)
+        self.__dict__.update(plan=plan, _yb=yb, _loaded=None, stack_y=has_index)
         if has_index:
             self.__dict__["order"] = _LAST
+
+    def _take_over(self, yb: tuple[Any, ...]) -> None:
+        """Of a batch that `MixCollate` mixed, only the loss is left to do."""
+        pairs = [y if _is_paired(y) else (y, y, None) for y in yb]
+        self.learn.yb = tuple(y for y, _, _ in pairs)
+        lam = next(lam for _, _, lam in pairs if lam is not None)
+        self.__dict__.update(plan=None, _yb=yb, _loaded=(tuple(y1 for _, y1, _ in pairs), lam), stack_y=True)
+        self.__dict__["order"] = _LAST
+
+    @property
+    def _is_mixed(self) -> bool:
+        return self.plan is not None or self._loaded is not None
 
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         return mix_inputs(plan, xb, self.inplace)
@@ -104,7 +119,7 @@ class _Mixing:
         As the last callback, for all others to see the targets; the next event finds this one the first, for all others
         to see the loss.
         """
-        if self.stack_y and self.plan is not None:
+        if self.stack_y and self._is_mixed:
             self.__dict__.update(_hidden=self.learn.yb, order=_FIRST)
             self.learn.yb = ()
 
@@ -133,7 +148,7 @@ class _Mixing:
 
     def lf(self, pred: Any, *yb: Any) -> torch.Tensor:
         """The lam-weighted pair of losses against `yb` and the partners' targets, reduced as the loss function does."""
-        if not self.training or self.plan is None:
+        if not self.training or not self._is_mixed:
             return self.old_lf(pred, *yb)
         return mixed_loss(self.old_lf, pred, yb, self.yb1, self.lam)
 
@@ -145,12 +160,16 @@ class _Mixing:
     @property
     def lam(self) -> torch.Tensor:
         """(n,) float32, the weight of each sample itself."""
+        if self._loaded is not None:
+            return self._loaded[1]
         device = next(iter(tree_leaves(self.learn.xb))).device
         return torch.from_numpy(self.plan.lam).to(device, torch.float32, non_blocking=True)
 
     @property
     def yb1(self) -> tuple[Any, ...]:
         """The partners' targets; blended ones where targets were blended beside indices."""
+        if self._loaded is not None:
+            return self._loaded[0]
         partner = torch.from_numpy(self.plan.partner)
 
         def of_partner(y: torch.Tensor) -> torch.Tensor:
@@ -178,11 +197,11 @@ class _Mixing:
 
     def _forget(self) -> None:
         self.__dict__.pop("order", None)
-        self.__dict__.update(plan=None, _yb=(), _hidden=None, stack_y=False)
+        self.__dict__.update(plan=None, _yb=(), _hidden=None, _loaded=None, stack_y=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last batch, which is nobody's business in an exported learner."""
-        state = {**super().__getstate__(), "plan": None, "_yb": (), "_hidden": None}
+        state = {**super().__getstate__(), "plan": None, "_yb": (), "_hidden": None, "_loaded": None}
         state.pop("order", None)
         return state
 
@@ -414,6 +433,29 @@ def _draw_cut(xb: Any, n: int, **how: Any) -> MixPlan:
             return MixPlan.cutmix(n, x.shape[-2], x.shape[-1], **how)
     got = ", ".join(f"{x.dtype} of shape {tuple(x.shape)}" for x in tree_leaves(xb))
     raise TypeError(f"CutMix needs an image of shape (n, ..., height, width), got {got}")
+
+
+def _is_paired(y: Any) -> bool:
+    """Whether a target is (y, y_partner, lam), as `MixCollate` makes it."""
+    if not (isinstance(y, tuple | list) and len(y) == 3 and all(isinstance(part, torch.Tensor) for part in y)):
+        return False
+    own, partner, lam = y
+    return own.dtype == partner.dtype == torch.int64 and lam.is_floating_point() and own.shape == partner.shape
+
+
+class MixCollateEpoch(Callback):
+    """Tells a `MixCollate` which epoch begins, for its `off_epoch` and its keys.
+
+    >>> from mixup_rs.torch import MixCollate
+    >>> MixCollateEpoch(MixCollate(off_epoch=10))
+    MixCollateEpoch
+    """
+
+    def __init__(self, collate: Any):
+        self.collate = collate
+
+    def before_epoch(self) -> None:
+        self.collate.set_epoch(self.epoch)
 
 
 def _is_cut(plan: MixPlan, tensor: torch.Tensor) -> bool:

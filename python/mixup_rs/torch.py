@@ -14,7 +14,7 @@ import torch
 
 from mixup_rs._core import MixPlan
 
-__all__ = ["apply"]
+__all__ = ["MixCollate", "apply"]  # noqa: F822 (MixCollate: see __getattr__)
 
 #: What NumPy knows, and the Rust kernel mixes.
 _NUMPY_DTYPES = {torch.float64, torch.float32, torch.float16, torch.uint8, torch.int8, torch.int16, torch.uint16}
@@ -92,13 +92,13 @@ class _Mix(torch.autograd.Function):
 
 
 def _mix(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
-    array = _as_numpy(x)
+    array = as_numpy(x)
     if array is None:
         on_device = _mix_on_device if plan.boxes is None else _cut_on_device
         return on_device(plan, x, inplace)
     mixed = plan.apply(array, out=array if inplace else None)
     if not inplace:
-        return _from_numpy(mixed, x.dtype)
+        return from_numpy(mixed, x.dtype)
     if not x.is_inference():
         # Written behind autograd's back: a backward pass that needs the old values must notice.
         torch.autograd.graph.increment_version(x)
@@ -158,7 +158,7 @@ def _send(plan: MixPlan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return partner, lam.view(-1, *[1] * (x.ndim - 1))
 
 
-def _as_numpy(x: torch.Tensor) -> np.ndarray | None:
+def as_numpy(x: torch.Tensor) -> np.ndarray | None:
     """The memory of a tensor as an array, or None where NumPy cannot see it."""
     if x.device.type != "cpu" or x.layout != torch.strided or x.is_conj() or x.is_neg():
         return None
@@ -167,7 +167,7 @@ def _as_numpy(x: torch.Tensor) -> np.ndarray | None:
     return None if _bfloat16() is None else x.view(torch.uint16).numpy().view(_bfloat16())
 
 
-def _from_numpy(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+def from_numpy(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
     if dtype == torch.bfloat16:
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)
@@ -189,3 +189,11 @@ def _like(mixed: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     mixed = mixed.as_subclass(type(tensor))
     mixed.__dict__.update(tensor.__dict__)
     return mixed
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MixCollate":
+        from mixup_rs.loader import MixCollate
+
+        return MixCollate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ use crate::plan::MixPlan;
 
 use super::{leaving, workers};
 
-const MIXABLE: &str = "float64, float32, float16, bfloat16, uint8, int8, uint16 or int16";
+pub(super) const MIXABLE: &str = "float64, float32, float16, bfloat16, uint8, int8, uint16 or int16";
 
 /// Batches below this are mixed in 0.1 ms or less, and keep the interpreter lock meanwhile.
 const UNLOCK_BYTES: usize = 1 << 20;
@@ -61,14 +61,15 @@ impl Dtype {
 }
 
 /// An array that a plan can be applied to: aligned, its strides whole elements.
+#[derive(Clone)]
 pub(super) struct Operand<'py> {
-    array: Bound<'py, PyUntypedArray>,
-    itemsize: usize,
+    pub array: Bound<'py, PyUntypedArray>,
+    pub itemsize: usize,
 }
 
 impl<'py> Operand<'py> {
     /// `object` as an input called `name`. Never copies, but for an array that is not aligned.
-    fn input(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub fn input(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let array = plain_array(name, object)?;
         let itemsize = array.dtype().itemsize();
         if is_addressable(&array) {
@@ -81,12 +82,12 @@ impl<'py> Operand<'py> {
         Ok(Self { itemsize: array.dtype().itemsize(), array })
     }
 
-    /// `object` as an array to write the result of mixing `x` to.
-    fn output(object: &Bound<'py, PyAny>, x: &Self) -> PyResult<Self> {
+    /// `object` as an array of this element type to write to.
+    pub fn output(object: &Bound<'py, PyAny>, descr: &Bound<'py, PyArrayDescr>) -> PyResult<Self> {
         let array = plain_array("out", object)?;
-        if !array.dtype().is_equiv_to(&x.array.dtype()) {
-            let (got, expected) = (dtype_name(&array), dtype_name(&x.array));
-            return Err(PyTypeError::new_err(format!("out must have dtype {expected}, as x has, got {got}")));
+        if !array.dtype().is_equiv_to(descr) {
+            let got = dtype_name(&array);
+            return Err(PyTypeError::new_err(format!("out must have dtype {}, as x has, got {got}", descr.str()?)));
         }
         if !is_addressable(&array) {
             return Err(PyValueError::new_err("out must be aligned, got an array at an odd address or stride"));
@@ -94,15 +95,42 @@ impl<'py> Operand<'py> {
         if flags(&array) & npyffi::NPY_ARRAY_WRITEABLE == 0 {
             return Err(PyValueError::new_err("out must be writeable, got a read-only array"));
         }
-        Ok(Self { array, itemsize: x.itemsize })
+        Ok(Self { itemsize: descr.itemsize(), array })
     }
 
-    fn shape(&self) -> &[usize] {
+    pub fn shape(&self) -> &[usize] {
         self.array.shape()
     }
 
     fn bytes(&self) -> usize {
         self.array.len() * self.itemsize
+    }
+
+    /// The elements of an array in C order.
+    ///
+    /// # Safety
+    /// They must be a `T` each, and nobody may write to them while the slice lives.
+    #[allow(unsafe_code)]
+    pub unsafe fn as_slice<'a, T>(&self) -> &'a [T] {
+        // SAFETY: as required above; NumPy describes valid memory, and `is_addressable` found it aligned.
+        unsafe { std::slice::from_raw_parts(data(&self.array).cast(), self.array.len()) }
+    }
+
+    /// The elements of an array in C order, to write.
+    ///
+    /// # Safety
+    /// They must be a `T` each, and nobody else may use them while the slice lives.
+    #[allow(unsafe_code)]
+    pub unsafe fn as_mut_slice<'a, T>(&self) -> &'a mut [T] {
+        // SAFETY: as required above and in `as_slice`.
+        unsafe { std::slice::from_raw_parts_mut(data(&self.array).cast(), self.array.len()) }
+    }
+
+    /// Whether the bytes of two arrays in C order meet.
+    pub fn meets(&self, other: &Self) -> bool {
+        let range = |array: &Self| data(&array.array) as usize..data(&array.array) as usize + array.bytes();
+        let (own, other) = (range(self), range(other));
+        own.start < other.end && other.start < own.end
     }
 
     /// Strides in elements.
@@ -140,7 +168,7 @@ pub(super) fn apply<'py>(
     let function = if plan.boxes().is_some() { cut_function(name, &x)? } else { mix_function(name, &x)? };
     plan.check_batch(x.shape())?;
     let target = match out {
-        Some(out) => Operand::output(out, &x)?,
+        Some(out) => Operand::output(out, &x.array.dtype())?,
         None => new_like(&x)?,
     };
     function(plan, &x, &target, spatial_axes)?;
@@ -212,7 +240,7 @@ fn cut<T: Copy + Default + Send + Sync>(
 
 /// Runs `call`, which is told how many threads it may use, without the interpreter lock. Small batches keep it: handing
 /// it over can cost more than mixing, by far if another thread is busy.
-fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error::Result<()>) -> PyResult<()> {
+pub(super) fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error::Result<()>) -> PyResult<()> {
     let py = x.array.py();
     if x.bytes() < UNLOCK_BYTES {
         return Ok(call(1)?);
@@ -248,7 +276,7 @@ struct Owner(#[allow(dead_code)] Buffer);
 
 /// A new array with these dense strides, in elements. Large ones lie in recycled memory.
 #[allow(unsafe_code)]
-fn uninitialised<'py>(
+pub(super) fn uninitialised<'py>(
     descr: Bound<'py, PyArrayDescr>,
     shape: &[usize],
     strides: &[isize],

@@ -3,6 +3,7 @@
 mod arguments;
 mod arrays;
 mod batch;
+mod collate;
 mod labels;
 mod leaving;
 mod plan;
@@ -55,6 +56,8 @@ mod _core {
     use super::_panic;
     #[pymodule_export]
     use super::batch::mix_batch;
+    #[pymodule_export]
+    use super::collate::collate;
     #[pymodule_export]
     use super::plan::PyMixPlan;
     #[pymodule_export]

@@ -1,0 +1,231 @@
+//! `mixup_rs.collate`: a list of arrays, mixed while it is stacked.
+
+use half::{bf16, f16};
+use numpy::prelude::*;
+use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::collate::{Normal, Normalize, Pixel};
+use crate::element::Element;
+use crate::layout::dense_like;
+use crate::plan::MixPlan;
+
+use super::arguments;
+use super::arrays::{self, Dtype, Operand, dtype_name};
+use super::plan::PyMixPlan;
+use super::shielded;
+
+/// Stacks samples into one new batch, mixed by a plan: each sample is read, blended and written once.
+///
+/// samples: a sequence of len(plan) arrays of one shape and dtype, as for MixPlan.apply; for a CutMix plan as well. None is
+///     written to. Those that are not in C order are copied.
+/// plan: a MixPlan for as many samples.
+/// out: an array of shape (len(samples), ...) in C order to write to, that overlaps no sample.
+/// normalize: (mean, std), each a number or one per channel, which is the first axis of a sample or the last: uint8 or float32
+///     samples become (mixed - mean) / std of dtype float32, or of that of out: float32, float16 or bfloat16. A uint8
+///     of 255 counts as 1. Computed in float64, rounded once.
+/// spatial_axes: the axes of height and width in the batch, for the boxes of a CutMix plan; one follows the other.
+///
+/// Raises ValueError or TypeError before anything is written.
+///
+/// >>> import numpy as np, mixup_rs
+/// >>> samples = [np.array([8, 0], dtype=np.uint8), np.array([0, 4], dtype=np.uint8)]
+/// >>> mixup_rs.collate(samples, mixup_rs.MixPlan(lam=[0.75, 1.0], partner=[1, 0]))
+/// array([[6, 1],
+///        [0, 4]], dtype=uint8)
+#[pyfunction]
+#[pyo3(signature = (samples, plan, *, out=None, normalize=None, spatial_axes=(-2, -1)))]
+pub(super) fn collate<'py>(
+    samples: &Bound<'py, PyAny>,
+    plan: &Bound<'py, PyMixPlan>,
+    out: Option<&Bound<'py, PyAny>>,
+    normalize: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: (isize, isize),
+) -> PyResult<Bound<'py, PyAny>> {
+    shielded(|| {
+        let plan = &plan.get().0;
+        let samples = Samples::new(samples, plan)?;
+        let normalize = normalize.map(normalize_of).transpose()?;
+        let job = Job { plan, samples: &samples, normalize, axes: spatial_axes.into() };
+        let descr = job.descr(out)?;
+        let function = job.function(&descr)?;
+        let target = samples.target(out, descr)?;
+        function(&job, &target)?;
+        Ok(out.cloned().unwrap_or_else(|| target.array.into_any()))
+    })
+}
+
+/// Arrays of one shape and dtype, in C order.
+struct Samples<'py> {
+    first: Operand<'py>,
+    all: Vec<Operand<'py>>,
+}
+
+impl<'py> Samples<'py> {
+    fn new(samples: &Bound<'py, PyAny>, plan: &MixPlan) -> PyResult<Self> {
+        let mut all = Vec::with_capacity(plan.len());
+        for (i, sample) in samples.try_iter()?.enumerate() {
+            let sample = in_c_order(&format!("samples[{i}]"), &sample?)?;
+            if let Some(first) = all.first() {
+                same_kind(i, &sample, first)?;
+            }
+            all.push(sample);
+        }
+        plan.check_batch(&[all.len()])?;
+        let Some(first) = all.first() else {
+            return Err(PyValueError::new_err("expected at least one sample, got none"));
+        };
+        Ok(Self { first: first.clone(), all })
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        [&[self.all.len()], self.first.shape()].concat()
+    }
+
+    /// `out` checked, or a new array.
+    fn target(&self, out: Option<&Bound<'py, PyAny>>, descr: Bound<'py, PyArrayDescr>) -> PyResult<Operand<'py>> {
+        let shape = self.shape();
+        let Some(out) = out else {
+            let strides = dense_like(&shape, &vec![0; shape.len()]);
+            let itemsize = descr.itemsize();
+            return Ok(Operand { array: arrays::uninitialised(descr, &shape, &strides)?, itemsize });
+        };
+        let target = Operand::output(out, &descr)?;
+        if target.shape() != shape {
+            return Err(crate::MixError::OutShape { got: target.shape().to_vec(), expected: shape }.into());
+        }
+        if !target.array.is_c_contiguous() {
+            return Err(PyValueError::new_err("out must be in C order, got an array with gaps or another order"));
+        }
+        if let Some(i) = self.all.iter().position(|sample| sample.meets(&target)) {
+            return Err(PyValueError::new_err(format!(
+                "out must not overlap a sample, got one that overlaps samples[{i}]"
+            )));
+        }
+        Ok(target)
+    }
+}
+
+fn in_c_order<'py>(name: &str, sample: &Bound<'py, PyAny>) -> PyResult<Operand<'py>> {
+    let operand = Operand::input(name, sample)?;
+    if operand.array.is_c_contiguous() {
+        return Ok(operand);
+    }
+    static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let copy = COPY.import(sample.py(), "numpy", "ascontiguousarray")?.call1((operand.array,))?;
+    Operand::input(name, &copy)
+}
+
+fn same_kind(i: usize, sample: &Operand<'_>, first: &Operand<'_>) -> PyResult<()> {
+    if sample.shape() != first.shape() {
+        let (got, expected) = (sample.shape(), first.shape());
+        return Err(PyValueError::new_err(format!(
+            "samples must have one shape: samples[0] has {expected:?}, samples[{i}] {got:?}"
+        )));
+    }
+    if !sample.array.dtype().is_equiv_to(&first.array.dtype()) {
+        let (got, expected) = (dtype_name(&sample.array), dtype_name(&first.array));
+        return Err(PyTypeError::new_err(format!(
+            "samples must have one dtype: samples[0] has {expected}, samples[{i}] {got}"
+        )));
+    }
+    Ok(())
+}
+
+fn normalize_of(pair: &Bound<'_, PyAny>) -> PyResult<Normalize> {
+    let terms = |term: &Bound<'_, PyAny>| -> PyResult<Vec<f64>> {
+        let array = arguments::as_array("normalize", term)?;
+        array.as_any().call_method1("astype", ("float64",))?.call_method0("ravel")?.call_method0("tolist")?.extract()
+    };
+    let wrong = |_| PyTypeError::new_err("normalize must be (mean, std), each a number or one per channel");
+    let (mean, std): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract().map_err(wrong)?;
+    let (mean, std) = (terms(&mean)?, terms(&std)?);
+    Ok(Normalize::new(mean, std)?)
+}
+
+struct Job<'a, 'py> {
+    plan: &'a MixPlan,
+    samples: &'a Samples<'py>,
+    normalize: Option<Normalize>,
+    axes: [isize; 2],
+}
+
+type Function = fn(&Job<'_, '_>, &Operand<'_>) -> PyResult<()>;
+
+impl<'py> Job<'_, 'py> {
+    /// The element type of the batch.
+    fn descr(&self, out: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyArrayDescr>> {
+        let samples = self.samples.first.array.dtype();
+        if self.normalize.is_none() {
+            return Ok(samples);
+        }
+        match out.map(|out| out.cast::<PyUntypedArray>()) {
+            Some(Ok(out)) => Ok(out.dtype()),
+            _ => Ok(numpy::dtype::<f32>(samples.py())),
+        }
+    }
+
+    fn function(&self, target: &Bound<'py, PyArrayDescr>) -> PyResult<Function> {
+        let source = Dtype::of(&self.samples.first.array.dtype());
+        let got = || dtype_name(&self.samples.first.array);
+        if self.normalize.is_none() {
+            return match source {
+                Some(Dtype::F64) => Ok(stack::<f64>),
+                Some(Dtype::F32) => Ok(stack::<f32>),
+                Some(Dtype::F16) => Ok(stack::<f16>),
+                Some(Dtype::Bf16) => Ok(stack::<bf16>),
+                Some(Dtype::U8) => Ok(stack::<u8>),
+                Some(Dtype::I8) => Ok(stack::<i8>),
+                Some(Dtype::U16) => Ok(stack::<u16>),
+                Some(Dtype::I16) => Ok(stack::<i16>),
+                None => {
+                    Err(PyTypeError::new_err(format!("samples must have dtype {}, got {}", arrays::MIXABLE, got())))
+                }
+            };
+        }
+        match (source, Dtype::of(target)) {
+            (Some(Dtype::U8), Some(Dtype::F32)) => Ok(normalized::<u8, f32>),
+            (Some(Dtype::U8), Some(Dtype::F16)) => Ok(normalized::<u8, f16>),
+            (Some(Dtype::U8), Some(Dtype::Bf16)) => Ok(normalized::<u8, bf16>),
+            (Some(Dtype::F32), Some(Dtype::F32)) => Ok(normalized::<f32, f32>),
+            (Some(Dtype::F32), Some(Dtype::F16)) => Ok(normalized::<f32, f16>),
+            (Some(Dtype::F32), Some(Dtype::Bf16)) => Ok(normalized::<f32, bf16>),
+            _ => Err(PyTypeError::new_err(format!(
+                "normalize takes uint8 or float32 samples to float32, float16 or bfloat16, got {} to {}",
+                got(),
+                target.str()?
+            ))),
+        }
+    }
+}
+
+fn stack<T: Element>(job: &Job<'_, '_>, target: &Operand<'_>) -> PyResult<()> {
+    run::<T, T>(job, target, |samples, batch, limit| {
+        job.plan.collate(samples, job.samples.first.shape(), job.axes, batch, limit)
+    })
+}
+
+fn normalized<T: Pixel, O: Normal>(job: &Job<'_, '_>, target: &Operand<'_>) -> PyResult<()> {
+    let Some(normalize) = &job.normalize else { unreachable!("chosen where it is given") };
+    run::<T, O>(job, target, |samples, batch, limit| {
+        let shape = job.samples.first.shape();
+        job.plan.collate_normalized(samples, shape, job.axes, normalize, batch, limit)
+    })
+}
+
+#[allow(unsafe_code)]
+fn run<T, O>(
+    job: &Job<'_, '_>,
+    target: &Operand<'_>,
+    call: impl FnOnce(&[&[T]], &mut [O], usize) -> crate::error::Result<()>,
+) -> PyResult<()> {
+    // SAFETY: `Samples` holds aligned arrays in C order of elements of this type, alive until the call ends; `target` is
+    // such an array too, writable, and overlaps none of them.
+    let (samples, batch) = unsafe {
+        let samples: Vec<&[T]> = job.samples.all.iter().map(|sample| sample.as_slice()).collect();
+        (samples, target.as_mut_slice::<O>())
+    };
+    arrays::unlocked(target, |limit| call(&samples, batch, limit))
+}
