@@ -52,7 +52,6 @@ impl MixPlan {
             Lam::Shared(_) => partner.len(),
             Lam::Each(lam) => lam.len(),
         };
-        memory_for(n)?;
         Self::checked(lam.for_samples(n)?, partner)
     }
 
