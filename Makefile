@@ -16,9 +16,14 @@ demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustM
 	$(BIN)/python examples/train.py
 
 .PHONY: test
-test: $(VENV)/test $(VENV)/built check ## everything: Rust and Python tests, lints, stubs, the README's snippets
+test: $(VENV)/test $(VENV)/built check test-panic ## everything: Rust and Python tests, lints, stubs, the README's snippets
 	cargo test --quiet
 	$(BIN)/python -m pytest
+
+.PHONY: test-panic
+test-panic: $(VENV)/test-core $(VENV)/built ## a bug that panics is a RuntimeError: with a library that has one
+	cargo build --quiet --features panics
+	MIXUP_RS_PANICS=target/debug/libmixup_rs.so $(BIN)/python -m pytest tests/test_panic.py
 
 .PHONY: test-core
 test-core: $(VENV)/test-core $(VENV)/built ## the tests that need no torch
@@ -29,7 +34,7 @@ test-core: $(VENV)/test-core $(VENV)/built ## the tests that need no torch
 check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs against the built module
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
-	cargo clippy --quiet --all-targets --features python -- -D warnings
+	cargo clippy --quiet --all-targets --features panics -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy.stubtest mixup_rs._core

@@ -30,7 +30,7 @@ pub enum Lam {
 impl Lam {
     pub(crate) fn for_samples(self, n: usize) -> Result<Vec<f64>> {
         match self {
-            Self::Shared(lam) => Ok(vec![lam; n]),
+            Self::Shared(lam) => memory_for(n).map(|()| vec![lam; n]),
             Self::Each(lam) if lam.len() != n => Err(MixError::LamLength { got: lam.len(), expected: n }),
             Self::Each(lam) => Ok(lam),
         }

@@ -52,7 +52,6 @@ impl MixPlan {
             Lam::Shared(_) => partner.len(),
             Lam::Each(lam) => lam.len(),
         };
-        memory_for(n)?;
         Self::checked(lam.for_samples(n)?, partner)
     }
 
@@ -230,9 +229,7 @@ impl MixPlan {
 
     fn check_target<T>(&self, x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> Result<()> {
         self.check_batch(x.shape())?;
-        if self.order.get().is_none() {
-            memory_for(self.len())?;
-        }
+        self.order.get().map_or_else(|| memory_for(self.len()), |_| Ok(()))?;
         if out.shape() != x.shape() {
             return Err(MixError::OutShape { got: out.shape().to_vec(), expected: x.shape().to_vec() });
         }

@@ -59,6 +59,7 @@ DRAWING = [
     ({"alpha": INF}, raises(ValueError, *ALPHA, "inf")),
     ({"alpha": -INF}, raises(ValueError, *ALPHA, "-inf")),
     ({"alpha": NAN, "lam": 0.5}, raises(ValueError, *ALPHA, "NaN")),
+    ({"alpha": 10**400}, raises(ValueError, "alpha must lie in the range of a float", "larger")),
     ({"alpha": "0.4"}, raises(TypeError, "real number", "str")),
     ({"alpha": None}, raises(TypeError, "real number", "NoneType")),
     ({"mode": "element"}, raises(ValueError, "'elem', 'pair' or 'batch'", "'element'")),
@@ -189,6 +190,7 @@ LABELS = [
     ([0] * N, CLASSES | {"label_smoothing": -0.1}, raises(ValueError, "label_smoothing must lie in [0, 1]", "-0.1")),
     ([0] * N, CLASSES | {"label_smoothing": 1.1}, raises(ValueError, "label_smoothing must lie in [0, 1]", "1.1")),
     ([0] * N, CLASSES | {"label_smoothing": NAN}, raises(ValueError, "label_smoothing must lie in [0, 1]", "NaN")),
+    ([0] * N, CLASSES | {"label_smoothing": 10**400}, raises(ValueError, "label_smoothing must lie in", "float")),
     ([0] * N, CLASSES | {"label_smoothing": "a"}, raises(TypeError, "real number", "str")),
     (np.zeros(N), {"label_smoothing": 1.1}, raises(ValueError, "label_smoothing must lie in [0, 1]", "1.1")),
     ([0] * N, {"label_smoothing": 0.1}, raises(ValueError, "label_smoothing needs", "num_classes", "int64")),
@@ -301,6 +303,50 @@ HUGE = 2**70  # more than a machine word holds
 )
 def test_numbers_are_refused(call, expected):
     refused(call, [], expected)
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        ((HUGE, 1), raises(ValueError, "spatial_axes must be two axes", str(HUGE))),
+        ((1, -HUGE), raises(ValueError, "spatial_axes must be two axes", str(-HUGE))),
+        ((1, 1), raises(ValueError, "spatial_axes must be two different axes", "[1, 1]")),
+        ((0, 1), raises(ValueError, "spatial_axes must be two different axes", "[0, 1]")),
+        ((1, 2, 3), raises(ValueError, "spatial_axes must be two ints", "3")),
+        ((1.0, 2), raises(TypeError, "spatial_axes must be two ints", "float")),
+        (1, raises(TypeError, "spatial_axes must be two ints", "int")),
+        ("12", raises(TypeError, "spatial_axes must be two ints", "str")),
+        ({1: 2, 2: 1}, raises(TypeError, "spatial_axes must be two ints", "dict")),
+    ],
+    ids=case,
+)
+def test_axes_are_refused(axes, expected):
+    images = values((N, 3, 3), np.float32)
+    plan = MixPlan.cutmix(N, 3, 3, rng=0)
+    refused(lambda: plan.apply(images, out=images, spatial_axes=axes), [images], expected)
+
+
+@pytest.mark.parametrize(
+    ("minmax", "expected"),
+    [
+        ((0.5, 0.25), raises(ValueError, "minmax must be two fractions", "0.5, 0.25")),
+        ((0, 10**400), raises(ValueError, "minmax must lie in the range of a float")),
+        ((0.5,), raises(ValueError, "minmax must be two fractions", "1")),
+        (0.5, raises(TypeError, "minmax must be two fractions", "float")),
+        (("a", 1), raises(TypeError, "minmax must be a real number", "str")),
+    ],
+    ids=case,
+)
+def test_minmax_is_refused(minmax, expected):
+    refused(lambda: MixPlan.cutmix(N, 3, 3, minmax=minmax), [], expected)
+
+
+@pytest.mark.parametrize("sequence", [tuple, list, np.array])
+def test_any_sequence_of_two_will_do(sequence):
+    images = values((N, 5, 3, 2), np.float32)
+    plan = MixPlan.cutmix(N, 5, 3, minmax=sequence([0.25, 0.75]), rng=0)
+    assert plan == MixPlan.cutmix(N, 5, 3, minmax=(0.25, 0.75), rng=0)
+    assert bits(plan.apply(images, spatial_axes=sequence([1, -2]))) == bits(plan.apply(images, spatial_axes=(1, 2)))
 
 
 @pytest.mark.parametrize("rng", [np.array(2.7), [np.array(2.7)], np.array(True), np.bool_(True)])

@@ -53,7 +53,7 @@ class MixPlan:
         *,
         alpha: float = 1.0,
         mode: _Mode = "batch",
-        minmax: tuple[float, float] | None = None,
+        minmax: Sequence[float] | None = None,
         partner: ArrayLike | None = None,
         rng: _Rng = None,
     ) -> MixPlan: ...
@@ -68,7 +68,7 @@ class MixPlan:
     @property
     def partner(self) -> NDArray[np.intp]: ...
     def apply(
-        self, x: NDArray[Any], out: NDArray[Any] | None = None, spatial_axes: tuple[int, int] = ...
+        self, x: NDArray[Any], out: NDArray[Any] | None = None, spatial_axes: Sequence[int] = ...
     ) -> NDArray[Any]: ...
     def apply_labels(
         self, y: ArrayLike, num_classes: int | None = None, label_smoothing: float = 0.0
