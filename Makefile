@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
+WITHOUT_TORCH := $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$(subject)*')
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -23,7 +25,7 @@ test: $(VENV)/test $(VENV)/built check ## everything: Rust and Python tests, lin
 .PHONY: test-core
 test-core: $(VENV)/test-core $(VENV)/built ## the tests that need no torch
 	cargo test --quiet
-	$(BIN)/python -m pytest $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$(subject)*')
+	$(BIN)/python -m pytest $(WITHOUT_TORCH)
 
 .PHONY: check
 check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs against the built module
@@ -33,6 +35,12 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy.stubtest mixup_rs._core
+
+.PHONY: dist
+dist: $(VENV)/test-core ## build sdist and wheel, and test the wheel with the oldest and the newest NumPy
+	rm -rf dist
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin build --release --locked --quiet --sdist --out dist
+	$(BIN)/python tests/check_dist.py dist $(WITHOUT_TORCH)
 
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
