@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .tools/bin
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
 WITHOUT_TORCH := $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$(subject)*')
@@ -42,6 +43,17 @@ dist: $(VENV)/test-core ## build sdist and wheel, and test the wheel with the ol
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin build --release --locked --quiet --sdist --out dist
 	$(BIN)/python tests/check_dist.py dist $(WITHOUT_TORCH)
 
+.PHONY: audit
+audit: $(VENV)/audit $(TOOLS)/cargo-deny ## licences, sources and versions of what it is built from; the workflows
+	$(TOOLS)/cargo-deny check licenses bans sources
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github
+
+.PHONY: audit-advisories
+audit-advisories: $(VENV)/audit $(TOOLS)/cargo-deny ## known vulnerabilities, from the databases on GitHub and PyPI
+	$(TOOLS)/cargo-deny check advisories
+	$(BIN)/pip-audit --strict .
+
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
 	$(BIN)/python -m mixup_rs bench
@@ -58,16 +70,19 @@ fmt: $(VENV)/test-core ## format all sources
 
 .PHONY: clean
 clean: ## remove what was built and installed
-	rm -rf $(VENV) target demo dist python/mixup_rs/*.so
+	rm -rf $(VENV) .tools target demo dist python/mixup_rs/*.so
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	touch $@
 
-$(VENV)/test-core $(VENV)/test $(VENV)/bench: $(VENV)/%: $(VENV)/created pyproject.toml
+$(VENV)/test-core $(VENV)/test $(VENV)/bench $(VENV)/audit: $(VENV)/%: $(VENV)/created pyproject.toml
 	$(BIN)/python -m pip install --quiet --group $*
 	touch $@
+
+$(TOOLS)/%:
+	cargo install --quiet --locked --root .tools $*
 
 $(VENV)/built: $(VENV)/test-core $(SOURCES)
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
