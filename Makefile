@@ -54,6 +54,30 @@ audit-advisories: $(VENV)/audit $(TOOLS)/cargo-deny ## known vulnerabilities, fr
 	$(TOOLS)/cargo-deny check advisories
 	$(BIN)/pip-audit --strict .
 
+# What has a large batch, or goes through all 2^24 blends of bytes, takes too long here.
+LONG := batches_that_are_split bytes_are_within
+SKIP_LONG := $(foreach test,$(LONG),--skip $(test))
+
+VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite \
+  --show-leak-kinds=definite --suppressions=tests/valgrind.supp
+
+.PHONY: valgrind
+valgrind: ## the Rust tests under valgrind's memcheck
+	cargo test --lib --config 'target."cfg(all())".runner = "$(VALGRIND)"' -- --test-threads=1 --skip batches_that_are_split
+
+# Leaks are for valgrind, which can name the one that is meant.
+.PHONY: asan
+asan: ## the Rust tests under the address sanitizer; needs a nightly Rust
+	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address cargo +nightly test --lib --target $$(rustc -vV | sed -n 's/^host: //p') \
+	    --target-dir target/asan
+
+# What calls no system, and no instruction that Miri lacks.
+MIRI := cut:: draw:: labels:: layout:: order:: sample::
+
+.PHONY: miri
+miri: ## the Rust tests of the pure core under Miri; needs a nightly Rust with miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib -- $(MIRI) $(SKIP_LONG)
+
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
 	$(BIN)/python -m mixup_rs bench
