@@ -78,6 +78,10 @@ MIRI := cut:: draw:: labels:: layout:: order:: sample::
 miri: ## the Rust tests of the pure core under Miri; needs a nightly Rust with miri
 	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib -- $(MIRI) $(SKIP_LONG)
 
+.PHONY: mutants
+mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (hours)
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants
+
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
 	$(BIN)/python -m mixup_rs bench
