@@ -3,7 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .tools/bin
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
+
+WITHOUT_TORCH := $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$(subject)*')
 
 .DEFAULT_GOAL := help
 
@@ -28,7 +31,7 @@ test-panic: $(VENV)/test-core $(VENV)/built ## a bug that panics is a RuntimeErr
 .PHONY: test-core
 test-core: $(VENV)/test-core $(VENV)/built ## the tests that need no torch
 	cargo test --quiet
-	$(BIN)/python -m pytest $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$(subject)*')
+	$(BIN)/python -m pytest $(WITHOUT_TORCH)
 
 .PHONY: check
 check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs against the built module
@@ -42,6 +45,51 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 .PHONY: fuzz
 fuzz: $(VENV)/test $(VENV)/built ## 100,000 random cases and as many calls of each function; writes docs/reliability/fuzz.json
 	$(BIN)/python tests/fuzz.py docs/reliability/fuzz.json $(FUZZ)
+
+.PHONY: dist
+dist: $(VENV)/test-core ## build sdist and wheel, and test the wheel with the oldest and the newest NumPy
+	rm -rf dist
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin build --release --locked --quiet --sdist --out dist
+	$(BIN)/python tests/check_dist.py dist $(WITHOUT_TORCH)
+
+.PHONY: audit
+audit: $(VENV)/audit $(TOOLS)/cargo-deny ## licences, sources and versions of what it is built from; the workflows
+	$(TOOLS)/cargo-deny check licenses bans sources
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github
+
+.PHONY: audit-advisories
+audit-advisories: $(VENV)/audit $(TOOLS)/cargo-deny ## known vulnerabilities, from the databases on GitHub and PyPI
+	$(TOOLS)/cargo-deny check advisories
+	$(BIN)/pip-audit --strict .
+
+# What has a large batch, or goes through all 2^24 blends of bytes, takes too long here.
+LONG := batches_that_are_split bytes_are_within
+SKIP_LONG := $(foreach test,$(LONG),--skip $(test))
+
+VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite \
+  --show-leak-kinds=definite --suppressions=tests/valgrind.supp
+
+.PHONY: valgrind
+valgrind: ## the Rust tests under valgrind's memcheck
+	cargo test --lib --config 'target."cfg(all())".runner = "$(VALGRIND)"' -- --test-threads=1 --skip batches_that_are_split
+
+# Leaks are for valgrind, which can name the one that is meant.
+.PHONY: asan
+asan: ## the Rust tests under the address sanitizer; needs a nightly Rust
+	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address cargo +nightly test --lib --target $$(rustc -vV | sed -n 's/^host: //p') \
+	    --target-dir target/asan
+
+# What calls no system, and no instruction that Miri lacks.
+MIRI := cut:: draw:: labels:: layout:: order:: sample::
+
+.PHONY: miri
+miri: ## the Rust tests of the pure core under Miri; needs a nightly Rust with miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib -- $(MIRI) $(SKIP_LONG)
+
+.PHONY: mutants
+mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (hours)
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants
 
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
@@ -59,16 +107,19 @@ fmt: $(VENV)/test-core ## format all sources
 
 .PHONY: clean
 clean: ## remove what was built and installed
-	rm -rf $(VENV) target demo dist python/mixup_rs/*.so
+	rm -rf $(VENV) .tools target demo dist python/mixup_rs/*.so
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	touch $@
 
-$(VENV)/test-core $(VENV)/test $(VENV)/bench: $(VENV)/%: $(VENV)/created pyproject.toml
+$(VENV)/test-core $(VENV)/test $(VENV)/bench $(VENV)/audit: $(VENV)/%: $(VENV)/created pyproject.toml
 	$(BIN)/python -m pip install --quiet --group $*
 	touch $@
+
+$(TOOLS)/%:
+	cargo install --quiet --locked --root .tools $*
 
 $(VENV)/built: $(VENV)/test-core $(SOURCES)
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
