@@ -322,3 +322,54 @@ impl<T> Target<T> {
         self.0.wrapping_add(offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::{CutMix, Lam, Mixup, Mode};
+    use crate::sample::Key;
+    use ndarray::{Array, IxDyn};
+
+    fn stack(n: usize, shape: &[usize]) -> ndarray::ArrayD<u8> {
+        let mut value = 0_u8;
+        Array::from_shape_simple_fn(IxDyn(&[&[n], shape].concat()), || {
+            value = value.wrapping_mul(101).wrapping_add(17);
+            value
+        })
+    }
+
+    #[test]
+    fn collating_is_stacking_and_mixing_on_any_number_of_threads() {
+        let shape = [3, 40, 30];
+        let cut = CutMix { mode: Mode::Elem, ..CutMix::default() };
+        for n in [1, 2, 9] {
+            let batch = stack(n, &shape);
+            let samples: Vec<&[u8]> = batch.as_slice().unwrap().chunks(3600).collect();
+            let given = MixPlan::new(Lam::Each((0..n).map(|i| [0.3, 1.0, 0.0][i % 3]).collect()), vec![0; n]).unwrap();
+            let drawn = MixPlan::mixup(n, &Mixup::default(), Key::new(&[1])).unwrap();
+            let boxes = MixPlan::cutmix(n, 40, 30, &cut, Key::new(&[1])).unwrap();
+            for plan in [given, drawn, boxes] {
+                let expected = plan.apply(batch.view()).unwrap();
+                for threads in [1, 2, 8] {
+                    let mut got = vec![0; batch.len()];
+                    plan.collate(&samples, &shape, [-2, -1], &mut got, threads).unwrap();
+                    assert_eq!(got, expected.as_slice().unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn channels_come_first_or_last() {
+        let normalize = Normalize::new(vec![0.5, 0.25], vec![0.5, 0.125]).unwrap();
+        let plan = MixPlan::new(Lam::Shared(0.5), vec![0]).unwrap();
+        let run = |shape: &[usize], pixels: &[f32]| {
+            let mut out = vec![0.0_f32; pixels.len()];
+            let done = plan.collate_normalized(&[pixels], shape, [-2, -1], &normalize, &mut out, 1);
+            done.map(|()| out)
+        };
+        assert_eq!(run(&[2, 1, 3], &[0.5, 1.0, 0.0, 0.25, 0.5, 0.0]).unwrap(), [0.0, 1.0, -1.0, 0.0, 2.0, -2.0]);
+        assert_eq!(run(&[1, 3, 2], &[0.5, 0.25, 1.0, 0.5, 0.0, 0.0]).unwrap(), [0.0, 0.0, 1.0, 2.0, -1.0, -2.0]);
+        assert_eq!(run(&[3], &[0.0; 3]), Err(MixError::Channels { got: vec![3], expected: 2 }));
+    }
+}
