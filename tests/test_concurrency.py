@@ -190,6 +190,8 @@ import os, signal, threading
 import numpy as np
 import mixup_rs
 
+# What a shell starts in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 mixup_rs.set_num_threads(2)
 x = np.random.default_rng(0).random({shape}, dtype=np.float32)
 expected, plan = mixup_rs.mix_batch(x, rng=1).x, mixup_rs.MixPlan.mixup(8, rng=2)

@@ -51,6 +51,7 @@ SERIAL = {"boxes, in place", "soft targets", "draws"}
 mixup_rs.set_num_threads(1)
 EXPECTED = {name: call() for name, call in CALLS.items()}
 mixup_rs.set_num_threads(2)
+FIRST = os.getpid()
 PARALLEL = mixup_rs.get_num_threads() > 1 and os.path.isdir("/proc/self/task")
 
 def wrong(names):
@@ -73,6 +74,9 @@ def forked(names, nested=0, seconds=60):
     '''Calls these in a forked process; what went wrong there.'''
     pid = os.fork()
     if pid == 0:
+        # A group with its own children, so that all of them are ended where one hangs.
+        if os.getppid() == FIRST:
+            os.setpgid(0, 0)
         status = 1
         try:
             status = 2 if child(names, nested) else 0
@@ -84,7 +88,7 @@ def forked(names, nested=0, seconds=60):
         if done:
             return f"{names}: status {status}" if status else ""
         time.sleep(0.001)
-    os.kill(pid, signal.SIGKILL)
+    (os.killpg if os.getpid() == FIRST else os.kill)(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return f"{names}: hung"
 """
@@ -113,7 +117,11 @@ def mix(number):
 
 threads = [threading.Thread(target=mix, args=[number]) for number in range(2)]
 [thread.start() for thread in threads]
-problems = [forked([list(CALLS)[fork % len(CALLS)]], nested=int(fork % 10 == 0)) for fork in range(200)]
+problems = []
+for fork in range(200):
+    problems.append(forked([list(CALLS)[fork % len(CALLS)]], nested=int(fork % 10 == 0)))
+    if "hung" in problems[-1]:
+        break
 stop.set()
 [thread.join() for thread in threads]
 print([problem for problem in problems if problem], min(mixed) > 0, wrong(CALLS))
