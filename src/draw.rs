@@ -202,15 +202,42 @@ mod tests {
     }
 
     #[test]
+    fn partners_are_any_permutation_unless_paired() {
+        let named_back = |mode| {
+            let partner = partners(9, mode, None, Key::new(&[7])).unwrap();
+            (0..9).filter(|&i| partner[partner[i]] == i).count()
+        };
+        assert_eq!(named_back(Mode::Pair), 9);
+        assert!(named_back(Mode::Elem) < 9 && named_back(Mode::Batch) < 9);
+    }
+
+    #[test]
+    fn what_is_given_has_the_length_of_the_batch() {
+        let key = Key::new(&[7]);
+        let lam = Mixup { lam: Some(Lam::Each(vec![0.5; 2])), ..Mixup::default() };
+        assert_eq!(MixPlan::mixup(3, &lam, key), Err(MixError::LamLength { got: 2, expected: 3 }));
+        let partner = Mixup { partner: Some(vec![0; 4]), ..Mixup::default() };
+        assert_eq!(MixPlan::mixup(3, &partner, key), Err(MixError::PartnerLength { got: 4, expected: 3 }));
+        let partner = CutMix { partner: Some(vec![0; 4]), ..CutMix::default() };
+        assert_eq!(MixPlan::cutmix(3, 2, 2, &partner, key), Err(MixError::PartnerLength { got: 4, expected: 3 }));
+    }
+
+    #[test]
     fn boxes_have_the_size_they_were_drawn_for() {
         for lam in [0.0, 0.19, 0.5, 0.75, 1.0] {
-            for [y0, x0, y1, x1] in draw_boxes(Key::new(&[3]), &[lam; 200], [31, 40]) {
+            let boxes = draw_boxes(Key::new(&[3]), &[lam; 200], [31, 40]);
+            for &[y0, x0, y1, x1] in &boxes {
                 let (height, width) = ((31.0 * (1.0 - lam).sqrt()).round(), (40.0 * (1.0 - lam).sqrt()).round());
                 assert!(y0 <= y1 && y1 <= 31 && x0 <= x1 && x1 <= 40);
                 // Smaller only where it was clipped.
                 assert!((y1 - y0) as f64 == height || y0 == 0 || y1 == 31);
                 assert!((x1 - x0) as f64 == width || x0 == 0 || x1 == 40);
+                assert!((y1 - y0) as f64 <= height && (x1 - x0) as f64 <= width);
             }
+            // Their centres are all over the image, so some are whole.
+            let whole = |side: fn(&Box) -> usize, length: f64| boxes.iter().any(|one| side(one) as f64 == length);
+            assert!(whole(|one| one[2] - one[0], (31.0 * (1.0 - lam).sqrt()).round()), "{lam}");
+            assert!(whole(|one| one[3] - one[1], (40.0 * (1.0 - lam).sqrt()).round()), "{lam}");
         }
     }
 
@@ -220,6 +247,8 @@ mod tests {
         let heights: Vec<usize> = boxes.iter().map(|[y0, _, y1, _]| y1 - y0).collect();
         assert_eq!((heights.iter().min(), heights.iter().max()), (Some(&2), Some(&8)));
         assert!(boxes.iter().all(|&[_, x0, _, x1]| x1 <= 20 && (4..=16).contains(&(x1 - x0))));
+        let ends = (boxes.iter().map(|one| one[1]).min(), boxes.iter().map(|one| one[3]).max());
+        assert_eq!(ends, (Some(0), Some(20)), "they lie anywhere");
         for bad in [(-0.1, 0.5), (0.5, 0.4), (0.5, 1.1), (f64::NAN, 0.5)] {
             assert!(draw_sizes(Key::new(&[3]), 1, bad, [10, 20]).is_err());
         }

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_crop_repeats_its_rows() {
         let layout = layout(&[2, 3, 2, 5], &[600, 100, 10, 1], &[30, 10, 5, 1]);
-        assert_eq!((layout.runs(), layout.run.len), (6, 5));
+        assert_eq!((layout.runs(), layout.run.len, layout.size()), (6, 5, 60));
         assert_eq!(layout.run_start(0), (0, 0));
         assert_eq!(layout.run_start(1), (10, 5));
         assert_eq!(layout.run_start(5), (210, 25));

@@ -33,6 +33,7 @@ pub mod labels;
 mod layout;
 mod mix;
 mod order;
+mod overlap;
 pub mod plan;
 mod portable;
 #[cfg(feature = "python")]

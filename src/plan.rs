@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use ndarray::{ArrayD, ArrayView, ArrayViewMut, Dimension, IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder};
+use ndarray::{ArrayD, ArrayView, ArrayViewMut, Dimension, IxDyn, RawArrayView, RawArrayViewMut};
 
 use crate::cut::{Box, Cutting, cut};
 use crate::draw::Lam;
@@ -12,6 +12,7 @@ use crate::labels::SoftTargets;
 use crate::layout::{Layout, dense_like, overlaps_itself};
 use crate::mix::{Mixing, mix};
 use crate::order::Order;
+use crate::overlap::{apart_or_same, new_array};
 use crate::threads;
 
 /// mixed[i] = λ[i]·x[i] + (1 − λ[i])·x[partner[i]], for any array whose axis 0 is the batch
@@ -266,60 +267,6 @@ impl PartialEq for MixPlan {
     }
 }
 
-/// Hands `out` to `write`, or an array apart that is then copied to `out` where that overlaps `x` in part.
-///
-/// # Safety
-/// `out` must be valid, and writable.
-#[allow(unsafe_code)]
-unsafe fn apart_or_same<T: Copy + Default>(
-    x: &RawArrayView<T, IxDyn>,
-    out: RawArrayViewMut<T, IxDyn>,
-    write: impl FnOnce(RawArrayViewMut<T, IxDyn>),
-) {
-    if same_elements(x, &out) || !extents_meet(x, &out) {
-        return write(out);
-    }
-    let mut apart = new_array::<T>(out.shape(), &dense_like(out.shape(), out.strides()));
-    write(apart.raw_view_mut());
-    // SAFETY: valid as required above.
-    unsafe { out.deref_into_view_mut() }.assign(&apart);
-}
-
-fn new_array<T: Copy + Default>(shape: &[usize], strides: &[isize]) -> ArrayD<T> {
-    if shape.contains(&0) {
-        return ArrayD::default(shape);
-    }
-    let strides: Vec<usize> = strides.iter().map(|&stride| stride as usize).collect();
-    let elements = vec![T::default(); shape.iter().product()];
-    ArrayD::from_shape_vec(IxDyn(shape).strides(IxDyn(&strides)), elements).expect("the strides are dense")
-}
-
-/// Whether both arrays are the same elements at the same indices.
-fn same_elements<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
-    let strides = || x.shape().iter().zip(x.strides().iter().zip(out.strides()));
-    std::ptr::eq(x.as_ptr(), out.as_ptr()) && strides().all(|(&len, (x, out))| len <= 1 || x == out)
-}
-
-/// Whether the byte ranges from the lowest to the highest element meet.
-fn extents_meet<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
-    let x = extent(x.as_ptr(), x.shape(), x.strides());
-    let out = extent(out.as_ptr(), out.shape(), out.strides());
-    x.start < out.end && out.start < x.end
-}
-
-fn extent<T>(start: *const T, shape: &[usize], strides: &[isize]) -> std::ops::Range<usize> {
-    if shape.contains(&0) {
-        return 0..0;
-    }
-    let (mut low, mut high) = (0_isize, 1_isize);
-    for (&len, &stride) in shape.iter().zip(strides) {
-        let reach = (len as isize - 1) * stride;
-        low += reach.min(0);
-        high += reach.max(0);
-    }
-    start.wrapping_offset(low) as usize..start.wrapping_offset(high) as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,5 +455,47 @@ mod tests {
         let plan = MixPlan::from_boxes(boxes, 5, 7, vec![0; 4]).unwrap();
         assert!(matches!(plan.apply(x.view()), Err(MixError::SpatialShape { got: [5, 6], expected: [5, 7], .. })));
         assert!(MixPlan::from_boxes(vec![[0, 0, 6, 1]], 5, 5, vec![0]).is_err());
+    }
+
+    #[test]
+    fn plans_are_equal_by_value() {
+        let plan = |lam: f64, partner: usize| MixPlan::new(Lam::Each(vec![lam, 1.0]), vec![partner, 0]).unwrap();
+        assert_eq!(plan(0.5, 1), plan(0.5, 1));
+        assert_ne!(plan(0.5, 1), plan(0.25, 1));
+        assert_ne!(plan(0.5, 1), plan(0.5, 0));
+        // One pixel of two: λ = ½, as without boxes.
+        let cut = |one| MixPlan::from_boxes(vec![one, [0; 4]], 1, 2, vec![1, 0]).unwrap();
+        assert_eq!(cut([0, 0, 1, 1]), cut([0, 0, 1, 1]));
+        assert_ne!(cut([0, 0, 1, 1]), cut([0, 1, 1, 2]));
+        assert_ne!(cut([0, 0, 1, 1]), plan(0.5, 1));
+        assert_eq!(*cut([0, 0, 1, 1]).without_boxes(), plan(0.5, 1));
+        assert_eq!(*plan(0.5, 1).without_boxes(), plan(0.5, 1));
+    }
+
+    #[test]
+    fn a_plan_says_what_it_is_for() {
+        let plan = MixPlan::from_boxes(vec![[0; 4]], 5, 6, vec![0]).unwrap();
+        assert_eq!((plan.len(), plan.is_empty(), plan.spatial_shape()), (1, false, Some([5, 6])));
+        let plan = MixPlan::new(Lam::Each(vec![]), vec![]).unwrap();
+        assert_eq!((plan.len(), plan.is_empty(), plan.spatial_shape()), (0, true, None));
+    }
+
+    #[test]
+    fn boxes_lie_along_the_last_two_axes() {
+        let x = Array::from_shape_fn((2, 3, 4), |(i, y, x)| (100 * i + 10 * y + x) as f32);
+        let plan = MixPlan::from_boxes(vec![[1, 2, 3, 4], [0; 4]], 3, 4, vec![1, 0]).unwrap();
+        let mut expected = x.clone();
+        expected.slice_mut(s![0, 1..3, 2..4]).assign(&x.slice(s![1, 1..3, 2..4]));
+        assert_eq!(plan.apply(x.view()).unwrap(), expected.into_dyn());
+    }
+
+    #[test]
+    fn labels_are_mixed_as_the_plan_says() {
+        let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0]).unwrap();
+        let mut targets = [9.0; 6];
+        plan.soft_targets(&[0_u8, 2], SoftTargets::new(3, 0.0).unwrap(), &mut targets).unwrap();
+        assert_eq!(targets, [0.75, 0.0, 0.25, 0.0, 0.0, 1.0]);
+        let three = plan.soft_targets(&[0_u8; 3], SoftTargets::new(3, 0.0).unwrap(), &mut targets);
+        assert_eq!(three, Err(MixError::BatchLength { got: 3, expected: 2 }));
     }
 }

@@ -187,3 +187,40 @@ pub fn draw_sizes(key: Key, count: usize, minmax: (f64, f64), [height, width]: [
     };
     Ok((0..count).map(draw).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_always_gives_these_bits() {
+        // Two of the table in tests/test_sample.py, which was written down when the streams were fixed.
+        let of_two_words = [0x3fe_de7538bf4dce4, 0x3fe_08bf4405996e8, 0x3fe_9447537e8f540, 0x3fe_3ff66508392c7];
+        let zero = [0x3fe_05dc2ded6ecf4, 0x3fe_e28f31e5e08e5, 0x3fe_fd164340f954f, 0x3fe_7812c74380819];
+        for (digits, lam, partner) in [(&[5, 1][..], of_two_words, [0, 2, 1, 3]), (&[0], zero, [3, 1, 0, 2])] {
+            let key = Key::from_digits([digits]);
+            assert_eq!(draw_lam(key, 4, 0.4, true).unwrap(), lam.map(f64::from_bits));
+            assert_eq!(draw_permutation(key, 4), partner);
+        }
+    }
+
+    #[test]
+    fn alpha_goes_from_above_zero_to_a_point() {
+        let key = Key::new(&[1]);
+        for bad in [0.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+            assert!(draw_lam(key, 1, bad, false).is_err(), "{bad}");
+        }
+        let spread = |alpha| draw_lam(key, 10_000, alpha, false).unwrap().iter().filter(|lam| **lam != 0.5).count();
+        assert_eq!(spread(f64::MAX), 0);
+        assert_eq!(spread(ALPHA_POINT_MASS * 1.1), 0);
+        // A few in a thousand are far enough from ½ not to round to it.
+        assert!((1..100).contains(&spread(ALPHA_POINT_MASS)));
+    }
+
+    #[test]
+    fn an_image_without_pixels_has_empty_boxes() {
+        assert!(draw_boxes(Key::new(&[1]), &[0.0, 0.5], [0, 9]).iter().all(|[y0, _, y1, _]| (*y0, *y1) == (0, 0)));
+        let none = draw_sizes(Key::new(&[1]), 1, (0.0, 0.0), [0, 9]).unwrap();
+        assert!(none.iter().all(|[y0, x0, y1, x1]| y0 == y1 && x0 == x1));
+    }
+}
