@@ -199,7 +199,7 @@ mod tests {
         let zero = [0x3fe_05dc2ded6ecf4, 0x3fe_e28f31e5e08e5, 0x3fe_fd164340f954f, 0x3fe_7812c74380819];
         for (digits, lam, partner) in [(&[5, 1][..], of_two_words, [0, 2, 1, 3]), (&[0], zero, [3, 1, 0, 2])] {
             let key = Key::from_digits([digits]);
-            assert_eq!(draw_lam(key, 4, 0.4, true).unwrap(), lam.map(f64::from_bits));
+            assert_eq!(draw_lam(key, 4, 0.4, true, 1).unwrap(), lam.map(f64::from_bits));
             assert_eq!(draw_permutation(key, 4), partner);
         }
     }
@@ -208,9 +208,9 @@ mod tests {
     fn alpha_goes_from_above_zero_to_a_point() {
         let key = Key::new(&[1]);
         for bad in [0.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
-            assert!(draw_lam(key, 1, bad, false).is_err(), "{bad}");
+            assert!(draw_lam(key, 1, bad, false, 1).is_err(), "{bad}");
         }
-        let spread = |alpha| draw_lam(key, 10_000, alpha, false).unwrap().iter().filter(|lam| **lam != 0.5).count();
+        let spread = |alpha| draw_lam(key, 10_000, alpha, false, 2).unwrap().iter().filter(|lam| **lam != 0.5).count();
         assert_eq!(spread(f64::MAX), 0);
         assert_eq!(spread(ALPHA_POINT_MASS * 1.1), 0);
         // A few in a thousand are far enough from ½ not to round to it.
