@@ -19,7 +19,7 @@ use crate::element::Element;
 use crate::layout::dense_like;
 use crate::plan::MixPlan;
 
-use super::{leaving, workers};
+use super::workers;
 
 pub(super) const MIXABLE: &str = "float64, float32, float16, bfloat16, uint8, int8, uint16 or int16";
 
@@ -247,7 +247,7 @@ pub(super) fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error
     }
     let limit = workers::num_threads(py)?;
     let call = Unlocked(move || call(limit));
-    Ok(leaving::unlocked(py, || call.run())?)
+    Ok(py.detach(|| call.run())?)
 }
 
 /// A call that may run without the interpreter lock although it holds raw pointers.

@@ -5,7 +5,6 @@ mod arrays;
 mod batch;
 mod collate;
 mod labels;
-mod leaving;
 mod plan;
 mod workers;
 
@@ -42,7 +41,7 @@ fn shielded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
 fn _panic(py: Python<'_>, threads: usize) -> PyResult<()> {
     let work = |(): &mut (), job| assert!(job != 7, "a deliberate panic");
     shielded(|| {
-        leaving::unlocked(py, || crate::threads::for_each(16, threads, || (), work));
+        py.detach(|| crate::threads::for_each(16, threads, || (), work));
         Ok(())
     })
 }
@@ -66,7 +65,6 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         workers::warn_of_environment(module.py())?;
-        leaving::register(module)?;
         module.add("MixedBatch", batch::mixed_batch_type(module.py())?)?;
         module.add("SIMD_LEVEL", crate::Level::current().name())?;
         module.add("STREAM_VERSION", crate::STREAM_VERSION)?;
