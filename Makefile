@@ -87,6 +87,10 @@ MIRI := cut:: draw:: labels:: layout:: order:: sample::
 miri: ## the Rust tests of the pure core under Miri; needs a nightly Rust with miri
 	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib -- $(MIRI) $(SKIP_LONG)
 
+.PHONY: fuzz-rust
+fuzz-rust: ## the Rust properties on many more cases: PROPTEST_CASES=100000
+	PROPTEST_CASES=$(or $(PROPTEST_CASES),100000) cargo test --lib --test properties
+
 .PHONY: mutants
 mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (hours)
 	PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants

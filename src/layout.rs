@@ -144,6 +144,8 @@ pub(crate) fn dense_like(shape: &[usize], like: &[isize]) -> Vec<isize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn layout(shape: &[usize], source: &[isize], target: &[isize]) -> Layout {
         Layout::new(shape, source, target).unwrap()
@@ -202,5 +204,66 @@ mod tests {
         assert_eq!(dense_like(&[2, 3], &[1, 2]), [1, 2]);
         assert_eq!(dense_like(&[4, 3], &[-9, 2]), [3, 1]);
         assert_eq!(dense_like(&[2, 3], &[0, 0]), [3, 1]);
+    }
+
+    /// Where the elements of an array lie, in the order of their indices.
+    fn offsets(shape: &[usize], strides: &[isize]) -> Vec<isize> {
+        let add = |starts: Vec<isize>, (&len, &stride): (&usize, &isize)| {
+            starts.iter().flat_map(|start| (0..len as isize).map(move |at| start + at * stride)).collect()
+        };
+        shape.iter().zip(strides).fold(vec![0], add)
+    }
+
+    fn holds_twice(mut offsets: Vec<isize>) -> bool {
+        offsets.sort_unstable();
+        offsets.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_all_elements_of_a_sample(
+            axes in vec((1..5_usize, -40..40_isize, -40..40_isize), 1..5),
+            dense in any::<bool>(),
+        ) {
+            let shape: Vec<usize> = axes.iter().map(|axis| axis.0).collect();
+            let mut source: Vec<isize> = axes.iter().map(|axis| axis.1).collect();
+            let mut target: Vec<isize> = axes.iter().map(|axis| axis.2).collect();
+            if dense {
+                // The batch outermost, so that all others merge.
+                source[0] = 100;
+                source = dense_like(&shape, &source);
+                target = dense_like(&shape, &source);
+            }
+            let layout = layout(&shape, &source, &target);
+            let mut got = Vec::new();
+            for run in 0..layout.runs() {
+                let (source, target) = layout.run_start(run);
+                let run = (0..layout.run.len as isize).map(|at| at * layout.run.source + source).zip(
+                    (0..layout.run.len as isize).map(|at| at * layout.run.target + target));
+                got.extend(run);
+            }
+            let sample = |strides: &[isize]| offsets(&shape[1..], &strides[1..]).into_iter();
+            let mut expected: Vec<_> = sample(&source).zip(sample(&target)).collect();
+            prop_assert_eq!(layout.size(), shape[0] * expected.len());
+            prop_assert!(!dense || layout.is_contiguous());
+            got.sort_unstable();
+            expected.sort_unstable();
+            prop_assert_eq!(got, expected);
+        }
+
+        #[test]
+        fn self_overlap_is_never_missed(axes in vec((0..5_usize, -30..30_isize), 0..5)) {
+            let (shape, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
+            prop_assert!(overlaps_itself(&shape, &strides) || !holds_twice(offsets(&shape, &strides)));
+            prop_assert!(!overlaps_itself(&shape, &dense_like(&shape, &strides)));
+        }
+
+        #[test]
+        fn a_new_array_has_no_gaps(axes in vec((1..5_usize, -30..30_isize), 0..5)) {
+            let (shape, like): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
+            let mut got = offsets(&shape, &dense_like(&shape, &like));
+            got.sort_unstable();
+            prop_assert!(got.into_iter().eq(0..shape.iter().product::<usize>() as isize));
+        }
     }
 }

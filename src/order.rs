@@ -114,6 +114,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// Walks the arcs, beginning with number `first`, and returns whose original each sample read.
     fn walk(order: &Order, arcs: &[Arc], partner: &[usize], first: usize) -> Vec<usize> {
@@ -164,5 +165,25 @@ mod tests {
         assert_eq!(lengths(2), [4, 4]);
         assert_eq!(lengths(3), [3, 3, 2]);
         assert_eq!(Order::new(&[0, 0, 0]).split(2), None);
+    }
+
+    proptest! {
+        #[test]
+        fn so_does_everyone_in_a_large_batch(
+            partner in (1..200_usize).prop_flat_map(|n| prop_oneof![
+                proptest::collection::vec(0..n, n),
+                Just((0..n).collect::<Vec<_>>()).prop_shuffle(),
+            ]),
+            parts in 1..20_usize,
+            first: usize,
+        ) {
+            let order = Order::new(&partner);
+            let whole: Vec<Arc> = order.arcs().collect();
+            prop_assert_eq!(&walk(&order, &whole, &partner, 0), &partner);
+            let arcs = order.split(parts).unwrap_or_default();
+            if !arcs.is_empty() {
+                prop_assert_eq!(&walk(&order, &arcs, &partner, first % arcs.len()), &partner);
+            }
+        }
     }
 }

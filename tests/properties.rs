@@ -1,0 +1,190 @@
+//! What holds for every plan and every array. `make fuzz-rust` tries many more than `cargo test`.
+
+use half::{bf16, f16};
+use mixup_rs::{CutMix, Element, Key, Lam, MixPlan, Mixup, Mode, SPATIAL_AXES, SoftTargets};
+use ndarray::{Array2, ArrayD, Axis, IxDyn, Slice, s};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// λ, with a liking for where the arithmetic changes.
+fn weight() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), Just(0.5), Just(1.0), Just(f64::MIN_POSITIVE), Just(1.0 - f64::EPSILON / 2.0), 0.0..=1.0]
+}
+
+/// A plan of 1 to 12 samples with partners of every kind: cycles, repeats, oneself.
+fn plan() -> impl Strategy<Value = MixPlan> {
+    (1..=12_usize).prop_flat_map(|n| {
+        let shuffled = Just((0..n).collect::<Vec<_>>()).prop_shuffle();
+        let partner = prop_oneof![vec(0..n, n), shuffled];
+        (vec(weight(), n), partner).prop_map(|(lam, partner)| MixPlan::new(Lam::Each(lam), partner).unwrap())
+    })
+}
+
+/// The axes behind the batch.
+fn sample_shape() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![vec(0..=7_usize, 0..=3), vec(1..=600_usize, 1)]
+}
+
+/// An array for a plan, of elements drawn from `seed`.
+fn array<T>(n: usize, sample: &[usize], seed: u64, element: impl Fn(u64) -> T) -> ArrayD<T> {
+    let shape: Vec<usize> = [n].into_iter().chain(sample.iter().copied()).collect();
+    let mut state = seed;
+    ArrayD::from_shape_simple_fn(IxDyn(&shape), || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        element(mixed ^ (mixed >> 31))
+    })
+}
+
+/// Holds every way to mix `x` against one another and against the formula in float64.
+fn check<T: Element + PartialEq + std::fmt::Debug>(
+    plan: &MixPlan,
+    x: &ArrayD<T>,
+    wide: impl Fn(T) -> f64,
+    tolerance: impl Fn(f64) -> f64,
+) -> Result<(), TestCaseError> {
+    let mixed = plan.apply(x.view()).unwrap();
+    for (i, (&lam, &partner)) in plan.lam().iter().zip(plan.partner()).enumerate() {
+        let (own, other) = (x.index_axis(Axis(0), i), x.index_axis(Axis(0), partner));
+        for ((&got, &a), &b) in mixed.index_axis(Axis(0), i).iter().zip(&own).zip(&other) {
+            let (got, a, b) = (wide(got), wide(a), wide(b));
+            let exact = lam * a + (1.0 - lam) * b;
+            let largest = a.abs().max(b.abs());
+            prop_assert!((got - exact).abs() <= tolerance(largest), "{lam} {a} {b}: {got} for {exact}");
+            prop_assert!(a.min(b) <= got && got <= a.max(b), "{lam} {a} {b}: {got} is not between them");
+            if lam == 1.0 || lam == 0.0 || a == b {
+                prop_assert_eq!(got, if lam == 0.0 { b } else { a });
+            }
+        }
+    }
+
+    let mut in_place = x.clone();
+    plan.apply_in_place(in_place.view_mut()).unwrap();
+    prop_assert_eq!(&in_place, &mixed);
+
+    // Every axis reversed, and its order as well.
+    let mut turned = x.clone().reversed_axes().as_standard_layout().into_owned().reversed_axes();
+    (0..turned.ndim()).for_each(|axis| turned.invert_axis(Axis(axis)));
+    turned.assign(x);
+    let mut out = turned.clone();
+    plan.apply_into(x.view(), out.view_mut()).unwrap();
+    prop_assert_eq!(&out, &mixed);
+    plan.apply_into(turned.view(), in_place.view_mut()).unwrap();
+    prop_assert_eq!(&in_place, &mixed);
+    plan.apply_in_place(turned.view_mut()).unwrap();
+    prop_assert_eq!(&turned, &mixed);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn every_element_type_follows_the_formula(plan in plan(), sample in sample_shape(), seed: u64) {
+        let n = plan.len();
+        let float = |bits: u64| (bits as i64 as f64) / 2_f64.powi(50);
+        check(&plan, &array(n, &sample, seed, float), |x| x, |largest| 4.0 * f64::EPSILON * largest)?;
+        let single = array(n, &sample, seed, |bits| float(bits) as f32);
+        check(&plan, &single, f64::from, |largest| 4.0 * f64::from(f32::EPSILON) * largest)?;
+        let half = array(n, &sample, seed, |bits| f16::from_f64(float(bits) / 16.0));
+        check(&plan, &half, f64::from, |largest| largest * f16::EPSILON.to_f64() + 1e-7)?;
+        let brain = array(n, &sample, seed, |bits| bf16::from_f64(float(bits)));
+        check(&plan, &brain, f64::from, |largest| largest * bf16::EPSILON.to_f64())?;
+        let nearest = |_| 0.5 + 1.0 / 128.0;
+        check(&plan, &array(n, &sample, seed, |bits| bits as u8), f64::from, nearest)?;
+        check(&plan, &array(n, &sample, seed, |bits| bits as i8), f64::from, nearest)?;
+        check(&plan, &array(n, &sample, seed, |bits| bits as u16), f64::from, nearest)?;
+        check(&plan, &array(n, &sample, seed, |bits| bits as i16), f64::from, nearest)?;
+    }
+
+    #[test]
+    fn overlap_is_as_if_there_were_none(
+        plan in plan(), width in 0..6_usize, from in (0..9_usize, 0..3_usize), to in (0..9_usize, 0..3_usize), seed: u64,
+    ) {
+        let n = plan.len();
+        let memory = array(300, &[], seed, |bits| (bits >> 40) as f32);
+        // Rows that start anywhere, with a gap between them, forwards or backwards.
+        let window = |(start, gap): (usize, usize)| {
+            let end = start + n * (width + gap);
+            (Slice::new(start as isize, Some(end as isize), 1), (n, width + gap), if (start + gap) % 2 == 0 { 1 } else { -1 })
+        };
+        let ((from, from_shape, from_step), (to, to_shape, to_step)) = (window(from), window(to));
+        let mut alone = memory.clone();
+        let mut shared = memory.clone();
+
+        let x = memory.slice_axis(Axis(0), from).into_shape_with_order(from_shape).unwrap();
+        let x = x.slice(s![..;from_step, ..width]);
+        let mut out = alone.slice_axis_mut(Axis(0), to).into_shape_with_order(to_shape).unwrap();
+        plan.apply_into(x, out.slice_mut(s![..;to_step, ..width])).unwrap();
+
+        let x = shared.slice_axis(Axis(0), from).into_shape_with_order(from_shape).unwrap();
+        let x = x.slice(s![..;from_step, ..width]).into_dyn().raw_view();
+        let mut out = shared.slice_axis_mut(Axis(0), to).into_shape_with_order(to_shape).unwrap();
+        let out = out.slice_mut(s![..;to_step, ..width]).into_dyn().raw_view_mut();
+        // SAFETY: both lie within `shared`.
+        unsafe { plan.apply_raw(x, out, SPATIAL_AXES, 2) }.unwrap();
+        prop_assert_eq!(alone, shared);
+    }
+
+    #[test]
+    fn boxes_come_from_the_partner(
+        n in 1..9_usize, height in 1..12_usize, width in 1..12_usize, key: u64, mode in 0..3_usize, sized: bool,
+    ) {
+        let mode = [Mode::Elem, Mode::Pair, Mode::Batch][mode];
+        let how = CutMix { mode, minmax: sized.then_some((0.2, 0.9)), ..CutMix::default() };
+        let plan = MixPlan::cutmix(n, height, width, &how, Key::new(&[key])).unwrap();
+        let x = array(n, &[2, height, width], key, |bits| bits);
+        let mut expected = x.clone();
+        for (i, &[y0, x0, y1, x1]) in plan.boxes().unwrap().iter().enumerate() {
+            prop_assert!(y0 <= y1 && y1 <= height && x0 <= x1 && x1 <= width);
+            let left = height * width - (y1 - y0) * (x1 - x0);
+            prop_assert!((plan.lam()[i] - left as f64 / (height * width) as f64).abs() < 1e-12);
+            let region = x.slice(s![plan.partner()[i], .., y0..y1, x0..x1]);
+            expected.slice_mut(s![i, .., y0..y1, x0..x1]).assign(&region);
+        }
+        let (mut apart, mut in_place) = (x.clone(), x.clone());
+        // SAFETY: the arrays live on.
+        unsafe {
+            plan.cut_raw(x.raw_view(), apart.raw_view_mut(), SPATIAL_AXES, 2).unwrap();
+            let out = in_place.raw_view_mut();
+            plan.cut_raw(out.raw_view(), out, SPATIAL_AXES, 2).unwrap();
+        }
+        prop_assert_eq!(apart, expected.clone());
+        prop_assert_eq!(in_place, expected);
+    }
+
+    #[test]
+    fn soft_targets_are_mixed_one_hot_rows(plan in plan(), num_classes in 1..9_usize, smoothing in 0.0..=1.0, seed: u64) {
+        let classes: Vec<u64> = array(plan.len(), &[], seed, |bits| bits % num_classes as u64).into_iter().collect();
+        let mut targets = Array2::<f32>::from_elem((plan.len(), num_classes), f32::NAN);
+        let how = SoftTargets::new(num_classes, smoothing).unwrap();
+        plan.soft_targets(&classes, how, targets.as_slice_mut().unwrap()).unwrap();
+        let hot = Array2::from_shape_fn((plan.len(), num_classes), |(i, class)| {
+            let hot = if classes[i] == class as u64 { 1.0 - smoothing } else { 0.0 };
+            hot + smoothing / num_classes as f64
+        });
+        let mixed = plan.apply(hot.view()).unwrap();
+        for (got, expected) in targets.iter().zip(&mixed) {
+            prop_assert!((f64::from(*got) - expected).abs() < 1e-7);
+        }
+        for row in targets.rows() {
+            prop_assert!((row.sum() - 1.0).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_is_a_plan(
+        n in 0..40_usize, alpha in prop_oneof![1e-3..1e3, Just(1e-308), Just(f64::MAX)], fold: bool, mode in 0..3_usize,
+        key in vec(any::<u64>(), 0..4),
+    ) {
+        let mode = [Mode::Elem, Mode::Pair, Mode::Batch][mode];
+        let how = Mixup { alpha, fold, mode, ..Mixup::default() };
+        let plan = MixPlan::mixup(n, &how, Key::new(&key)).unwrap();
+        prop_assert_eq!(&plan, &MixPlan::mixup(n, &how, Key::new(&key)).unwrap());
+        let least = if fold { 0.5 } else { 0.0 };
+        prop_assert!(plan.lam().iter().all(|lam| (least..=1.0).contains(lam)));
+        let mut partner = plan.partner().to_vec();
+        partner.sort_unstable();
+        prop_assert!(partner.into_iter().eq(0..n));
+    }
+}
