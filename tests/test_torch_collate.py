@@ -1,5 +1,7 @@
 """MixCollate: what the DataLoader gets is what stacking and then mixing would give, in every kind of worker."""
 
+import gc
+import os
 import pickle
 
 import numpy as np
@@ -223,3 +225,24 @@ class Threads(MixCollate):
 
     def __call__(self, samples):
         return mixup_rs.get_num_threads(), super().__call__(samples)[0].is_shared()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="Linux alone shows its segments")
+def test_nothing_is_left_behind():
+    def resources():
+        return set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
+
+    def epoch():
+        loader = DataLoader(SAMPLES * 25, batch_size=4, collate_fn=collate, num_workers=2)
+        counts = [resources()[1] for _ in loader]
+        del loader
+        gc.collect()  # its queues live in cycles
+        return counts
+
+    collate = MixCollate(rng=7)
+    epoch()  # what torch sets up once
+    before = resources()
+    counts = epoch()
+    assert len(counts) == 150
+    assert max(counts[100:]) <= max(counts[:50])
+    assert resources() == before
