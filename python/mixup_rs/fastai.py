@@ -23,7 +23,7 @@ from torch import nn
 from mixup_rs._core import MixPlan
 from mixup_rs.losses import mixed_loss
 from mixup_rs.nest import tree_leaves, tree_map
-from mixup_rs.torch import is_mixable, mix_tensor
+from mixup_rs.torch import is_mixable, mix_tensor, send_pairs
 
 __all__ = ["MixCollateEpoch", "MixedAccuracy", "RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp"]
 
@@ -85,7 +85,7 @@ class _Mixing:
             has_index = any(_keeps(plan, y) for y in tree_leaves(yb))
             learn.yb = tree_map(lambda y: _mix_target(plan, y), yb)
         # Not by fastai's __setattr__, which searches the learner and its model for every name.
-        self.__dict__.update(plan=plan, _yb=yb, _loaded=None, stack_y=has_index)
+        self.__dict__.update(plan=plan, _yb=yb, _loaded=None, _on_device={}, stack_y=has_index)
         if has_index:
             self.__dict__["order"] = _LAST
 
@@ -162,20 +162,20 @@ class _Mixing:
         """(n,) float32, the weight of each sample itself."""
         if self._loaded is not None:
             return self._loaded[1]
-        device = next(iter(tree_leaves(self.learn.xb))).device
-        return torch.from_numpy(self.plan.lam).to(device, torch.float32, non_blocking=True)
+        return self._sent(next(iter(tree_leaves(self.learn.xb))).device)[1]
 
     @property
     def yb1(self) -> tuple[Any, ...]:
         """The partners' targets; blended ones where targets were blended beside indices."""
         if self._loaded is not None:
             return self._loaded[0]
-        partner = torch.from_numpy(self.plan.partner)
+        return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), self._yb)
 
-        def of_partner(y: torch.Tensor) -> torch.Tensor:
-            return y[partner.to(y.device, non_blocking=True)]
-
-        return tree_map(of_partner, self._yb)
+    def _sent(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Partners and weights on a device, where they go once a batch."""
+        if device not in self._on_device:
+            self._on_device[device] = send_pairs(self.plan, device)
+        return self._on_device[device]
 
     def _key(self) -> Any:
         """What this batch is drawn from, as `rng` says."""
@@ -197,11 +197,12 @@ class _Mixing:
 
     def _forget(self) -> None:
         self.__dict__.pop("order", None)
-        self.__dict__.update(plan=None, _yb=(), _hidden=None, _loaded=None, stack_y=False)
+        self.__dict__.update(plan=None, _yb=(), _on_device={}, _hidden=None, _loaded=None, stack_y=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last batch, which is nobody's business in an exported learner."""
-        state = {**super().__getstate__(), "plan": None, "_yb": (), "_hidden": None, "_loaded": None}
+        batch = {"plan": None, "_yb": (), "_on_device": {}, "_hidden": None, "_loaded": None}
+        state = {**super().__getstate__(), **batch}
         state.pop("order", None)
         return state
 

@@ -7,7 +7,7 @@ weights and partners travel to it, the batch does not travel at all.
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ __all__ = ["MixCollate", "apply"]  # noqa: F822 (MixCollate: see __getattr__)
 
 #: What NumPy knows, and the Rust kernel mixes.
 _NUMPY_DTYPES = {torch.float64, torch.float32, torch.float16, torch.uint8, torch.int8, torch.int16, torch.uint16}
-
+#: What blends are computed in; narrower types are cast.
+_WIDE_DTYPES = {torch.float64, torch.float32}
 
 _MIXABLE_DTYPES = _NUMPY_DTYPES | {torch.bfloat16}
 
@@ -84,11 +85,11 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         if ctx.plan.boxes is not None:
-            partner = torch.from_numpy(ctx.plan.partner).to(grad.device)
-            from_partner = grad * _inside(ctx.plan, grad)
+            partner, inside = _send_boxes(ctx.plan, grad)
+            from_partner = grad * inside
             return (grad - from_partner).index_add(0, partner, from_partner), None
-        partner, lam = _send(ctx.plan, grad)
-        return (grad * lam).index_add(0, partner, grad * (1 - lam)), None
+        sent = _send(ctx.plan, grad)
+        return (grad * (1 - sent.share)).index_add(0, sent.partner, grad * sent.share), None
 
 
 def _mix(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
@@ -109,53 +110,94 @@ def _cut_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tenso
     boxes = plan.boxes
     if tuple(x.shape[-2:]) != plan.spatial_shape:
         raise ValueError(f"the boxes are for samples of {plan.spatial_shape}, got a tensor of shape {tuple(x.shape)}")
-    partner = torch.from_numpy(plan.partner).to(x.device, non_blocking=True)
     if (boxes == boxes[:1]).all():
         # One box for all: only what lies in it is read and written.
         y0, x0, y1, x1 = boxes[0] if len(boxes) else (0, 0, 0, 0)
+        partner = _travel(plan.partner, x.device)
         out = x if inplace else x.clone()
         out[..., y0:y1, x0:x1] = x[..., y0:y1, x0:x1].index_select(0, partner)
         return out
-    mixed = torch.where(_inside(plan, x), x.index_select(0, partner), x)
+    partner, inside = _send_boxes(plan, x)
+    mixed = torch.where(inside, x.index_select(0, partner), x)
     return x.copy_(mixed) if inplace else mixed
-
-
-def _inside(plan: MixPlan, x: torch.Tensor) -> torch.Tensor:
-    """Which elements of (n, ..., height, width) lie in their sample's box."""
-    bounds = torch.from_numpy(plan.boxes).to(x.device, non_blocking=True).view(-1, 4, *[1] * (x.ndim - 1))
-    y0, x0, y1, x1 = bounds.unbind(1)
-    rows = torch.arange(x.shape[-2], device=x.device).view(-1, 1)
-    columns = torch.arange(x.shape[-1], device=x.device)
-    return (rows >= y0) & (rows < y1) & (columns >= x0) & (columns < x1)
 
 
 def _mix_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
-    """One gather and one blend; two more passes where a weight is 0 or 1, to keep every bit of what is copied."""
-    partner, lam = _send(plan, x)
-    others = x.index_select(0, partner)
-    wide = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-    mixed = torch.lerp(others.to(wide), x.to(wide), lam)
-    mixed = (mixed if x.is_floating_point() else mixed.round_()).to(x.dtype)
-    # Known without asking the device.
-    kept = (plan.lam == 1) | (plan.partner == np.arange(len(plan)))
-    for copied, source in ((kept, x), ((plan.lam == 0) & ~kept, others)):
-        if copied.any():
-            where = torch.from_numpy(copied).to(x.device, non_blocking=True).view(lam.shape)
-            mixed = torch.where(where, source, mixed)
-    return x.copy_(mixed) if inplace else mixed
+    """One gather and one blend, between casts where the type is narrower than what is computed in."""
+    sent = _send(plan, x)
+    others = x.index_select(0, sent.partner)
+    copies = x.index_select(0, sent.sources) if sent.rows is not None else None
+    if x.dtype in _WIDE_DTYPES:
+        mixed = x.lerp_(others, sent.share) if inplace else torch.lerp(x, others, sent.share)
+    else:
+        mixed = torch.lerp(x.float(), others.float(), sent.share)
+        mixed = mixed if x.is_floating_point() else mixed.round_()
+        mixed = x.copy_(mixed) if inplace else mixed.to(x.dtype)
+    return mixed if copies is None else mixed.index_copy_(0, sent.rows, copies)
 
 
-def _send(plan: MixPlan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Partners (n,) and weights (n, 1, ...) on the device of `x`, in one transfer that nothing waits for."""
-    double = x.dtype == torch.float64
-    table = torch.empty((2, len(plan)), dtype=torch.int64 if double else torch.int32)
-    table[0] = torch.from_numpy(plan.partner)
-    table[1].view(torch.float64 if double else torch.float32).copy_(torch.from_numpy(plan.lam))
-    if x.device.type == "cuda":
-        table = table.pin_memory()
-    partner, lam = table.to(x.device, non_blocking=True)
-    lam = lam.view(torch.float64 if double else torch.float32)
-    return partner, lam.view(-1, *[1] * (x.ndim - 1))
+class _Sent(NamedTuple):
+    """A mixup plan on a device."""
+
+    partner: torch.Tensor  # (n,)
+    share: torch.Tensor  # (n, 1, ...), the weight of the partner
+    rows: torch.Tensor | None  # which samples are copied bit for bit, if any
+    sources: torch.Tensor | None  # and from where
+
+
+def _send(plan: MixPlan, x: torch.Tensor) -> _Sent:
+    """The plan on the device of `x`, in one transfer that nothing waits for."""
+    rows, sources = _copied(plan) if x.is_floating_point() else (np.empty(0, np.intp),) * 2
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    sizes = (len(plan), len(plan), len(rows), len(rows))
+    table = np.concatenate([plan.partner, _bits(1 - plan.lam, dtype), rows, sources])
+    partner, share, *copies = _travel(table, x.device).split(sizes)
+    share = _weights(share, dtype).view(-1, *[1] * (x.ndim - 1))
+    return _Sent(partner, share, *(copies if len(rows) else (None, None)))
+
+
+def _bits(weights: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Weights, rounded to a dtype, as integers that travel with the partners."""
+    table = np.zeros(len(weights), np.int64)
+    _weights(torch.from_numpy(table), dtype).copy_(torch.from_numpy(weights))
+    return table
+
+
+def _weights(bits: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return bits.view(dtype)[:: bits.itemsize // dtype.itemsize]
+
+
+def _copied(plan: MixPlan) -> tuple[np.ndarray, np.ndarray]:
+    """The samples that no arithmetic may touch, for the sake of their infinities and NaNs, and what each becomes.
+
+    Integers have neither: a blend by 0 or 1, or of equal values, is exact.
+    """
+    own = np.arange(len(plan))
+    kept = (plan.lam == 1) | (plan.partner == own)
+    rows = np.flatnonzero(kept | (plan.lam == 0))
+    return rows, np.where(kept, own, plan.partner)[rows]
+
+
+def _send_boxes(plan: MixPlan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Partners, and which elements of (n, ..., height, width) lie in their sample's box; in one transfer as well."""
+    partner, *bounds = _travel(np.concatenate([plan.partner[None], plan.boxes.T]), x.device)
+    y0, x0, y1, x1 = (bound.view(-1, *[1] * (x.ndim - 1)) for bound in bounds)
+    rows = torch.arange(x.shape[-2], device=x.device).view(-1, 1)
+    columns = torch.arange(x.shape[-1], device=x.device)
+    return partner, (rows >= y0) & (rows < y1) & (columns >= x0) & (columns < x1)
+
+
+def send_pairs(plan: MixPlan, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Partners (n,) int64 and the weights of the samples themselves, (n,) float32, in one transfer."""
+    partner, lam = _travel(np.stack([plan.partner, _bits(plan.lam, torch.float32)]), device)
+    return partner, _weights(lam, torch.float32)
+
+
+def _travel(table: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The table on the device; neither the host nor the device waits for it."""
+    sent = torch.from_numpy(table)
+    # Only from pinned memory does CUDA copy beside the host's own work.
+    return (sent.pin_memory() if device.type == "cuda" else sent).to(device, non_blocking=True)
 
 
 def as_numpy(x: torch.Tensor) -> np.ndarray | None:
