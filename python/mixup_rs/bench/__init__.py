@@ -2,7 +2,7 @@
 
 Cases (`cases`) × contenders (`lineup`, `peers`, `limits`) are measured by turns (`measure`, `run`) into one JSON
 document (`results`), from which everything else is made: the tables (`report`), the pictures (`plots`), and the list of
-promised ratios (`checks`).
+promised ratios (`checks`). Apart from these, `step` measures what mixing takes of a step of training.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ def main(args: Sequence[str] | None = None) -> int:
     """Measures, or reads what was measured; returns the exit status: 1 where `--check` finds a ratio not reached."""
     parser = _parser()
     options = parser.parse_args(args)
+    if options.step:
+        from mixup_rs.bench.step import step_report
+
+        print(step_report())
+        return 0
     if options.report:
         _report(options.report, options.readme)
         return 0
@@ -67,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         help="list the promised ratios and whether they are reached, in this run or in results given",
     )
     add("--report", type=Path, metavar="JSON", help="measure nothing; write the README's table and the plots in docs")
+    add(
+        "--step", action="store_true", help="measure what mixing takes of a training step of resnet34, and nothing else"
+    )
     add("--readme", type=Path, default=Path("README.md"), help="for --report (default: %(default)s)")
     return parser
 
