@@ -222,7 +222,7 @@ class RustMixUp(_Mixing, MixUp):
 
     `lam` and `yb1` are those of the last batch, as in fastai; `plan` is the MixPlan they come from.
 
-    >>> from fastai.vision.all import RandomSplitter, synth_learner
+    >>> from fastai.test_utils import synth_learner
     >>> learn = synth_learner(cbs=RustMixUp(alpha=0.4, rng=42))
     >>> learn.mix_up
     RustMixUp
@@ -250,7 +250,8 @@ class RustManifoldMixUp(_Mixing, MixHandler):
 
     alpha: lam ~ Beta(alpha, alpha), folded; a number > 0.
     layer: the module whose inputs are mixed; None draws one for each batch from the model's stages: the modules of its
-        sequential parts, but for the first of a sequential model, whose input is the model's own.
+        sequential parts, but for the first of a sequential model, whose input is the model's own. In fastai's text
+        classifiers `learn.model[1].layers` is given whole sentences, however long each is.
     rng: as for RustMixUp.
 
     >>> RustManifoldMixUp(alpha=0.4)

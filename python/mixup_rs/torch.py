@@ -164,6 +164,8 @@ def _bits(weights: np.ndarray, dtype: torch.dtype) -> np.ndarray:
 
 
 def _weights(bits: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if not bits.numel():  # has no strides that torch would view
+        return bits.to(dtype)
     return bits.view(dtype)[:: bits.itemsize // dtype.itemsize]
 
 

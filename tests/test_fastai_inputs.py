@@ -1,0 +1,139 @@
+"""What a batch may be made of: subclasses, gradients, bytes, one sample; and how a batch of none is refused."""
+
+import pytest
+import torch
+from fastai.vision.all import TensorCategory, TensorImage, TensorMask
+from learners import digits, learner
+from torch import nn
+from torchvision import tv_tensors
+
+from mixup_rs import MixPlan
+from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.torch import apply
+
+CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
+OF_INPUTS = [RustMixUp, RustCutMix, RustMix]
+PLAN = MixPlan([0.7, 0.9, 0.6], [1, 2, 0])
+BOX = MixPlan.cutmix(3, 4, 5, rng=1)
+
+
+def plain(x):
+    return x.as_subclass(torch.Tensor)
+
+
+def mixed_batch(callback, x, y=None):
+    """The callback, and the learner once a batch has gone through `before_batch`."""
+    learn = learner(callback)
+    learn.epoch, learn.iter, learn.training = 0, 0, True
+    learn.xb, learn.yb = (x,), (torch.zeros(len(x), dtype=torch.int64) if y is None else y,)
+    callback("before_batch")
+    return learn
+
+
+@pytest.mark.parametrize("kind", [TensorImage, tv_tensors.Image, tv_tensors.Video])
+@pytest.mark.parametrize("plan", [PLAN, BOX], ids=["mixup", "cutmix"])
+def test_image_types_stay(kind, plan):
+    x = torch.rand(3, 2, 4, 5)
+    mixed = apply(plan, x.as_subclass(kind))
+    assert type(mixed) is kind
+    assert torch.equal(plain(mixed), apply(plan, x))
+
+
+@pytest.mark.parametrize("kind", [TensorMask, tv_tensors.Mask])
+def test_mask_types_stay(kind):
+    x = torch.arange(60).view(3, 4, 5)
+    mixed = apply(BOX, x.as_subclass(kind))
+    assert type(mixed) is kind
+    assert torch.equal(plain(mixed), apply(BOX, x))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_metadata_stays(inplace):
+    x = torch.rand(3, 4).as_subclass(TensorImage)
+    x.img_size, x.files = (4, 5), ["a", "b", "c"]
+    boxes = tv_tensors.BoundingBoxes(torch.rand(3, 4), format="XYXY", canvas_size=(9, 9))
+    mixed, mixed_boxes = apply(PLAN, x, inplace=inplace), apply(PLAN, boxes, inplace=inplace)
+    assert (mixed.img_size, mixed.files) == ((4, 5), ["a", "b", "c"])
+    assert (mixed_boxes.format, mixed_boxes.canvas_size) == (tv_tensors.BoundingBoxFormat.XYXY, (9, 9))
+    assert mixed.__dict__ is not x.__dict__ or inplace
+
+
+@pytest.mark.parametrize("callback", OF_INPUTS)
+def test_both_types_of_a_batch_stay(callback):
+    images, classes = digits()
+    mixing = callback(rng=1)
+    learn = mixed_batch(mixing, images[:8].as_subclass(TensorImage), classes[:8].as_subclass(TensorCategory))
+    assert (type(learn.x), type(learn.y), type(mixing.yb1[0])) == (TensorImage, TensorCategory, TensorCategory)
+
+
+@pytest.mark.parametrize("callback", OF_INPUTS)
+def test_gradients_reach_the_inputs(callback):
+    x = digits()[0][:8].clone().requires_grad_()
+    mixing = callback(rng=1)
+    learn = mixed_batch(mixing, x)
+    assert learn.x.requires_grad
+    weight = torch.rand_like(x)
+    (learn.x * weight).sum().backward()
+    (expected,) = torch.autograd.grad((apply(mixing.plan, x.double()) * weight.double()).sum(), x)
+    torch.testing.assert_close(x.grad, expected)
+
+
+def test_an_input_that_needs_a_gradient_is_not_overwritten():
+    x = digits()[0][:8].clone().requires_grad_()
+    with pytest.raises(ValueError, match="in place"):
+        mixed_batch(RustMixUp(inplace=True), x)
+
+
+def test_a_parameter_is_mixed_to_a_tensor_with_its_gradient():
+    weight = nn.Parameter(torch.rand(3, 4))
+    mixed = apply(PLAN, weight)
+    assert type(mixed) is torch.Tensor
+    mixed.sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("callback", OF_INPUTS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16])
+def test_integers_are_mixed_to_the_nearest(callback, dtype):
+    x = (digits()[0][:8] * 100).to(dtype)
+    mixing = callback(rng=1)
+    learn = mixed_batch(mixing, x)
+    assert learn.x.dtype == dtype
+    assert not torch.equal(learn.x, x)
+    # A CutMix copies, so that this is exact then.
+    assert (learn.x.double() - apply(mixing.plan, x.double())).abs().max() <= 0.5 + 1 / 128
+
+
+@pytest.mark.parametrize("callback", OF_INPUTS)
+def test_one_sample_is_its_own_partner(callback):
+    x = digits()[0][:1]
+    mixing = callback(rng=1)
+    learn = mixed_batch(mixing, x)
+    assert torch.equal(learn.x, x)
+    assert mixing.yb1[0].tolist() == learn.y.tolist() == [0]
+    learn.pred = torch.rand(1, 10)
+    torch.testing.assert_close(mixing.lf(learn.pred, learn.y), learn.loss_func(learn.pred, learn.y))
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+@pytest.mark.parametrize("x", [torch.zeros(0, 3, 8, 8), torch.tensor(1.0)], ids=["no sample", "no batch axis"])
+def test_a_batch_of_none_is_refused(callback, x):
+    with pytest.raises(ValueError, match=r"at least one sample, got an input of shape \("):
+        mixed_batch(callback(), x, torch.zeros(0, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_a_batch_without_tensors_is_refused(callback):
+    mixing = callback()
+    learn = learner(mixing)
+    learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, ("text",), ()
+    with pytest.raises(TypeError, match=r"batch of tensors, got \('text',\)"):
+        mixing("before_batch")
+
+
+def test_a_plan_of_no_samples_mixes_a_tensor_of_none():
+    for dtype in (torch.float32, torch.bfloat16, torch.uint8):
+        assert apply(MixPlan.mixup(0), torch.zeros(0, 3, dtype=dtype)).shape == (0, 3)
+        assert apply(MixPlan.mixup(0), torch.zeros(0, 3, dtype=dtype, device="meta")).shape == (0, 3)
+    apply(MixPlan.mixup(0), x := torch.zeros(0, 3, requires_grad=True)).sum().backward()
+    assert x.grad.shape == (0, 3)
