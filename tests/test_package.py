@@ -55,7 +55,8 @@ DOCUMENTED = CORE | {f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(
 
 
 def test_the_public_names_are_there():
-    assert set(CORE) == {"MixPlan", "MixedBatch", "mix_batch", "get_num_threads", "set_num_threads", "clear_cache"}
+    drawing, settings = {"MixPlan", "MixedBatch", "mix_batch", "collate"}, {"get_num_threads", "set_num_threads"}
+    assert set(CORE) == drawing | settings | {"clear_cache"}
     assert set(DOCUMENTED) - set(CORE) >= {f"MixPlan.{name}" for name in ["mixup", "apply", "apply_labels"]}
     assert set(CORE) < set(mixup_rs.__all__)
     assert set(mixup_rs.__all__) <= set(dir(mixup_rs))
