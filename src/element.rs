@@ -112,22 +112,22 @@ integer!(u16);
 
 impl sealed::Sealed for u8 {}
 impl Element for u8 {
-    /// In units of 2⁻¹⁶, at most 2¹⁵.
-    type Weight = u16;
+    /// In units of 2⁻¹⁵, at most 2¹⁴.
+    type Weight = i16;
 
     #[inline(always)]
-    fn weight(far: f64) -> u16 {
-        (far * 65536.0).round() as u16
+    fn weight(far: f64) -> i16 {
+        (far * 32768.0).round() as i16
     }
 
-    /// The distance is rounded once, half away from near; the weight's own rounding moves it by less than 1/512.
+    /// The step towards far is rounded once, a half up; the weight's own rounding moves it by less than 1/256.
     #[inline(always)]
-    fn blend<const OWN_IS_NEAR: bool>(own: u8, partner: u8, weight: u16) -> u8 {
+    fn blend<const OWN_IS_NEAR: bool>(own: u8, partner: u8, weight: i16) -> u8 {
         let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
-        let distance = u16::from(near.max(far) - near.min(far));
-        // (distance·weight + 2¹⁵) >> 16, kept within 16 bits: nested floors, so the same number.
-        let step = ((distance * (weight >> 8) + ((distance * (weight & 0xFF)) >> 8) + 0x80) >> 8) as u8;
-        if far > near { near.wrapping_add(step) } else { near.wrapping_sub(step) }
+        let distance = i16::from(far) - i16::from(near);
+        // (distance·weight + 2¹⁴) >> 15, kept within 16 bits: nested floors, so the same number.
+        let product = (i32::from(distance << 6) * i32::from(weight)) >> 16;
+        (i16::from(near) + ((product as i16 + 16) >> 5)) as u8
     }
 }
 

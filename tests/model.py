@@ -55,9 +55,8 @@ def _float(own, partner, own_is_near, weight):
 def _fixed_point(own, partner, own_is_near, weight):
     own, partner = own.astype(np.int32), partner.astype(np.int32)
     near, far = np.where(own_is_near, own, partner), np.where(own_is_near, partner, own)
-    weight = np.floor(weight * 65536 + 0.5).astype(np.int32)
-    step = (np.abs(near - far) * weight + (1 << 15)) >> 16
-    return np.where(far > near, near + step, near - step).astype(np.uint8)
+    weight = np.floor(weight * 32768 + 0.5).astype(np.int32)
+    return (near + (((far - near) * weight + (1 << 14)) >> 15)).astype(np.uint8)
 
 
 def error(got, x, lam, partner):

@@ -19,7 +19,7 @@ pub(crate) fn blend_into<T: Element>(
     out: &mut [T],
     own: &[T],
     partner: &[T],
-    ahead: Ahead<T>,
+    ahead: Option<Ahead<T>>,
     block: &mut [T],
 ) {
     match recipe {
@@ -30,7 +30,7 @@ pub(crate) fn blend_into<T: Element>(
             for (at, out) in out.chunks_mut(step).enumerate() {
                 let block = &mut block[..out.len()];
                 let (own, partner) = (&own[at * step..][..out.len()], &partner[at * step..][..out.len()]);
-                let ahead = ahead.map(|ahead| ahead.wrapping_add(at * step));
+                let ahead = ahead.map(|ahead| ahead.skip(at * step));
                 blend_into_cache(level, recipe, block, own, partner, ahead);
                 copy(block, out);
             }
