@@ -22,11 +22,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mixup_rs
-from mixup_rs.bench.cases import Batch
 from mixup_rs.bench.contender import Contender
+
+if TYPE_CHECKING:
+    from mixup_rs.bench.cases import Batch
+    from mixup_rs.bench.loader import Feed
 
 __all__ = ["Timing", "measure", "most_threads", "set_threads"]
 
@@ -63,7 +66,7 @@ class Timing:
 
 
 def measure(
-    batch: Batch,
+    batch: Batch | Feed,
     contenders: Iterable[Contender],
     threads: list[int],
     seconds: float,
@@ -85,7 +88,9 @@ def measure(
     return timings, skipped
 
 
-def _first_calls(batch: Batch, contenders: list[Contender], threads: list[int]) -> tuple[list[Timing], dict[str, str]]:
+def _first_calls(
+    batch: Batch | Feed, contenders: list[Contender], threads: list[int]
+) -> tuple[list[Timing], dict[str, str]]:
     """Compiles what is compiled on first use, sizes the groups, and finds out who cannot mix this batch at all."""
     timings: list[Timing] = []
     skipped: dict[str, str] = {}
@@ -105,7 +110,7 @@ def _first_calls(batch: Batch, contenders: list[Contender], threads: list[int]) 
     return [timing for timing in timings if timing.contender.name not in skipped], skipped
 
 
-def _calls_in_a_group(batch: Batch, contender: Contender) -> int:
+def _calls_in_a_group(batch: Batch | Feed, contender: Contender) -> int:
     batch.refill()
     for _ in range(2):
         contender.prepare()
@@ -124,7 +129,7 @@ def _settle(previous: Timing) -> None:
         time.sleep(_SETTLE_S)
 
 
-def _turn(batch: Batch, timing: Timing) -> float:
+def _turn(batch: Batch | Feed, timing: Timing) -> float:
     contender = timing.contender
     set_threads(timing.threads)
     batch.refill()
