@@ -85,7 +85,7 @@ class LoaderCase(Case):
     @property
     def title(self) -> str:
         if self.workers is None:
-            return f"collate of {super().title}"
+            return f"collate of {super().title}"  # as decoded images are, where it is channels_last
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         return f"DataLoader of {self.source}, {workers}"
 
@@ -100,13 +100,14 @@ def _loader_case(source: str, workers: int) -> LoaderCase:
     Two workers and files get the most seconds: there a few per cent matter.
     """
     jpeg, matters = source == "jpeg", source == "jpeg" and workers == 2
-    samples, weight = (256, 4.0 if matters else 1.0) if jpeg else (1024, 1.5)
+    samples, weight = (256, 3.0 if matters else 1.0) if jpeg else (512, 1.0)
     name = f"loader-{source}-{workers}"
     return LoaderCase(name, _IMAGES, "uint8", quick=matters, weight=weight, workers=workers, samples=samples, jpeg=jpeg)
 
 
 LOADER = [
-    LoaderCase("loader-collate", _IMAGES, "uint8", quick=True, weight=1.5),
+    LoaderCase("loader-collate", _IMAGES, "uint8", quick=True),
+    LoaderCase("loader-collate-views", _IMAGES, "uint8", layout="channels_last"),
     *(_loader_case(source, workers) for source in ("memory", "jpeg") for workers in (0, 1, 2)),
 ]
 

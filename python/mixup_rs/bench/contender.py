@@ -43,6 +43,7 @@ class Contender:
     run: timed. prepare: called before each timed group, and once after, untimed.
     kind: "ours", "peer" or "limit". rival: the name of our contender that does the same job.
     single: only ever one call between two `prepare`, because `run` spends what `prepare` made.
+    repeats: how often `run` does what the time is given for.
     """
 
     name: str
@@ -51,3 +52,4 @@ class Contender:
     rival: str = ""
     prepare: Callable[[], Any] = _nothing
     single: bool = False
+    repeats: int = 1

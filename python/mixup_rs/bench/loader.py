@@ -26,6 +26,8 @@ __all__ = ["COLLATES", "EPOCHS", "Feed"]
 _PETS = Path(__file__).parents[3].parent / "shared" / "pets" / "images"
 #: Distinct images; longer epochs repeat them.
 _IMAGES = 256
+#: Calls of a collate in a row: the first ones take pages that the others get back.
+_STEADY = 8
 _ALPHA, _CLASSES = Batch.alpha, Batch.classes
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -36,11 +38,11 @@ class Feed:
     Collates may keep what they like of the samples: nothing is ever written to them.
     """
 
-    def __init__(self, case: LoaderCase, quick: bool = False, photographs: Path = _PETS):
+    def __init__(self, case: LoaderCase, quick: bool = False):
         if quick:
             case = replace(case, samples=max(case.samples // 4, 2 * case.shape[0]))
         if case.jpeg:
-            self._files = _Files(photographs, case.shape)
+            self._files = _Files(_PETS, case.shape)
             case = replace(case, files=str(self._files))
         self.case = case
 
@@ -62,8 +64,8 @@ class Feed:
 
         n, workers = self.case.shape[0], self.case.workers
         if workers is None:
-            samples = [self.data[i] for i in range(n)]
-            return Contender(name, lambda: collate(samples), kind, rival)
+            samples = [(_laid_out(image, self.case.layout), y) for image, y in map(self.data.__getitem__, range(n))]
+            return _alone(name, collate, samples, kind, rival)
         # Workers live on: an epoch is loading, and not the start of processes.
         loader = DataLoader(self.data, n, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
 
@@ -73,6 +75,20 @@ class Feed:
                     then(*batch)
 
         return Contender(name, run, kind, rival)
+
+
+def _alone(name: str, collate: Callable[..., Any], samples: list[Any], kind: str, rival: str) -> Contender:
+    """As in `for batch in loader`, a batch is there until the next one is: what becomes of its pages matters."""
+
+    def run() -> None:
+        for _ in range(_STEADY):
+            batch = collate(samples)  # noqa: F841
+
+    return Contender(name, run, kind, rival, repeats=_STEADY)
+
+
+def _laid_out(image: Any, layout: str) -> Any:
+    return image.permute(1, 2, 0).contiguous().permute(2, 0, 1) if layout == "channels_last" else image
 
 
 # What workers use is at the top of the module, for those that are not forked are sent it by name.
@@ -88,6 +104,8 @@ class Repeated:
         return self._samples
 
     def __getitem__(self, i: int) -> tuple[Any, int]:
+        if i >= self._samples:
+            raise IndexError(i)  # where iterating ends
         return self._images[i % len(self._images)], i % _CLASSES
 
 

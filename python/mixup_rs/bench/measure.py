@@ -52,7 +52,8 @@ class Timing:
     nanoseconds: list[float] = field(default_factory=list)
 
     def as_record(self, case: str) -> dict[str, Any]:
-        low, middle, high = min(self.nanoseconds), median(self.nanoseconds), max(self.nanoseconds)
+        once = [nanoseconds / self.contender.repeats for nanoseconds in self.nanoseconds]
+        low, middle, high = min(once), median(once), max(once)
         milliseconds = {"median_ms": middle / 1e6, "min_ms": low / 1e6, "max_ms": high / 1e6}
         return {
             "case": case,

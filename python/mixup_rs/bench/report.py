@@ -68,7 +68,7 @@ def update_readme(path: Path, section: str) -> None:
 def readme_section(results: Results, plots: list[str]) -> str:
     """Markdown: where it was measured, the main case, the others, where we lose, and the pictures."""
     parts = [_measured(results), _main_table(results), _other_table(results)]
-    parts += [_collate_table(results), _loader_table(results), _losses(results)]
+    parts += [_of_the_loader(results), _collate_table(results), _loader_table(results), _losses(results)]
     parts += [
         f"Left out: {'; '.join(_left_out(results))}." if results.document["skipped"] else "",
         *(f"![{Path(plot).stem.replace('-', ' ')}]({plot})" for plot in plots),
@@ -124,15 +124,29 @@ def _other_table(results: Results) -> str:
     return _markdown(rows) if cases else ""
 
 
+def _of_the_loader(results: Results) -> str:
+    if not (results.collates() or results.epochs()):
+        return ""
+    return (
+        "In the DataLoader: collates that give bytes, and collates that give normalised float32. The torch recipe "
+        "stacks, converts to float, normalises and mixes, out of place as it is mostly written, or in place where it "
+        "can; fastai's MixUp does its part in the main process, torchvision's in the collate."
+    )
+
+
 def _collate_table(results: Results) -> str:
-    rows = []
+    """Milliseconds: a table a layout of the samples."""
+    tables = []
     for case in results.collates():
-        rows += [[case["title"], *map(threads_text, results.threads), "times ours"]]
-        rows += [["---", *["--:"] * (len(results.threads) + 1)]]
+        rows = [[case["title"], *map(threads_text, results.threads), "times ours"]]
+        rows.append(["---", *["--:"] * (len(results.threads) + 1)])
         for name in results.contenders(case["name"]):
             ratios = [results.ratio(case["name"], name, threads) for threads in results.threads]
-            rows.append([_ROLES.get(name, name), *_times(results, case["name"], name), _factors(ratios)])
-    return _markdown(rows)
+            rows.append(
+                [_ROLES.get(name, name), *_times(results, case["name"], name), _factors(ratios) if any(ratios) else ""]
+            )
+        tables.append(_markdown(rows))
+    return "\n\n".join(tables)
 
 
 def _loader_table(results: Results) -> str:
@@ -168,7 +182,11 @@ def _losses(results: Results) -> str:
         return "Where we lose: in none of these cases is a peer faster than mixup-rs doing the same job."
     places = []
     for title, group in groupby(losses, key=lambda loss: loss[0]["title"]):
-        peers = [f"{peer} is {times:.2f} times as fast at {threads_text(threads)}" for _, peer, threads, times in group]
+        # Epochs are measured with one number of threads, and their titles name the workers.
+        peers = [
+            f"{peer} is {times:.2f} times as fast" + ("" if "workers" in case else f" at {threads_text(threads)}")
+            for case, peer, threads, times in group
+        ]
         places.append(f"{title}: {', '.join(peers)}")
     return f"Where we lose: {'; '.join(places)}."
 
