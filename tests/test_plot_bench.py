@@ -13,7 +13,7 @@ from mixup_rs.bench import cases, checks, peers, report
 from mixup_rs.bench.cases import Batch, Case
 from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, Contender
 from mixup_rs.bench.measure import measure
-from mixup_rs.bench.results import FORMAT, Results
+from mixup_rs.bench.results import FORMAT, Results, case_record
 from mixup_rs.bench.run import run_cases
 
 pytest.importorskip("matplotlib")
@@ -173,8 +173,8 @@ def document_of(times=(), threads=(1, 2), memory=(), skipped=()):
         }
         for case, contender, kind, rival, milliseconds in times
         for count, ms in zip(threads, milliseconds, strict=True)
+        if ms is not None
     ]
-    titles = {case: known[case].title for case in dict.fromkeys(record["case"] for record in records)}
     return {
         "format": FORMAT,
         "date": "2025-01-31",
@@ -184,10 +184,7 @@ def document_of(times=(), threads=(1, 2), memory=(), skipped=()):
         "versions": {"mixup-rs": "1.2.3", "python": "3.11.7", "numpy": "2.4.6"},
         "threads": list(threads),
         "memory": list(memory),
-        "cases": [
-            {"name": name, "dtype": "float32", "layout": "C", "title": title, "shape": [1], "bytes": known[name].bytes}
-            for name, title in titles.items()
-        ],
+        "cases": [case_record(known[name]) for name in dict.fromkeys(record["case"] for record in records)],
         "results": records,
         "skipped": list(skipped),
     }

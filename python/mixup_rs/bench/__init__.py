@@ -1,8 +1,9 @@
 """The benchmark: `mixup-rs bench`, which is `make bench`.
 
-Cases (`cases`) × contenders (`lineup`, `peers`, `limits`) are measured by turns (`measure`, `run`) into one JSON
-document (`results`), from which everything else is made: the tables (`report`), the pictures (`plots`), and the list of
-promised ratios (`checks`). Apart from these, `step` measures what mixing takes of a step of training.
+Cases (`cases`) × contenders (`lineup`, `peers`, `limits`, and for the DataLoader `loader`) are measured by turns
+(`measure`, `run`) into one JSON document (`results`), from which everything else is made: the tables (`report`), the
+pictures (`plots`), and the list of promised ratios (`checks`). Apart from these, `step` measures what mixing takes of a
+step of training.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["CASES", "MAIN", "SWEEP", "Batch", "Case", "dtype_of", "fits_in_memory"]
+__all__ = ["CASES", "LOADER", "MAIN", "SWEEP", "Batch", "Case", "LoaderCase", "dtype_of", "fits_in_memory"]
 
 #: Arrays of the batch's size that exist at once: the batch, what it is refilled from, a warm output, our recycled
 #: buffer, and a peer's gathered, blended and kept ones.
@@ -67,7 +67,51 @@ def _sweep_case(size: int) -> Case:
 #: From 1 KB to 100 MB, a factor of two apart: the number of threads changes somewhere among them.
 SWEEP = [_sweep_case(size) for size in [*(1 << k for k in range(10, 27)), 100 << 20]]
 
-CASES = [*_BATCHES, *SWEEP]
+
+@dataclass(frozen=True)
+class LoaderCase(Case):
+    """Samples that become batches of `shape`, by a collate alone or in a DataLoader.
+
+    workers: processes that load; None for the collate alone, without a DataLoader.
+    samples: in an epoch. jpeg: they are files that are decoded, else they lie in memory.
+    files: what is known of the files once they were looked at.
+    """
+
+    workers: int | None = None
+    samples: int = 64
+    jpeg: bool = False
+    files: str = ""
+
+    @property
+    def title(self) -> str:
+        if self.workers is None:
+            return f"collate of {super().title}"  # as decoded images are, where it is channels_last
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"DataLoader of {self.source}, {workers}"
+
+    @property
+    def source(self) -> str:
+        return self.files or ("JPEG files" if self.jpeg else "images in memory")
+
+
+def _loader_case(source: str, workers: int) -> LoaderCase:
+    """From memory a batch takes a millisecond, from files a tenth of a second.
+
+    Two workers and files get the most seconds: there a few per cent matter.
+    """
+    jpeg, matters = source == "jpeg", source == "jpeg" and workers == 2
+    samples, weight = (256, 3.0 if matters else 1.0) if jpeg else (512, 1.0)
+    name = f"loader-{source}-{workers}"
+    return LoaderCase(name, _IMAGES, "uint8", quick=matters, weight=weight, workers=workers, samples=samples, jpeg=jpeg)
+
+
+LOADER = [
+    LoaderCase("loader-collate", _IMAGES, "uint8", quick=True),
+    LoaderCase("loader-collate-views", _IMAGES, "uint8", layout="channels_last"),
+    *(_loader_case(source, workers) for source in ("memory", "jpeg") for workers in (0, 1, 2)),
+]
+
+CASES = [*_BATCHES, *SWEEP, *LOADER]
 
 
 def dtype_of(name: str) -> np.dtype:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP
+from mixup_rs.bench.contender import (
+    COLD,
+    FASTAI,
+    INPLACE,
+    MIX_COLLATE,
+    NEW,
+    NORMALISED,
+    NUMPY,
+    RUST_MIXUP,
+    TIMM_COLLATE,
+    TORCH_RECIPE,
+    UNMIXED,
+)
 from mixup_rs.bench.results import Results, size_text, threads_text
 
 __all__ = ["Check", "all_checks", "checks_text"]
@@ -18,9 +30,12 @@ _FIGURES_SHOWN = 4
 
 @dataclass
 class Check:
-    """A promise: every figure at most `bound`, or at least, if `at_least`."""
+    """A promise: every figure at most `bound`, or at least, if `at_least`.
 
-    item: int
+    item: 1, 2, ... of what is promised of mixing a batch; "L1", "L2", ... of the DataLoader.
+    """
+
+    item: int | str
     text: str
     bound: float
     figures: dict[str, float | None]
@@ -43,7 +58,7 @@ class Check:
         shown = sorted(self.measured.items(), key=lambda item: item[1], reverse=not self.at_least)
         figures = ", ".join(f"{figure:.2f} ({where})" for where, figure in shown[:_FIGURES_SHOWN])
         more = f", and {len(shown) - _FIGURES_SHOWN} better" if len(shown) > _FIGURES_SHOWN else ""
-        return f"{self.item:2}. {verdict:12} {self.text} {sign} {self.bound:g}: {figures}{more}".rstrip(": ")
+        return f"{self.item:>2}. {verdict:12} {self.text} {sign} {self.bound:g}: {figures}{more}".rstrip(": ")
 
 
 def checks_text(results: Results) -> str:
@@ -57,7 +72,7 @@ def all_checks(results: Results) -> Iterator[Check]:
     yield from _against_peers(results)
     yield Check(3, "NumPy / first result, cold", 2, _ratios(results, "f32", NUMPY, COLD, every), at_least=True)
     for threads, bound in _first_and_last(results, 6, 10):
-        figures = _ratios(results, "u8", "timm FastCollateMixup", INPLACE, threads)
+        figures = _ratios(results, "u8", TIMM_COLLATE, INPLACE, threads)
         yield Check(4, "u8: timm's FastCollateMixup / in place", bound, figures, at_least=True)
     for dtype, bound in (("f16", 1), ("bf16", 1), ("f64", 2.1)):
         yield Check(5, f"{dtype} / f32", bound, _between_cases(results, dtype, "f32"))
@@ -76,6 +91,19 @@ def all_checks(results: Results) -> Iterator[Check]:
     memory = {threads_text(m["threads"]): m["extra_mib"] / m["threads"] for m in results.document["memory"]}
     yield Check(9, "peak extra MiB of a call in place, a thread", 1, memory)
     yield Check(10, "most threads / one, any size", _NOISE, _threads_gain(results))
+    yield from _of_the_loader(results)
+
+
+def _of_the_loader(results: Results) -> Iterator[Check]:
+    every, case = results.threads, "loader-collate"
+    yield Check("L1", "MixCollate / default_collate", 1.3, _ratios(results, case, MIX_COLLATE, UNMIXED, every))
+    figures = _ratios(results, case, TIMM_COLLATE, MIX_COLLATE, [1] if 1 in every else [])
+    yield Check("L1", "timm's FastCollateMixup / MixCollate", 7, figures, at_least=True)
+    figures = _ratios(results, case, TORCH_RECIPE, NORMALISED, every)
+    yield Check("L2", "torch recipe / MixCollate, normalised", 15, figures, at_least=True)
+    mixed, unmixed = (results.images_per_second("loader-jpeg-2", name) for name in (MIX_COLLATE, UNMIXED))
+    figures = {"images a second": mixed / unmixed if mixed and unmixed else None}
+    yield Check("L3", "JPEG files, 2 workers: MixCollate / unmixed", 0.97, figures, at_least=True)
 
 
 def _against_peers(results: Results) -> Iterator[Check]:

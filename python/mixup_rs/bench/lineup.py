@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import mixup_rs
-from mixup_rs.bench import peers
-from mixup_rs.bench.cases import MAIN, SWEEP, Batch
+from mixup_rs.bench import loader, peers
+from mixup_rs.bench.cases import MAIN, SWEEP, Batch, LoaderCase
 from mixup_rs.bench.contender import COLD, INPLACE, NEW, Contender
 from mixup_rs.bench.limits import LIMITS
 
 __all__ = ["lineup"]
 
 
-def lineup(batch: Batch, quick: bool = False) -> tuple[list[Contender], dict[str, str]]:
+def lineup(batch: Batch | loader.Feed, quick: bool = False) -> tuple[list[Contender], dict[str, str]]:
     """The contenders of a batch, and the libraries that are missing, with the reason."""
-    contenders, missing = list(_ours(batch)), {}
-    for maker in [*LIMITS, *_peers(batch, quick)]:
+    contenders: list[Contender] = []
+    missing: dict[str, str] = {}
+    for maker in _makers(batch, quick):
         try:
             contenders += maker(batch)
         except ImportError as error:
             missing[maker.__doc__.rstrip(".")] = str(error)
     return contenders, missing
+
+
+def _makers(batch: Batch | loader.Feed, quick: bool) -> list[Any]:
+    if isinstance(batch.case, LoaderCase):
+        return loader.COLLATES if batch.case.workers is None else loader.EPOCHS
+    return [_ours, *LIMITS, *_peers(batch, quick)]
 
 
 def _peers(batch: Batch, quick: bool) -> list[peers.Maker]:
@@ -35,6 +43,7 @@ def _peers(batch: Batch, quick: bool) -> list[peers.Maker]:
 
 
 def _ours(batch: Batch) -> Iterator[Contender]:
+    """mixup-rs."""
     x, mix = batch.x, mixup_rs.mix_batch
     yield Contender(INPLACE, lambda: mix(x, out=x), "ours")
     yield Contender(NEW, lambda: mix(x), "ours")

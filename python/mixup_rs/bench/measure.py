@@ -22,11 +22,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mixup_rs
-from mixup_rs.bench.cases import Batch
 from mixup_rs.bench.contender import Contender
+
+if TYPE_CHECKING:
+    from mixup_rs.bench.cases import Batch
+    from mixup_rs.bench.loader import Feed
 
 __all__ = ["Timing", "measure", "most_threads", "set_threads"]
 
@@ -49,7 +52,8 @@ class Timing:
     nanoseconds: list[float] = field(default_factory=list)
 
     def as_record(self, case: str) -> dict[str, Any]:
-        low, middle, high = min(self.nanoseconds), median(self.nanoseconds), max(self.nanoseconds)
+        once = [nanoseconds / self.contender.repeats for nanoseconds in self.nanoseconds]
+        low, middle, high = min(once), median(once), max(once)
         milliseconds = {"median_ms": middle / 1e6, "min_ms": low / 1e6, "max_ms": high / 1e6}
         return {
             "case": case,
@@ -63,7 +67,7 @@ class Timing:
 
 
 def measure(
-    batch: Batch,
+    batch: Batch | Feed,
     contenders: Iterable[Contender],
     threads: list[int],
     seconds: float,
@@ -85,7 +89,9 @@ def measure(
     return timings, skipped
 
 
-def _first_calls(batch: Batch, contenders: list[Contender], threads: list[int]) -> tuple[list[Timing], dict[str, str]]:
+def _first_calls(
+    batch: Batch | Feed, contenders: list[Contender], threads: list[int]
+) -> tuple[list[Timing], dict[str, str]]:
     """Compiles what is compiled on first use, sizes the groups, and finds out who cannot mix this batch at all."""
     timings: list[Timing] = []
     skipped: dict[str, str] = {}
@@ -105,7 +111,7 @@ def _first_calls(batch: Batch, contenders: list[Contender], threads: list[int]) 
     return [timing for timing in timings if timing.contender.name not in skipped], skipped
 
 
-def _calls_in_a_group(batch: Batch, contender: Contender) -> int:
+def _calls_in_a_group(batch: Batch | Feed, contender: Contender) -> int:
     batch.refill()
     for _ in range(2):
         contender.prepare()
@@ -124,7 +130,7 @@ def _settle(previous: Timing) -> None:
         time.sleep(_SETTLE_S)
 
 
-def _turn(batch: Batch, timing: Timing) -> float:
+def _turn(batch: Batch | Feed, timing: Timing) -> float:
     contender = timing.contender
     set_threads(timing.threads)
     batch.refill()

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from mixup_rs.bench.cases import Batch
-from mixup_rs.bench.contender import FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, Contender
+from mixup_rs.bench.contender import FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, TIMM_COLLATE, Contender
 
-__all__ = ["PEERS", "Maker", "numpy_one_liner", "torch_compiled"]
+__all__ = ["PEERS", "Maker", "about_to_train", "need", "numpy_one_liner", "torch_compiled"]
 
 #: Gives the contenders of a library for a batch.
 Maker = Callable[[Batch], Iterable[Contender]]
@@ -37,7 +37,7 @@ def numpy_one_liner(batch: Batch) -> Iterator[Contender]:
 
 def fastai_callbacks(batch: Batch) -> Iterator[Contender]:
     """fastai's MixUp."""
-    _need("fastai.callback.mixup")
+    need("fastai.callback.mixup")
     from fastai.callback.mixup import MixUp
 
     from mixup_rs.fastai import RustMixUp
@@ -55,14 +55,9 @@ def fastai_callbacks(batch: Batch) -> Iterator[Contender]:
 def _before_batch(batch: Batch, callback: Any) -> tuple[Callable[[], Any], Callable[[], None]]:
     """The callback's `before_batch` in a learner that is about to train, and what hands it the batch."""
     import torch
-    from fastai.data.core import DataLoaders
-    from fastai.learner import Learner
-    from fastai.losses import CrossEntropyLossFlat
     from fastai.torch_core import TensorCategory, TensorImage
 
-    dls = DataLoaders.from_dsets([(torch.zeros(1), 0)] * 2, [(torch.zeros(1), 0)], bs=2, num_workers=0, device="cpu")
-    learn = Learner(dls, torch.nn.Linear(1, 1), loss_func=CrossEntropyLossFlat(), cbs=callback)
-    learn.epoch, learn.training, learn.dl = 0, True, dls.train
+    learn = about_to_train(callback)
     # Not TensorImage(x), which would make a float32 copy of float64.
     x, y = _tensor(batch).as_subclass(TensorImage), torch.from_numpy(batch.y).as_subclass(TensorCategory)
 
@@ -74,9 +69,22 @@ def _before_batch(batch: Batch, callback: Any) -> tuple[Callable[[], Any], Calla
     return callback.before_batch, give_batch
 
 
+def about_to_train(callback: Any) -> Any:
+    """A learner with a callback of mixing, whose `before_train` comes next."""
+    import torch
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+    from fastai.losses import CrossEntropyLossFlat
+
+    dls = DataLoaders.from_dsets([(torch.zeros(1), 0)] * 2, [(torch.zeros(1), 0)], bs=2, num_workers=0, device="cpu")
+    learn = Learner(dls, torch.nn.Linear(1, 1), loss_func=CrossEntropyLossFlat(), cbs=callback)
+    learn.epoch, learn.training, learn.dl = 0, True, dls.train
+    return learn
+
+
 def timm_mixup(batch: Batch) -> Iterator[Contender]:
     """timm's Mixup."""
-    _need("timm.data.mixup")
+    need("timm.data.mixup")
     import torch
     from timm.data.mixup import Mixup
 
@@ -90,17 +98,17 @@ def timm_collate(batch: Batch) -> Iterator[Contender]:
     """timm's FastCollateMixup."""
     if batch.dtype != np.uint8:
         return  # it makes bytes of whatever it is given
-    _need("timm.data.mixup")
+    need("timm.data.mixup")
     from timm.data.mixup import FastCollateMixup
 
     collate = FastCollateMixup(batch.alpha, mode="elem", label_smoothing=0, num_classes=batch.classes)
     samples = list(zip(batch.x, batch.y.tolist(), strict=True))
-    yield Contender("timm FastCollateMixup", lambda: collate(samples), rival=NEW)
+    yield Contender(TIMM_COLLATE, lambda: collate(samples), rival=NEW)
 
 
 def torchvision_mixup(batch: Batch) -> Iterator[Contender]:
     """torchvision's v2.MixUp."""
-    _need("torchvision.transforms.v2")
+    need("torchvision.transforms.v2")
     import torch
     from torchvision.transforms.v2 import MixUp
 
@@ -152,7 +160,7 @@ def _numba_blend(integers: bool) -> Callable[..., None]:
 
 def torch_compiled(batch: Batch) -> Iterator[Contender]:
     """torch.compile."""
-    _need("torch")
+    need("torch")
     import torch
 
     x, warm, integers = _tensor(batch), _tensor(batch, batch.warm), batch.dtype.kind == "u"
@@ -203,7 +211,7 @@ def _tensor(batch: Batch, array: np.ndarray | None = None) -> Any:
     return torch.from_numpy(array)
 
 
-def _need(module: str) -> None:
+def need(module: str) -> None:
     """Imports a module quietly: its warnings about other libraries are not ours to show."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_rs.bench.cases import MAIN
-from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY
+from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, MIX_COLLATE, NEW, NORMALISED, NUMPY, UNMIXED
 from mixup_rs.bench.results import Results, size_text, threads_text
 
 __all__ = ["BEGIN", "END", "readme_section", "table", "update_readme"]
@@ -22,17 +22,25 @@ _ROLES = {
     COLD: "**mixup-rs, very first result**",
     "scale": "*limit: scaling the batch in place*",
     "copy": "*limit: copying it into warm memory*",
+    MIX_COLLATE: "**MixCollate**",
+    NORMALISED: "**MixCollate, normalised**",
+    UNMIXED: "*limit: default_collate, unmixed*",
 }
 
 
 def table(results: Results) -> str:
     """All figures: the median, the least and the greatest of each contender."""
     lines = []
-    for case in [*results.cases(), *results.cases(sweep=True)]:
+    for case in [*results.cases(), *results.cases(sweep=True), *results.collates()]:
         lines.append(f"\n{case['title']} ({size_text(case['bytes'])}), ms: median [least to greatest], times our own")
         for contender in results.contenders(case["name"]):
             cells = [_cell(results, case["name"], contender, threads) for threads in results.threads]
             lines.append(f"  {contender:26}" + "".join(f"{cell:46}" for cell in cells).rstrip())
+    for case in results.epochs():
+        lines.append(f"\n{case['title']}, images a second: median [least to greatest]")
+        for contender in results.contenders(case["name"]):
+            speeds = (results.images_per_second(case["name"], contender, f"{of}_ms") for of in ("median", "max", "min"))
+            lines.append("  {:26}{:>10} [{} to {}]".format(contender, *map(_number, speeds)))
     left_out = [f"left out: {entry}" for entry in _skipped(results)]
     return "\n".join([*lines, "", *left_out]).rstrip()
 
@@ -59,7 +67,8 @@ def update_readme(path: Path, section: str) -> None:
 
 def readme_section(results: Results, plots: list[str]) -> str:
     """Markdown: where it was measured, the main case, the others, where we lose, and the pictures."""
-    parts = [_measured(results), _main_table(results), _other_table(results), _losses(results)]
+    parts = [_measured(results), _main_table(results), _other_table(results)]
+    parts += [_of_the_loader(results), _collate_table(results), _loader_table(results), _losses(results)]
     parts += [
         f"Left out: {'; '.join(_left_out(results))}." if results.document["skipped"] else "",
         *(f"![{Path(plot).stem.replace('-', ' ')}]({plot})" for plot in plots),
@@ -115,6 +124,48 @@ def _other_table(results: Results) -> str:
     return _markdown(rows) if cases else ""
 
 
+def _of_the_loader(results: Results) -> str:
+    if not (results.collates() or results.epochs()):
+        return ""
+    return (
+        "In the DataLoader: collates that give bytes, and collates that give normalised float32. The torch recipe "
+        "stacks, converts to float, normalises and mixes, out of place as it is mostly written, or in place where it "
+        "can; fastai's MixUp does its part in the main process, torchvision's in the collate."
+    )
+
+
+def _collate_table(results: Results) -> str:
+    """Milliseconds: a table a layout of the samples."""
+    tables = []
+    for case in results.collates():
+        rows = [[case["title"], *map(threads_text, results.threads), "times ours"]]
+        rows.append(["---", *["--:"] * (len(results.threads) + 1)])
+        for name in results.contenders(case["name"]):
+            ratios = [results.ratio(case["name"], name, threads) for threads in results.threads]
+            rows.append(
+                [_ROLES.get(name, name), *_times(results, case["name"], name), _factors(ratios) if any(ratios) else ""]
+            )
+        tables.append(_markdown(rows))
+    return "\n\n".join(tables)
+
+
+def _loader_table(results: Results) -> str:
+    """Images a second: a row a contender, a column a source, a figure for each number of workers."""
+    sources = {source: list(cases) for source, cases in groupby(results.epochs(), key=lambda case: case["source"])}
+    if not sources:
+        return ""
+    headings = [f"{source} ({' / '.join(str(case['workers']) for case in cases)})" for source, cases in sources.items()]
+    rows = [["images a second of a DataLoader (workers)", *headings], ["---", *["--:"] * len(sources)]]
+    names = (name for case in results.epochs() for name in results.contenders(case["name"]))
+    for name in dict.fromkeys(names):
+        cells = [
+            " / ".join(_number(results.images_per_second(case["name"], name)) for case in cases)
+            for cases in sources.values()
+        ]
+        rows.append([_ROLES.get(name, name), *cells])
+    return _markdown(rows)
+
+
 def _fastest_peer(results: Results, case: str) -> str:
     """The peer with the least time at the most threads, named."""
     peers = [name for name in results.contenders(case, "peer") if results.ms(case, name, max(results.threads))]
@@ -131,7 +182,11 @@ def _losses(results: Results) -> str:
         return "Where we lose: in none of these cases is a peer faster than mixup-rs doing the same job."
     places = []
     for title, group in groupby(losses, key=lambda loss: loss[0]["title"]):
-        peers = [f"{peer} is {times:.2f} times as fast at {threads_text(threads)}" for _, peer, threads, times in group]
+        # Epochs are measured with one number of threads, and their titles name the workers.
+        peers = [
+            f"{peer} is {times:.2f} times as fast" + ("" if "workers" in case else f" at {threads_text(threads)}")
+            for case, peer, threads, times in group
+        ]
         places.append(f"{title}: {', '.join(peers)}")
     return f"Where we lose: {'; '.join(places)}."
 

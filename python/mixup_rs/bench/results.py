@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mixup_rs.bench.cases import Case
+from mixup_rs.bench.cases import Case, LoaderCase
 
 __all__ = ["FORMAT", "Results", "case_record", "size_text", "threads_text"]
 
@@ -20,6 +20,8 @@ def case_record(case: Case) -> dict[str, Any]:
     """What a reader has to know of a case."""
     fields = asdict(case)
     record = {name: fields[name] for name in ("name", "dtype", "layout")}
+    if isinstance(case, LoaderCase) and case.workers is not None:
+        record |= {"workers": case.workers, "samples": case.samples, "source": case.source}
     return record | {"title": case.title, "shape": list(case.shape), "bytes": case.bytes}
 
 
@@ -52,8 +54,23 @@ class Results:
         path.write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def cases(self, sweep: bool = False) -> list[dict[str, Any]]:
-        """The measured cases; those of the sweep over sizes, or the others."""
-        return [case for case in self._cases.values() if case["name"].startswith("sweep-") == sweep]
+        """The measured cases of mixing a batch; those of the sweep over sizes, or the others."""
+        batches = [case for case in self._cases.values() if not case["name"].startswith("loader-")]
+        return [case for case in batches if case["name"].startswith("sweep-") == sweep]
+
+    def collates(self) -> list[dict[str, Any]]:
+        """The measured cases of collates alone, at every number of threads."""
+        loader = [case for case in self._cases.values() if case["name"].startswith("loader-")]
+        return [case for case in loader if "workers" not in case]
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """The measured cases of a DataLoader, whose milliseconds are those of an epoch, at the most threads alone."""
+        return [case for case in self._cases.values() if "workers" in case]
+
+    def images_per_second(self, case: str, contender: str, which: str = "median_ms") -> float | None:
+        """In an epoch: "median_ms", "min_ms" or "max_ms" of its time, which are the other way round in speed."""
+        record = self.record(case, contender, max(self.threads))
+        return None if record is None else self._cases[case]["samples"] / record[which] * 1000
 
     def contenders(self, case: str, kind: str | None = None) -> list[str]:
         """Their names in the order they were measured."""

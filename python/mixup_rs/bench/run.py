@@ -8,9 +8,10 @@ import time
 from typing import Any, TextIO
 
 import mixup_rs
-from mixup_rs.bench.cases import MAIN, Batch, Case, fits_in_memory
-from mixup_rs.bench.contender import INPLACE
+from mixup_rs.bench.cases import MAIN, Batch, Case, LoaderCase, fits_in_memory
+from mixup_rs.bench.contender import INPLACE, MIX_COLLATE
 from mixup_rs.bench.lineup import lineup
+from mixup_rs.bench.loader import Feed
 from mixup_rs.bench.machine import extra_mib, machine, versions
 from mixup_rs.bench.measure import measure, most_threads, set_threads
 from mixup_rs.bench.results import FORMAT, Results, case_record, threads_text
@@ -63,21 +64,26 @@ def _run_case(
         if not fits_in_memory(case):
             skip(case.title, "there is not enough free memory")
             return
-        batch = Batch(case)
+        batch = Feed(case, quick) if isinstance(case, LoaderCase) else Batch(case)
     except ImportError as error:
         skip(case.name, str(error))
         return
+    if isinstance(case, LoaderCase) and case.workers is not None:
+        threads = threads[-1:]  # a worker has one, whatever the main process may use
     contenders, missing = lineup(batch, quick)
     timings, failed = measure(batch, contenders, threads, seconds, progress.rounds)
     for contender, why in missing.items():
         skip(contender, why)
     for contender, why in failed.items():
-        skip(contender, why, case.title)
-    document["cases"].append(case_record(case))
+        skip(contender, why, batch.case.title)
+    if not timings:
+        return
+    document["cases"].append(case_record(batch.case))
     document["results"] += [timing.as_record(case.name) for timing in timings]
-    ours = [timing.as_record(case.name)["median_ms"] for timing in timings if timing.contender.name == INPLACE]
+    name = MIX_COLLATE if isinstance(case, LoaderCase) else INPLACE
+    ours = [timing.as_record(case.name)["median_ms"] for timing in timings if timing.contender.name == name]
     counts = " / ".join(map(threads_text, threads))
-    progress.done(f"in place {' / '.join(f'{ms:.4g}' for ms in ours)} ms ({counts})")
+    progress.done(f"{name} {' / '.join(f'{ms:.4g}' for ms in ours)} ms ({counts})")
 
 
 class _Progress:
