@@ -92,8 +92,9 @@ fuzz-rust: ## the Rust properties on many more cases: PROPTEST_CASES=100000
 	PROPTEST_CASES=$(or $(PROPTEST_CASES),100000) cargo test --lib --test properties
 
 .PHONY: mutants
-mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (hours)
-	PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants
+mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (an hour or more)
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants; status=$$?; \
+	  $(PYTHON) tests/mutants.py docs/reliability/mutants.json target/mutants.out/outcomes.json && exit $$status
 
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots

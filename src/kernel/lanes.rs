@@ -89,3 +89,34 @@ impl<T: Element> Loop for Lane<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_blends_each_lane_by_its_recipe() {
+        let own: Vec<f32> = (0..150).map(|i| (i * 37 % 101) as f32).collect();
+        let lam = |i: usize| [0.25, 1.0, 0.75, 0.0, 0.5][i % 5];
+        let partner = |i: usize| (i / 10 * 10) + (i * 7 + 3) % 10;
+        let recipe = |i: usize| Recipe::new::<f32>(lam(i));
+        let lanes = Lanes::<f32>::new((0..own.len()).map(|i| (partner(i), recipe(i))));
+        for level in Level::available() {
+            let mut scratch = lanes.scratch();
+            // All lanes, and the first of them: rows are left over at the end of a column.
+            for len in [150, 140, 20, 10] {
+                let mut out = vec![0.0; len];
+                // SAFETY: partners are within the same ten.
+                #[allow(unsafe_code)]
+                unsafe {
+                    lanes.gather(&own[..len], &mut scratch);
+                }
+                lanes.blend(level, &mut out, &scratch);
+                for (i, &out) in out.iter().enumerate() {
+                    let (own, partner) = (f64::from(own[i]), f64::from(own[partner(i)]));
+                    assert_eq!(f64::from(out), lam(i) * own + (1.0 - lam(i)) * partner, "{level:?} {i}");
+                }
+            }
+        }
+    }
+}
