@@ -458,6 +458,28 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_every_run_from_end_to_end() {
+        // Two runs of ten elements, mirrored in the source, in columns of four.
+        let layout = Layout::new(&[3, 2, 10], &[50, 25, -2], &[20, 10, 1]).unwrap();
+        let columns = Columns::new(&layout, 4);
+        let got: Vec<_> = (0..columns.count()).map(|index| columns.get(index)).collect();
+        let got: Vec<_> = got.iter().map(|column| (column.source, column.target, column.len)).collect();
+        assert_eq!(got, [(0, 0, 4), (-8, 4, 4), (-16, 8, 2), (25, 10, 4), (17, 14, 4), (9, 18, 2)]);
+        // The same with the target mirrored as well, and more than one element apart.
+        let layout = Layout::new(&[3, 5], &[50, 2], &[60, -3]).unwrap();
+        let columns = Columns::new(&layout, 3);
+        let got = [0, 1].map(|index| columns.get(index)).map(|column| (column.source, column.target, column.len));
+        assert_eq!(got, [(8, -12, 3), (2, -3, 2)]);
+    }
+
+    #[test]
+    fn the_address_of_a_sample_is_where_it_lies() {
+        let mut memory = [0_u16; 20];
+        let samples = Samples { first: memory.as_mut_ptr(), step: 5 };
+        assert_eq!([0, 1, 3].map(|i| samples.address(i)), [0, 5, 15].map(|at| std::ptr::from_ref(&memory[at])));
+    }
+
+    #[test]
     fn samples_side_by_side_are_mixed_abreast() {
         let is_abreast = |n: usize, source: &[isize; 2], target: &[isize; 2]| {
             look(&[n, 3], source, target, 1, |batch| batch.is_abreast())

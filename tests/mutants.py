@@ -29,7 +29,10 @@ def tally(runs):
 
 
 def table(files):
-    lines = ["| file | mutants | do not compile | a test fails | never end | listed below |", "|---|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| file | mutants | do not compile | a test fails | never end | listed below |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     sums = [0] * 5
     for name, file in files.items():
         counts = [file["mutants"], file["unviable"], file["caught"], file["timeout"], len(file["missed"])]
