@@ -96,8 +96,10 @@ mod tests {
 
     #[test]
     fn every_level_blends_each_lane_by_its_recipe() {
-        let own: Vec<f32> = (0..150).map(|i| (i * 37 % 101) as f32).collect();
-        let lam = |i: usize| [0.25, 1.0, 0.75, 0.0, 0.5][i % 5];
+        let mut own: Vec<f32> = (0..150).map(|i| (i * 37 % 101) as f32).collect();
+        // A blend would not hand it on bit for bit.
+        own[5] = f32::from_bits(0x7F80_0001);
+        let lam = |i: usize| [1.0, 0.75, 0.0, 0.5, 0.25][i % 5];
         let partner = |i: usize| (i / 10 * 10) + (i * 7 + 3) % 10;
         let recipe = |i: usize| Recipe::new::<f32>(lam(i));
         let lanes = Lanes::<f32>::new((0..own.len()).map(|i| (partner(i), recipe(i))));
@@ -113,8 +115,14 @@ mod tests {
                 }
                 lanes.blend(level, &mut out, &scratch);
                 for (i, &out) in out.iter().enumerate() {
-                    let (own, partner) = (f64::from(own[i]), f64::from(own[partner(i)]));
-                    assert_eq!(f64::from(out), lam(i) * own + (1.0 - lam(i)) * partner, "{level:?} {i}");
+                    let (own, partner) = (own[i], own[partner(i)]);
+                    let expected = match lam(i) {
+                        1.0 => own,
+                        0.0 => partner,
+                        _ if own.is_nan() || partner.is_nan() => f32::NAN,
+                        lam => (lam * f64::from(own) + (1.0 - lam) * f64::from(partner)) as f32,
+                    };
+                    assert_eq!(out.to_bits(), expected.to_bits(), "{level:?} {len} {i}");
                 }
             }
         }
