@@ -218,6 +218,9 @@ mod tests {
         assert_eq!(MixPlan::mixup(3, &lam, key), Err(MixError::LamLength { got: 2, expected: 3 }));
         let partner = Mixup { partner: Some(vec![0; 4]), ..Mixup::default() };
         assert_eq!(MixPlan::mixup(3, &partner, key), Err(MixError::PartnerLength { got: 4, expected: 3 }));
+        // Couples are complete without the third: its λ would be sought beyond them.
+        let couple = Mixup { mode: Mode::Pair, partner: Some(vec![1, 0]), ..Mixup::default() };
+        assert_eq!(MixPlan::mixup(3, &couple, key), Err(MixError::PartnerLength { got: 2, expected: 3 }));
         let partner = CutMix { partner: Some(vec![0; 4]), ..CutMix::default() };
         assert_eq!(MixPlan::cutmix(3, 2, 2, &partner, key), Err(MixError::PartnerLength { got: 4, expected: 3 }));
     }

@@ -404,3 +404,97 @@ unsafe fn transfer<T: Copy>(n: usize, len: usize, from: (Samples<T>, isize), to:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at a batch of float32 that is never touched.
+    fn look<R>(
+        shape: &[usize],
+        source: &[isize],
+        target: &[isize],
+        threads: usize,
+        look: impl FnOnce(&Batch<'_, f32>) -> R,
+    ) -> R {
+        let layout = Layout::new(shape, source, target).unwrap();
+        let samples = |step| Samples { first: std::ptr::null_mut(), step };
+        look(&Batch {
+            mixing: Mixing { lam: &[], partner: &[], order: &Order::new(&[]) },
+            source: samples(layout.source_step),
+            target: samples(layout.target_step),
+            layout: &layout,
+            threads,
+            level: Level::current(),
+        })
+    }
+
+    #[test]
+    fn a_thread_is_worth_4_mib() {
+        const MIB: usize = 1024 * 1024;
+        assert_eq!([0, 8 * MIB - 1, 8 * MIB, 100 * MIB].map(|bytes| worth(bytes, 8)), [1, 1, 2, 8]);
+    }
+
+    #[test]
+    fn samples_are_fetched_4_kib_ahead() {
+        assert_eq!([16, 64, 1024, 100_000].map(lookahead::<f32>), [64, 16, 1, 1]);
+    }
+
+    /// The length of a column, how many there are, and into how many pieces the walk through each is cut.
+    fn columns(shape: &[usize], strides: &[isize], threads: usize) -> (usize, usize, usize) {
+        look(shape, strides, strides, threads, |batch| {
+            let (columns, parts) = batch.columns();
+            (columns.len, columns.count(), parts)
+        })
+    }
+
+    #[test]
+    fn columns_are_long_and_enough_for_all_threads() {
+        // 32 KiB of a sample on one thread.
+        assert_eq!(columns(&[3, 16_000], &[16_000, 1], 1), (8192, 2, 1));
+        // Four for each of more threads.
+        assert_eq!(columns(&[3, 32_000], &[32_000, 1], 2), (4000, 8, 1));
+        assert_eq!(columns(&[3, 2, 32_000], &[99_000, 33_000, 1], 2), (8000, 8, 1));
+        // But no less than 4 KiB: then samples are shared out.
+        assert_eq!(columns(&[3, 1000], &[1000, 1], 2), (1000, 1, 8));
+        assert_eq!(columns(&[3, 4, 1500], &[8000, 2000, 1], 2), (1024, 8, 1));
+    }
+
+    #[test]
+    fn columns_are_every_run_from_end_to_end() {
+        // Two runs of ten elements, mirrored in the source, in columns of four.
+        let layout = Layout::new(&[3, 2, 10], &[50, 25, -2], &[20, 10, 1]).unwrap();
+        let columns = Columns::new(&layout, 4);
+        let got: Vec<_> = (0..columns.count()).map(|index| columns.get(index)).collect();
+        let got: Vec<_> = got.iter().map(|column| (column.source, column.target, column.len)).collect();
+        assert_eq!(got, [(0, 0, 4), (-8, 4, 4), (-16, 8, 2), (25, 10, 4), (17, 14, 4), (9, 18, 2)]);
+        // The same with the target mirrored as well, and more than one element apart.
+        let layout = Layout::new(&[3, 5], &[50, 2], &[60, -3]).unwrap();
+        let columns = Columns::new(&layout, 3);
+        let got = [0, 1].map(|index| columns.get(index)).map(|column| (column.source, column.target, column.len));
+        assert_eq!(got, [(8, -12, 3), (2, -3, 2)]);
+    }
+
+    #[test]
+    fn the_address_of_a_sample_is_where_it_lies() {
+        let mut memory = [0_u16; 20];
+        let samples = Samples { first: memory.as_mut_ptr(), step: 5 };
+        assert_eq!([0, 1, 3].map(|i| samples.address(i)), [0, 5, 15].map(|at| std::ptr::from_ref(&memory[at])));
+    }
+
+    #[test]
+    fn samples_side_by_side_are_mixed_abreast() {
+        let is_abreast = |n: usize, source: &[isize; 2], target: &[isize; 2]| {
+            look(&[n, 3], source, target, 1, |batch| batch.is_abreast())
+        };
+        assert!(is_abreast(4, &[1, 4], &[1, 4]));
+        assert!(is_abreast(4, &[1, 9], &[1, 4]));
+        assert!(!is_abreast(4, &[3, 1], &[1, 4]));
+        assert!(!is_abreast(4, &[1, 4], &[3, 1]));
+        assert!(!is_abreast(4, &[3, 1], &[3, 1]));
+        // One sample lies beside nobody; 64 KiB of samples are the most.
+        assert!(!is_abreast(1, &[1, 1], &[1, 1]));
+        assert!(is_abreast(16_384, &[1, 16_384], &[1, 16_384]));
+        assert!(!is_abreast(16_385, &[1, 16_385], &[1, 16_385]));
+    }
+}

@@ -490,6 +490,21 @@ mod tests {
     }
 
     #[test]
+    fn spatial_axes_are_counted_from_either_end() {
+        let plan = MixPlan::from_boxes(vec![[0; 4]; 2], 3, 4, vec![1, 0]).unwrap();
+        let found = |shape: &[usize], axes| plan.spatial_axes_of(shape, axes);
+        assert_eq!(found(&[2, 5, 3, 4], [-2, -1]), Ok([2, 3]));
+        assert_eq!(found(&[2, 3, 4, 5], [1, 2]), Ok([1, 2]));
+        assert_eq!(found(&[2, 4, 3], [2, -2]), Ok([2, 1]));
+        for axes in [[1, 1], [-1, 2], [0, 1], [1, 0], [-3, 1], [1, -3], [3, 1], [1, 3], [-4, 1], [1, -4]] {
+            assert_eq!(found(&[2, 3, 4], axes), Err(MixError::SpatialAxes { axes, ndim: 3 }));
+        }
+        let turned = Err(MixError::SpatialShape { got: [4, 3], expected: [3, 4], axes: [1, 2] });
+        assert_eq!(found(&[2, 4, 3], [1, 2]), turned);
+        assert_eq!(plan.without_boxes().spatial_axes_of(&[2, 4, 3], [1, 2]), Ok([1, 2]));
+    }
+
+    #[test]
     fn labels_are_mixed_as_the_plan_says() {
         let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0]).unwrap();
         let mut targets = [9.0; 6];

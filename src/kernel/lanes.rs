@@ -89,3 +89,42 @@ impl<T: Element> Loop for Lane<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_blends_each_lane_by_its_recipe() {
+        let mut own: Vec<f32> = (0..150).map(|i| (i * 37 % 101) as f32).collect();
+        // A blend would not hand it on bit for bit.
+        own[5] = f32::from_bits(0x7F80_0001);
+        let lam = |i: usize| [1.0, 0.75, 0.0, 0.5, 0.25][i % 5];
+        let partner = |i: usize| (i / 10 * 10) + (i * 7 + 3) % 10;
+        let recipe = |i: usize| Recipe::new::<f32>(lam(i));
+        let lanes = Lanes::<f32>::new((0..own.len()).map(|i| (partner(i), recipe(i))));
+        for level in Level::available() {
+            let mut scratch = lanes.scratch();
+            // All lanes, and the first of them: rows are left over at the end of a column.
+            for len in [150, 140, 20, 10] {
+                let mut out = vec![0.0; len];
+                // SAFETY: partners are within the same ten.
+                #[allow(unsafe_code)]
+                unsafe {
+                    lanes.gather(&own[..len], &mut scratch);
+                }
+                lanes.blend(level, &mut out, &scratch);
+                for (i, &out) in out.iter().enumerate() {
+                    let (own, partner) = (own[i], own[partner(i)]);
+                    let expected = match lam(i) {
+                        1.0 => own,
+                        0.0 => partner,
+                        _ if own.is_nan() || partner.is_nan() => f32::NAN,
+                        lam => (lam * f64::from(own) + (1.0 - lam) * f64::from(partner)) as f32,
+                    };
+                    assert_eq!(out.to_bits(), expected.to_bits(), "{level:?} {len} {i}");
+                }
+            }
+        }
+    }
+}

@@ -72,3 +72,39 @@ impl Level {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_have_the_names_that_force_them() {
+        let names: Vec<_> = Level::available().into_iter().map(Level::name).collect();
+        let known = if cfg!(target_arch = "aarch64") { vec!["neon"] } else { vec!["baseline", "avx2", "avx512"] };
+        assert!(!names.is_empty() && known.starts_with(&names), "{names:?}");
+    }
+
+    #[test]
+    fn the_environment_forces_a_level() {
+        const EXPECTED: &str = "MIXUP_RS_TEST_LEVEL";
+        let found = || format!("{} {:?}", Level::current().name(), Level::forced().map(|level| level.map(Level::name)));
+        if let Ok(expected) = std::env::var(EXPECTED) {
+            return assert_eq!(found(), expected);
+        }
+        let levels = Level::available();
+        let (least, best) = (levels[0].name(), levels[levels.len() - 1].name());
+        for (value, expected) in [
+            ("", format!("{best} Ok(None)")),
+            (least, format!("{least} Ok(Some({least:?}))")),
+            (&format!(" {best} "), format!("{best} Ok(Some({best:?}))")),
+            ("mmx", format!("{best} Err(\"mmx\")")),
+        ] {
+            // In a process of its own, for a level in use stays so.
+            let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+            test.args(["--exact", "kernel::level::tests::the_environment_forces_a_level"]);
+            let output = test.env(ENVIRONMENT, value).env(EXPECTED, expected).output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && printed.contains("1 passed"), "{value:?}: {printed}");
+        }
+    }
+}
