@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from mixup_rs._core import MixPlan
 from mixup_rs.nest import tree_leaves, tree_map
 from mixup_rs.torch import is_mixable, mix_tensor
 
-__all__ = ["batch_size", "draw_cut", "is_paired", "mix_inputs", "mix_targets"]
+__all__ = ["batch_size", "draw_cut", "is_paired", "mix_inputs", "mix_targets", "partner_targets"]
 
 
 def batch_size(xb: Any) -> int:
@@ -62,13 +63,25 @@ def mix_targets(plan: MixPlan, yb: Any) -> tuple[Any, bool]:
         nonlocal has_index
         if _is_cut(plan, y):
             return mix_tensor(plan, y)
-        if not (y.is_floating_point() or y.dtype == torch.bool):
+        if _is_index(y):
             has_index = True
             return y
         blend = plan if plan.boxes is None else MixPlan(plan.lam, plan.partner)
         return mix_tensor(blend, y if y.is_floating_point() else y.float().as_subclass(type(y)))
 
     return tree_map(mix, yb), has_index
+
+
+def partner_targets(plan: MixPlan, yb: Any, partner: Callable[[torch.device], torch.Tensor]) -> Any:
+    """Of targets that `mix_targets` gave, the partners' class indices; what was cut or blended is of both already.
+
+    partner: gives the plan's partners on a device.
+    """
+
+    def take(y: torch.Tensor) -> torch.Tensor:
+        return y.index_select(0, partner(y.device)) if _is_index(y) and not _is_cut(plan, y) else y
+
+    return tree_map(take, yb)
 
 
 def draw_cut(xb: Any, n: int, **how: Any) -> MixPlan:
@@ -90,6 +103,11 @@ def is_paired(y: Any) -> bool:
 def _is_cut(plan: MixPlan, tensor: torch.Tensor) -> bool:
     """Whether a tensor has the height and width that a CutMix plan cuts."""
     return plan.boxes is not None and tensor.ndim > 2 and tuple(tensor.shape[-2:]) == plan.spatial_shape
+
+
+def _is_index(y: torch.Tensor) -> bool:
+    """Whether a target cannot be blended."""
+    return not (y.is_floating_point() or y.dtype == torch.bool)
 
 
 def _described(xb: Any) -> str:

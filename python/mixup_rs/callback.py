@@ -12,7 +12,7 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batch import batch_size, is_paired, mix_inputs, mix_targets
+from mixup_rs.batch import batch_size, is_paired, mix_inputs, mix_targets, partner_targets
 from mixup_rs.loader import MixCollate
 from mixup_rs.losses import mixed_loss
 from mixup_rs.nest import tree_leaves, tree_map
@@ -191,7 +191,11 @@ class Mixing:
         """The lam-weighted pair of losses against `yb` and the partners' targets, reduced as the loss function does."""
         if not self.training or not self.is_mixed:
             return self.old_lf(pred, *yb)
-        return mixed_loss(self.old_lf, pred, yb, self.yb1, self.lam)
+        if self._loaded is not None:
+            partner = self._loaded[0]
+        else:
+            partner = partner_targets(self.plan, yb, lambda device: self._sent(device)[0])
+        return mixed_loss(self.old_lf, pred, yb, partner, self.lam)
 
     @property
     def old_lf(self) -> Callable[..., Any]:
@@ -207,7 +211,7 @@ class Mixing:
 
     @property
     def yb1(self) -> tuple[Any, ...]:
-        """The partners' targets; blended ones where targets were blended beside indices."""
+        """The partners' targets, as they were."""
         if self._loaded is not None:
             return self._loaded[0]
         return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), self._yb)
