@@ -17,6 +17,7 @@ from fastai.vision.all import (
     accuracy,
     nn,
 )
+from fastai_cases import data_sets
 from fastcore.foundation import L
 from learners import BatchLosses, digits, fit, learner, loaders
 
@@ -92,23 +93,23 @@ def test_the_run_is_that_of_fastais_own(run, tmp_path):
 @pytest.mark.parametrize("callback", CALLBACKS)
 def test_nothing_is_mixed_but_training_batches(callback):
     images, classes = digits()
-    learn = learner(callback, lambda: loaders(n=64), metrics=accuracy)
+    learn = learner(callback, data_sets, metrics=accuracy)
     fit(learn, 1)
     with torch.no_grad():
-        logits = learn.model.eval()(images[:96])
+        logits = learn.model.eval()(images[:192])
     own = logits.softmax(1)
-    loss = nn.functional.cross_entropy(logits[64:], classes[64:96])
-    hits = (logits[64:].argmax(1) == classes[64:96]).float().mean()
+    loss = nn.functional.cross_entropy(logits[160:], classes[160:192])
+    hits = (logits[160:].argmax(1) == classes[160:192]).float().mean()
     with learn.no_bar(), learn.no_logging():
         assert list(learn.validate()) == pytest.approx([loss.item(), hits.item()], rel=1e-5)
-        for part, rows in ((0, slice(0, 64)), (1, slice(64, 96))):
+        for part, rows in ((0, slice(0, 160)), (1, slice(160, 192))):
             predictions, targets = learn.get_preds(ds_idx=part, reorder=True)
             torch.testing.assert_close(torch.Tensor(predictions), own[rows])
             assert torch.equal(torch.Tensor(targets).long(), classes[rows])
         _, _, losses = learn.get_preds(with_loss=True)
         assert losses.mean().item() == pytest.approx(loss.item(), rel=1e-5)
         predictions, _ = learn.tta(n=1, use_max=False, beta=0)
-        torch.testing.assert_close(torch.Tensor(predictions), own[64:])
+        torch.testing.assert_close(torch.Tensor(predictions), own[160:])
         worst, _ = Interpretation.from_learner(learn).top_losses(3)
     assert worst.max().item() == pytest.approx(torch.as_tensor(losses).max().item(), rel=1e-5)
     assert learn.loss_func.reduction == "mean"

@@ -25,10 +25,10 @@ from fastai.vision.all import (
 )
 from learners import digits, fit, learner, loaders
 
-from mixup_rs import MixPlan
+from mixup_rs import MixPlan, plot
 from mixup_rs.fastai import MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.losses import mixed_loss
-from mixup_rs.torch import apply
+from mixup_rs.torch import MixCollate, apply
 
 EVENTS = (
     "before_fit before_epoch before_train before_batch after_pred after_loss before_backward after_backward "
@@ -186,10 +186,11 @@ def test_a_resumed_run_sees_the_mixes_of_one_that_was_not_interrupted():
     assert len({plan.lam.tobytes() for plan in whole}) == 4
 
 
-def test_ranks_mix_differently(monkeypatch):
+@pytest.mark.parametrize("rng", [7, None])
+def test_ranks_mix_differently(monkeypatch, rng):
     def first_plan(rank):
         monkeypatch.setitem(os.environ, "RANK", str(rank))
-        learn = learner(RustMixUp(rng=7))
+        learn = learner(RustMixUp(rng=rng))
         learn.epoch, learn.iter, learn.training = 0, 0, True
         learn.xb, learn.yb = (digits()[0][:8],), (digits()[1][:8],)
         learn.mix_up("before_batch")
@@ -271,19 +272,35 @@ def test_mixed_accuracy_weights_both_classes():
     fit(learn, 1)
 
 
-def test_cutmix_paints_the_pixels_that_lam_says():
-    _, classes = digits()
-    x = torch.arange(8.0).view(-1, 1, 1, 1).expand(8, 3, 15, 17).contiguous()
-    before = x.clone()
-    learn = learner(RustCutMix(rng=5))
+@pytest.mark.parametrize("size", [(15, 17), (1, 7), (16, 16)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "elem"}, {"mode": "pair"}, {"minmax": (0.3, 0.7)}, {"mode": "elem", "minmax": (0.3, 0.7)}],
+    ids=str,
+)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_cutmix_paints_the_pixels_that_lam_says(options, size, inplace):
+    """Of images and masks alike, to the pixel, and the batch is not written to but in place."""
+    classes = digits()[1][:8]
+    image = torch.arange(8.0).view(-1, 1, 1, 1).expand(8, 3, *size)
+    learn = learner(RustCutMix(rng=5, inplace=inplace, **options))
+    callback, boxes = learn.cut_mix, set()
     for step in range(20):
-        learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, step, True, (x,), (classes[:8],)
-        learn.cut_mix("before_batch")
-        plan = learn.cut_mix.plan
-        own = (learn.xb[0] == before).float().mean((1, 2, 3)).double()
+        x, mask = image.contiguous(), image[:, 0].long()
+        learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, step, True, (x,), (classes, mask)
+        callback("before_batch")
+        plan = callback.plan
+        own = (learn.xb[0] == image).float().mean((1, 2, 3)).double()
         moved = plan.partner != np.arange(8)
         np.testing.assert_allclose(own[moved], plan.lam[moved], atol=1e-6)
-        assert torch.equal(x, before)
+        np.testing.assert_allclose(callback.lam, plan.lam, atol=1e-6)
+        assert torch.equal(learn.yb[1], learn.xb[0][:, 0].long())
+        assert torch.equal(learn.yb[0], classes)
+        assert (learn.xb[0] is x) if inplace else torch.equal(x, image)
+        boxes.add(len({tuple(box) for box in plan.boxes.tolist()}))
+        sides = (plan.boxes[:, 2:] - plan.boxes[:, :2]) / size
+        assert size[0] == 1 or "minmax" not in options or ((sides > 0.2) & (sides < 0.75)).all()
+    assert (boxes == {1}) == ("mode" not in options)
 
 
 def test_mix_chooses_and_leaves_out():
@@ -300,10 +317,35 @@ def test_mix_chooses_and_leaves_out():
     assert min(counts.values()) >= 6
 
 
-def test_show_batch_draws():
-    learn = learner(RustMixUp)
-    figure = learn.mix_up.show_batch(learn.dls, max_n=3)
-    assert len(figure.axes) >= 9
+@pytest.mark.parametrize("callback", [RustMixUp(), RustMixUp(rng="torch"), RustCutMix(), RustMix(prob=0), RustMix()])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_show_batch_draws_what_the_callback_would(callback, one_hot, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plot, "plot_mixed_batch", lambda *given, **options: shown.append((given, options)))
+    targets = F.one_hot(digits()[1], 10).float() if one_hot else None
+    dls = loaders(targets=targets)
+    dls.vocab = list("0123456789")
+    learner(callback).cbs[-1].show_batch(dls, max_n=3)
+    ((x, mixed, plan), options) = shown[0]
+    assert torch.equal(mixed, apply(plan, x))
+    assert (plan.boxes is not None) == isinstance(callback, RustCutMix) or isinstance(callback, RustMix)
+    assert isinstance(callback, RustMix) or not torch.equal(mixed, x)
+    assert options["labels"].shape == ((32, 10) if one_hot else (32,))
+    assert options["class_names"] == dls.vocab
+
+
+def test_show_batch_is_a_figure():
+    figure = learner(RustMixUp).mix_up.show_batch(loaders(), max_n=3)
+    assert len(figure.axes) == 9
+
+
+def test_show_batch_refuses_what_is_no_picture_of_a_mix():
+    with pytest.raises(TypeError, match="no picture"):
+        RustManifoldMixUp().show_batch(loaders())
+    dls = loaders()
+    dls.train.create_batch = MixCollate()
+    with pytest.raises(ValueError, match="mixed already"):
+        RustMixUp().show_batch(dls)
 
 
 @each_callback
