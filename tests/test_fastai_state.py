@@ -272,6 +272,22 @@ def test_mixed_accuracy_weights_both_classes():
     fit(learn, 1)
 
 
+def test_mixed_accuracy_of_masks_that_were_cut_is_plain():
+    """Beside classes, for which the callback supplies the loss."""
+    images, classes = digits()
+    masks = (images[:8, 0] > 0.5).long()
+    learn = learner(RustCutMix(rng=1), metrics=MixedAccuracy(axis=1))
+    learn.epoch, learn.iter, learn.training = 0, 0, True
+    learn.xb, learn.yb = (images[:8],), (masks, classes[:8])
+    learn.cut_mix("before_batch")
+    learn.pred = torch.randn(8, 2, 16, 16)
+    learn.metrics[0].reset()
+    learn.metrics[0].accumulate(learn)
+    expected = (learn.pred.argmax(1) == learn.yb[0]).float().mean()
+    assert not torch.equal(learn.yb[0], masks)
+    assert learn.metrics[0].value.item() == pytest.approx(expected.item())
+
+
 @pytest.mark.parametrize("size", [(15, 17), (1, 7), (16, 16)], ids=str)
 @pytest.mark.parametrize(
     "options",
@@ -301,6 +317,11 @@ def test_cutmix_paints_the_pixels_that_lam_says(options, size, inplace):
         sides = (plan.boxes[:, 2:] - plan.boxes[:, :2]) / size
         assert size[0] == 1 or "minmax" not in options or ((sides > 0.2) & (sides < 0.75)).all()
     assert (boxes == {1}) == ("mode" not in options)
+
+
+def test_a_batch_that_is_left_out_has_the_loss_of_training_without():
+    losses = [fit(learner(callbacks, lambda: loaders(n=64))) for callbacks in ([], [RustMix(prob=0, rng=3)])]
+    assert (losses[0] == losses[1]).all()
 
 
 def test_mix_chooses_and_leaves_out():

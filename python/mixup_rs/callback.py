@@ -191,11 +191,13 @@ class Mixing:
         """The lam-weighted pair of losses against `yb` and the partners' targets, reduced as the loss function does."""
         if not self.training or not self.is_mixed:
             return self.old_lf(pred, *yb)
+        return mixed_loss(self.old_lf, pred, yb, self.partners_of(yb), self.lam)
+
+    def partners_of(self, yb: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What stands beside the mixed targets `yb`: the partners' class indices; what was blended or cut, itself."""
         if self._loaded is not None:
-            partner = self._loaded[0]
-        else:
-            partner = partner_targets(self.plan, yb, lambda device: self._sent(device)[0])
-        return mixed_loss(self.old_lf, pred, yb, partner, self.lam)
+            return self._loaded[0]
+        return partner_targets(self.plan, yb, lambda device: self._sent(device)[0])
 
     @property
     def old_lf(self) -> Callable[..., Any]:

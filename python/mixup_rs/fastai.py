@@ -39,6 +39,9 @@ class RustMixUp(Mixing, MixUp):
     boolean targets are blended; integer targets (class indices) are kept, and the loss is the weighted sum of those
     against both targets, whatever the loss function.
 
+    Batches of a DataLoader whose collate function is a `MixCollate` are the loader's to mix, or to leave: of those with
+    (y, y_partner, lam) for targets this supplies the loss, others it leaves alone.
+
     `lam` and `yb1` are those of the last batch, as in fastai; `plan` is the MixPlan they come from.
 
     >>> from fastai.test_utils import synth_learner
@@ -184,7 +187,7 @@ class MixedAccuracy(AvgMetric):
         hits = (guess == own).float()
         mixer = next((cb for cb in learn.cbs if isinstance(cb, Mixing) and cb.is_mixed and cb.stack_y), None)
         if learn.training and mixer is not None:
-            partner = mixer.yb1[0].as_subclass(torch.Tensor)
+            partner = mixer.partners_of(learn.yb)[0].as_subclass(torch.Tensor)
             lam = mixer.lam.view(-1, *[1] * (hits.ndim - 1))
             hits = lam * hits + (1 - lam) * (guess == partner).float()
         return hits.mean()

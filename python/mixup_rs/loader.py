@@ -31,6 +31,7 @@ class MixCollate:
     fold: lam := max(lam, 1 - lam), for mixup.
     num_classes: class indices become float32 soft targets of shape (n, num_classes). Without, they become
         (y, y_partner, lam), the paper's; `mixup_rs.losses.mixed_loss` and `RustMixUp` know what to do with them.
+        fastai's callbacks of this package never mix a batch of a loader with a MixCollate, whatever its targets.
     label_smoothing: in [0, 1], for soft targets.
     normalize: (mean, std), numbers or one per channel: images of uint8 (or float32) become normalised floats in the
         same pass; a uint8 of 255 counts as 1.
