@@ -189,8 +189,10 @@ def test_a_resumed_run_sees_the_mixes_of_one_that_was_not_interrupted():
 @pytest.mark.parametrize("rng", [7, None])
 def test_ranks_mix_differently(monkeypatch, rng):
     def first_plan(rank):
-        monkeypatch.setitem(os.environ, "RANK", str(rank))
         learn = learner(RustMixUp(rng=rng))
+        # After the callback is made, as in a notebook that launches its processes.
+        monkeypatch.setitem(os.environ, "RANK", str(rank))
+        learn.mix_up("before_train")
         learn.epoch, learn.iter, learn.training = 0, 0, True
         learn.xb, learn.yb = (digits()[0][:8],), (digits()[1][:8],)
         learn.mix_up("before_batch")

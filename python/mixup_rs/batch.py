@@ -94,7 +94,9 @@ def draw_cut(xb: Any, n: int, **how: Any) -> MixPlan:
 
 def is_paired(y: Any) -> bool:
     """Whether a target is (y, y_partner, lam), as `MixCollate` makes it."""
-    if not (isinstance(y, tuple | list) and len(y) == 3 and all(isinstance(part, torch.Tensor) for part in y)):
+    if isinstance(y, torch.Tensor) or not (
+        isinstance(y, tuple | list) and len(y) == 3 and all(isinstance(part, torch.Tensor) for part in y)
+    ):
         return False
     own, partner, lam = y
     return own.dtype == partner.dtype == torch.int64 and lam.is_floating_point() and own.shape == partner.shape

@@ -70,7 +70,7 @@ class Mixing:
             super().__init__(float(alpha))
             self._word = torch.empty((), dtype=torch.int64)
         self.rng, self.inplace = rng, inplace
-        self._turn, self._collate = 0, None
+        self._turn, self._collate, self._rank = 0, None, rank_distrib()
         self._forget()
 
     def show_batch(self, dls: Any, max_n: int = 9) -> Any:
@@ -105,6 +105,7 @@ class Mixing:
         self.__dict__.update(
             stack_y=getattr(self.learn.loss_func, "y_int", False),
             _collate=_mixing_collate(getattr(self.learn, "dl", None)),
+            _rank=rank_distrib(),  # looked up once, as it takes longer than to draw a number
         )
 
     def before_batch(self) -> None:
@@ -228,13 +229,13 @@ class Mixing:
         """What this batch is drawn from, as `rng` says."""
         rng = self.rng
         if rng is None:
-            return (self._word.random_().item(), rank_distrib())
+            return (self._word.random_().item(), self._rank)
         if isinstance(rng, np.random.Generator):
             return rng
         if isinstance(rng, str):
             raise ValueError(f"rng must be None, ints or a numpy Generator, or 'torch' for RustMixUp, got {rng!r}")
         seed = (rng,) if isinstance(rng, int) or np.ndim(rng) == 0 else tuple(rng)
-        return (*seed, self.learn.epoch, getattr(self.learn, "iter", 0), rank_distrib())
+        return (*seed, self.learn.epoch, getattr(self.learn, "iter", 0), self._rank)
 
     def _show(self) -> None:
         hidden = self._hidden
