@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["torch", "fastai", "losses", "nest"])
+@pytest.mark.parametrize("name", ["torch", "batch", "fastai", "losses", "manifold", "nest"])
 def test_the_examples_run(name):
     failed, tried = doctest.testmod(importlib.import_module(f"mixup_rs.{name}"))
     assert tried > 0

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from fastai.vision.all import (
+    Callback,
     CategoryBlock,
     DataBlock,
     ImageBlock,
@@ -61,9 +62,18 @@ def trained(callback, folder):
     return learn
 
 
+class Interrupt(Callback):
+    def after_pred(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["trained", "interrupted"])
 @pytest.mark.parametrize("callback", CALLBACKS)
-def test_a_process_that_has_not_imported_it_predicts_the_same(callback, folder, tmp_path, run_python):
+def test_a_process_that_has_not_imported_it_predicts_the_same(callback, interrupted, folder, tmp_path, run_python):
     learn = trained(callback(), folder)
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt), learn.no_bar(), learn.no_logging():
+            learn.fit(1, cbs=Interrupt())
     images = [str(path) for path in sorted(folder.iterdir())[:5]]
     with learn.no_bar():
         decoded, index, probabilities = learn.predict(images[0])

@@ -137,3 +137,42 @@ def test_a_plan_of_no_samples_mixes_a_tensor_of_none():
         assert apply(MixPlan.mixup(0), torch.zeros(0, 3, dtype=dtype, device="meta")).shape == (0, 3)
     apply(MixPlan.mixup(0), x := torch.zeros(0, 3, requires_grad=True)).sum().backward()
     assert x.grad.shape == (0, 3)
+
+
+def test_a_nest_is_mixed_where_it_can_be():
+    """Inputs and targets of tuples in lists and dicts: floats are blended, indices stay, the shape of the nest too."""
+    n = 8
+    images, classes = digits()
+    tokens, columns = torch.arange(n * 3).view(n, 3), torch.rand(n, 2).half()
+    tags, number = torch.rand(n, 4) > 0.5, torch.rand(n, dtype=torch.float64)
+    mixing = RustMixUp(rng=1)
+    learn = learner(mixing)
+    learn.epoch, learn.iter, learn.training = 0, 0, True
+    learn.xb = ({"image": images[:n], "rest": [tokens, (columns, "name")]}, tokens)
+    learn.yb = (classes[:n], (tags, [number, tokens]))
+    mixing("before_batch")
+    plan, (x, second) = mixing.plan, learn.xb
+    assert torch.equal(x["image"], apply(plan, images[:n]))
+    assert x["rest"][0] is tokens
+    assert second is tokens
+    assert torch.equal(x["rest"][1][0], apply(plan, columns))
+    assert x["rest"][1][1] == "name"
+    own, (blended_tags, [blended_number, kept]) = learn.yb
+    assert own.equal(classes[:n])
+    assert kept is tokens
+    assert torch.equal(blended_tags, apply(plan, tags.float()))
+    assert torch.equal(blended_number, apply(plan, number))
+    other, (_, [_, other_tokens]) = mixing.yb1
+    assert torch.equal(other, classes[:n][plan.partner])
+    assert torch.equal(other_tokens, tokens[plan.partner])
+    assert mixing.stack_y
+
+
+def test_a_batch_without_targets_is_mixed():
+    mixing = RustMixUp(rng=1)
+    learn = learner(mixing)
+    learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, (digits()[0][:8],), ()
+    mixing("before_batch")
+    mixing("after_pred")
+    assert torch.equal(learn.x, apply(mixing.plan, digits()[0][:8]))
+    assert learn.yb == ()

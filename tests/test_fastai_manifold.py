@@ -1,5 +1,7 @@
 """RustManifoldMixUp mixes what goes into one layer of one batch, once, and nothing else."""
 
+import copy
+
 import pytest
 import torch
 from fastai.vision.all import nn
@@ -60,3 +62,25 @@ def test_a_layer_that_is_used_twice_is_mixed_once():
     mixed = model(x)
     expected = model.head(model.inner(model.inner(apply(callback.plan, x))))
     torch.testing.assert_close(mixed, expected)
+
+
+def test_what_an_interrupt_left_in_a_layer_is_not_for_a_model_that_is_evaluated_or_copied():
+    learn = learner(RustManifoldMixUp(rng=1), lambda: loaders(n=64), Interrupting)
+    images, _ = digits()
+    learn.manifold_mix_up.layer = learn.model.layers[4]
+    learn.model.interrupt = True
+    with pytest.raises(KeyboardInterrupt):
+        fit(learn, 1)
+    learn.model.interrupt = False
+    (hook,) = learn.model.layers[4]._forward_pre_hooks.values()
+    copied = copy.deepcopy(learn.model)
+    (inert,) = copied.layers[4]._forward_pre_hooks.values()
+    assert hook.callback is not None
+    assert inert.callback is None
+    plain = Interrupting()
+    plain.load_state_dict(learn.model.state_dict())
+    with torch.no_grad():
+        expected = plain(images[:32])
+        assert torch.equal(copied.train()(images[:32]), expected)
+        assert torch.equal(learn.model.eval()(images[:32]), expected)
+    assert not learn.model.layers[4]._forward_pre_hooks

@@ -31,6 +31,7 @@ class MixCollate:
     fold: lam := max(lam, 1 - lam), for mixup.
     num_classes: class indices become float32 soft targets of shape (n, num_classes). Without, they become
         (y, y_partner, lam), the paper's; `mixup_rs.losses.mixed_loss` and `RustMixUp` know what to do with them.
+        fastai's callbacks of this package never mix a batch of a loader with a MixCollate, whatever its targets.
     label_smoothing: in [0, 1], for soft targets.
     normalize: (mean, std), numbers or one per channel: images of uint8 (or float32) become normalised floats in the
         same pass; a uint8 of 255 counts as 1.
@@ -77,9 +78,11 @@ class MixCollate:
         off_epoch: int | Callable[[int], bool] | None = None,
         return_plan: bool = False,
     ):
-        self._shared = torch.zeros(len(_SETTINGS), dtype=torch.float64).share_memory_()
-        self._steps = torch.zeros(_MAX_WORKERS + 1, dtype=torch.int64).share_memory_()
-        self._epochs = torch.zeros(_MAX_WORKERS + 1, dtype=torch.int64).share_memory_()
+        # All of it is the host's, whatever torch's default device.
+        self._shared = torch.zeros(len(_SETTINGS), dtype=torch.float64, device="cpu").share_memory_()
+        self._steps, self._epochs = (
+            torch.zeros(_MAX_WORKERS + 1, dtype=torch.int64, device="cpu").share_memory_() for _ in range(2)
+        )
         self.alpha, self.cutmix_alpha = alpha, cutmix_alpha
         self.prob, self.switch_prob = prob, switch_prob
         self.mode, self.fold = mode, fold
@@ -154,7 +157,7 @@ class MixCollate:
         place = (int(self.epoch), self._rank, slot, step)
         if self.rng is None:
             # Each worker has a seed of torch's, new in each epoch.
-            return (torch.empty((), dtype=torch.int64).random_().item(), *place)
+            return (torch.empty((), dtype=torch.int64, device="cpu").random_().item(), *place)
         return (*((self.rng,) if np.ndim(self.rng) == 0 else self.rng), *place)
 
     def _stack(self, values: Sequence[Any], plan: MixPlan, top: bool = False) -> Any:
@@ -182,13 +185,13 @@ class MixCollate:
         if isinstance(first, int | np.integer) or (_is_array(first) and first.ndim == 0 and not _is_float(first)):
             return self._classes(np.array([int(value) for value in values], dtype=np.int64), plan)
         if isinstance(first, float | np.floating) or (_is_array(first) and first.ndim == 0):
-            scalars = torch.tensor([float(value) for value in values], dtype=_float_dtype(first))
+            scalars = torch.tensor([float(value) for value in values], dtype=_float_dtype(first), device="cpu")
             return torch.from_numpy(_blend(plan).apply(scalars.numpy()))
         if not _is_array(first):
             return default_collate(list(values))
         if _is_bool(first):
             return torch.from_numpy(_blend(plan).apply(np.stack([np.asarray(v, dtype=np.float32) for v in values])))
-        if not is_mixable(torch.as_tensor(first) if isinstance(first, np.ndarray) else first):
+        if not is_mixable(torch.from_numpy(first) if isinstance(first, np.ndarray) else first):
             return default_collate(list(values))
         return self._array(values, plan)
 
@@ -199,7 +202,7 @@ class MixCollate:
             raise TypeError("expected samples in the memory of the CPU; bfloat16 needs the package ml_dtypes")
         first = values[0]
         is_image = arrays[0].ndim == 3
-        dtype = first.dtype if isinstance(first, torch.Tensor) else torch.as_tensor(first[:0]).dtype
+        dtype = first.dtype if isinstance(first, torch.Tensor) else torch.from_numpy(first[:0]).dtype
         normalize = self.normalize if is_image and dtype in (torch.uint8, torch.float32) else None
         if normalize is not None:
             dtype = self.dtype or torch.float32
@@ -277,8 +280,8 @@ def _new(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     if get_worker_info() is not None:
         size = int(np.prod(shape)) * dtype.itemsize
         storage = torch.UntypedStorage._new_shared(max(size, 1), device="cpu")
-        return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
-    return torch.empty(shape, dtype=dtype)
+        return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, shape)
+    return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def _rank() -> int:

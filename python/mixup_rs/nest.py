@@ -20,7 +20,10 @@ def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
         yield from tree_leaves(list(value.values()))
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from tree_leaves(item)
+            if isinstance(item, torch.Tensor):
+                yield item
+            else:
+                yield from tree_leaves(item)
 
 
 def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:

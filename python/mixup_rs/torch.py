@@ -6,6 +6,7 @@ weights and partners travel to it, the batch does not travel at all.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any, NamedTuple
 
@@ -35,6 +36,10 @@ def is_mixable(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim > 0 and value.dtype in _MIXABLE_DTYPES
 
 
+#: torch's own, where a subclass may have one that does more.
+_as_subclass = torch.Tensor.as_subclass
+
+
 def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torch.Tensor:
     """The mixed tensor, `lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]`, on the tensor's device.
 
@@ -62,15 +67,19 @@ def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torc
 
 def mix_tensor(plan: MixPlan, tensor: torch.Tensor, inplace: bool = False) -> torch.Tensor:
     """As `apply`, for a tensor that is known to be mixable."""
-    if tensor.shape[0] != len(plan):
-        raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(tensor)}")
-    needs_grad = tensor.requires_grad and torch.is_grad_enabled()
-    if needs_grad and inplace:
-        raise ValueError("a tensor that requires a gradient cannot be mixed in place")
     # A subclass would run Python code for every operation; the result is one again.
     with torch._C.DisableTorchFunctionSubclass():
-        plain = tensor if type(tensor) is torch.Tensor else tensor.as_subclass(torch.Tensor)
-        mixed = _Mix.apply(plain, plan) if needs_grad else _mix(plan, plain.detach(), inplace)
+        if tensor.shape[0] != len(plan):
+            raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(tensor)}")
+        plain = tensor if type(tensor) is torch.Tensor else _as_subclass(tensor, torch.Tensor)
+        if not tensor.requires_grad:
+            mixed = _mix(plan, plain, inplace)
+        elif not torch.is_grad_enabled():
+            mixed = _mix(plan, plain.detach(), inplace)
+        elif inplace:
+            raise ValueError("a tensor that requires a gradient cannot be mixed in place")
+        else:
+            mixed = _Mix.apply(plain, plan)
         return tensor if inplace else _like(mixed, tensor)
 
 
@@ -204,11 +213,14 @@ def _travel(table: np.ndarray, device: torch.device) -> torch.Tensor:
 
 def as_numpy(x: torch.Tensor) -> np.ndarray | None:
     """The memory of a tensor as an array, or None where NumPy cannot see it."""
-    if x.device.type != "cpu" or x.layout != torch.strided or x.is_conj() or x.is_neg():
+    if not x.is_cpu:
         return None
-    if x.dtype != torch.bfloat16:
-        return x.numpy()
-    return None if _bfloat16() is None else x.view(torch.uint16).numpy().view(_bfloat16())
+    try:
+        if x.dtype != torch.bfloat16:
+            return x.numpy()
+        return None if _bfloat16() is None else x.view(torch.uint16).numpy().view(_bfloat16())
+    except (RuntimeError, TypeError):  # its memory holds something else: lazily negated, sparse, a fake tensor's
+        return None
 
 
 def from_numpy(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
@@ -217,6 +229,7 @@ def from_numpy(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
+@functools.cache
 def _bfloat16() -> np.dtype | None:
     """NumPy's bfloat16, where the package that has it is there."""
     if importlib.util.find_spec("ml_dtypes") is None:
@@ -230,7 +243,7 @@ def _like(mixed: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     """`mixed` with the subclass and the attributes of `tensor`."""
     if type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter:
         return mixed
-    mixed = mixed.as_subclass(type(tensor))
+    mixed = _as_subclass(mixed, type(tensor))
     mixed.__dict__.update(tensor.__dict__)
     return mixed
 
