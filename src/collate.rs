@@ -10,7 +10,7 @@ use crate::cut::Box;
 use crate::element::{Element, narrow_bf16, narrow_f16};
 use crate::error::{MixError, Result};
 use crate::kernel::vectorised::Loop;
-use crate::kernel::{Level, Recipe, blend_into, vectorised};
+use crate::kernel::{Ahead, Level, Recipe, blend_into, vectorised};
 use crate::mix::{COLUMN_BYTES, worth};
 use crate::plan::MixPlan;
 use crate::threads;
@@ -112,10 +112,18 @@ struct Table {
     patterns: Vec<Terms>,
 }
 
-/// What is done with a stretch of a sample that starts at element `at`.
+/// What is done with a stretch of a sample that starts at element `at`, while what is needed next is fetched.
 trait Finish<T>: Sync {
     type Out: Send;
-    fn finish(&self, level: Level, lam: f64, out: &mut [Self::Out], own: &[T], partner: &[T], at: usize);
+    fn finish(&self, level: Level, lam: f64, out: &mut [Self::Out], runs: Runs<'_, T>);
+}
+
+/// A stretch of a sample and of its partner, where it starts, and what comes next.
+struct Runs<'a, T> {
+    own: &'a [T],
+    partner: &'a [T],
+    at: usize,
+    ahead: Option<Ahead<T>>,
 }
 
 /// Blended, nothing else.
@@ -123,8 +131,8 @@ struct Blended;
 
 impl<T: Element> Finish<T> for Blended {
     type Out = T;
-    fn finish(&self, level: Level, lam: f64, out: &mut [T], own: &[T], partner: &[T], _: usize) {
-        blend_into(level, Recipe::new::<T>(lam), out, own, partner, None);
+    fn finish(&self, level: Level, lam: f64, out: &mut [T], runs: Runs<'_, T>) {
+        blend_into(level, Recipe::new::<T>(lam), out, runs.own, runs.partner, runs.ahead);
     }
 }
 
@@ -135,7 +143,7 @@ struct Normalized<O> {
 
 impl<T: Pixel, O: Normal> Finish<T> for Normalized<O> {
     type Out = O;
-    fn finish(&self, level: Level, lam: f64, out: &mut [O], own: &[T], partner: &[T], at: usize) {
+    fn finish(&self, level: Level, lam: f64, out: &mut [O], Runs { own, partner, at, ahead }: Runs<'_, T>) {
         let Table { inner, period, patterns } = &self.table;
         let mut done = 0;
         while done < out.len() {
@@ -144,6 +152,9 @@ impl<T: Pixel, O: Normal> Finish<T> for Normalized<O> {
             let (factors, summands) = &patterns[pattern];
             let phase = within % period;
             let stretch = done..done + len;
+            if let Some(ahead) = ahead {
+                ahead.skip(done).fetch(len);
+            }
             let run = Run {
                 out: &mut out[stretch.clone()],
                 own: &own[stretch.clone()],
@@ -263,16 +274,21 @@ impl MixPlan {
             |(), job| {
                 let (start, first) = (job / parts * column, job % parts * part);
                 let end = (start + column).min(len);
-                for &i in order.iter().skip(first).take(part) {
+                let visited = &order[first.min(order.len())..(first + part).min(order.len())];
+                for (at, &i) in visited.iter().enumerate() {
                     let (own, partner) = (samples[i], samples[self.partner()[i]]);
                     // SAFETY: within the batch, of n × len elements; this job alone has these samples of this column.
                     let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * len + start), end - start) };
                     let lam = if self.partner()[i] == i || rows.is_some() { 1.0 } else { self.lam()[i] };
-                    finish.finish(level, lam, out, &own[start..end], &partner[start..end], start);
+                    let next = visited.get(at + 1).map(|&next| &samples[self.partner()[next]][start..end]);
+                    let ahead = next.map(|next| Ahead::new(next.as_ptr(), next.len()));
+                    let runs = Runs { own: &own[start..end], partner: &partner[start..end], at: start, ahead };
+                    finish.finish(level, lam, out, runs);
                     if let (Some(rows), Some(boxes)) = (&rows, self.boxes()) {
                         for row in rows.of(boxes[i]) {
                             let (own, partner) = (&own[row.clone()], &partner[row.clone()]);
-                            finish.finish(level, 0.0, &mut out[row.clone()], own, partner, row.start);
+                            let runs = Runs { own, partner, at: row.start, ahead: None };
+                            finish.finish(level, 0.0, &mut out[row], runs);
                         }
                     }
                 }

@@ -197,9 +197,7 @@ class MixCollate:
 
     def _array(self, values: Sequence[Any], plan: MixPlan) -> torch.Tensor:
         """Samples blended straight into a new tensor; in a worker it lies in shared memory, as default_collate's."""
-        arrays = [as_numpy(value.detach()) if isinstance(value, torch.Tensor) else value for value in values]
-        if any(array is None for array in arrays):
-            raise TypeError("expected samples in the memory of the CPU; bfloat16 needs the package ml_dtypes")
+        arrays = _as_arrays(values)
         first = values[0]
         is_image = arrays[0].ndim == 3
         dtype = first.dtype if isinstance(first, torch.Tensor) else torch.from_numpy(first[:0]).dtype
@@ -274,6 +272,21 @@ for _name, _valid, _expected in (
     ("epoch", lambda value: value >= 0 and int(value) == value, "a whole number >= 0"),
 ):
     setattr(MixCollate, _name, _setting(_name, _valid, _expected))
+
+
+def _as_arrays(values: Sequence[Any]) -> list[np.ndarray]:
+    try:
+        # What goes without a look at each: 64 samples are a third of the time of stacking them.
+        return [value.numpy() if type(value) is torch.Tensor else _as_array(value) for value in values]
+    except (RuntimeError, TypeError):  # one that needs a gradient, is bfloat16, or lies elsewhere
+        return [_as_array(value) for value in values]
+
+
+def _as_array(value: Any) -> np.ndarray:
+    array = as_numpy(value.detach()) if isinstance(value, torch.Tensor) else value
+    if array is None:
+        raise TypeError("expected samples in the memory of the CPU; bfloat16 needs the package ml_dtypes")
+    return array
 
 
 def _new(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

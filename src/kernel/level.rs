@@ -23,19 +23,19 @@ pub(super) enum Set {
 impl Level {
     /// What this processor has, the best last.
     pub fn available() -> Vec<Self> {
-        let mut levels = vec![Self(Set::Baseline)];
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
-            levels.push(Self(Set::Avx2));
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                levels.push(Self(Set::Avx512));
-            }
-        }
-        levels
+        let better = with_features(
+            [is_x86_feature_detected!("avx2"), is_x86_feature_detected!("f16c")],
+            [
+                is_x86_feature_detected!("avx512f"),
+                is_x86_feature_detected!("avx512bw"),
+                is_x86_feature_detected!("avx512dq"),
+                is_x86_feature_detected!("avx512vl"),
+            ],
+        );
+        #[cfg(not(target_arch = "x86_64"))]
+        let better = [];
+        std::iter::once(Set::Baseline).chain(better).map(Self).collect()
     }
 
     /// The level in use: the one forced by the environment when it was first asked for, else the best.
@@ -73,6 +73,16 @@ impl Level {
     }
 }
 
+/// The sets of a processor with these features: each needs all of its own, and those of the one before it.
+#[cfg(target_arch = "x86_64")]
+fn with_features(avx2: [bool; 2], avx512: [bool; 4]) -> Vec<Set> {
+    match (!avx2.contains(&false), !avx512.contains(&false)) {
+        (false, _) => vec![],
+        (true, false) => vec![Set::Avx2],
+        (true, true) => vec![Set::Avx2, Set::Avx512],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +115,19 @@ mod tests {
             let output = test.env(ENVIRONMENT, value).env(EXPECTED, expected).output().unwrap();
             let printed = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success() && printed.contains("1 passed"), "{value:?}: {printed}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_set_needs_all_of_its_features() {
+        let (two, four) = ([true; 2], [true; 4]);
+        assert_eq!(with_features(two, four), [Set::Avx2, Set::Avx512]);
+        for missing in 0..2 {
+            assert_eq!(with_features(std::array::from_fn(|i| i != missing), four), []);
+        }
+        for missing in 0..4 {
+            assert_eq!(with_features(two, std::array::from_fn(|i| i != missing)), [Set::Avx2]);
         }
     }
 }

@@ -79,14 +79,14 @@ impl<T> Ahead<T> {
 
     /// What begins `len` elements further on.
     #[inline(always)]
-    fn skip(self, len: usize) -> Self {
+    pub fn skip(self, len: usize) -> Self {
         Self { from: self.from.wrapping_add(len), ..self }
     }
 
     /// Fetches the first `len` elements.
     #[inline(always)]
     #[allow(unsafe_code)]
-    fn fetch(self, len: usize) {
+    pub fn fetch(self, len: usize) {
         #[cfg(target_arch = "x86_64")]
         for line in (0..len * size_of::<T>()).step_by(64) {
             use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
