@@ -43,8 +43,9 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 	$(BIN)/python -m mypy.stubtest mixup_rs._core
 
 .PHONY: fuzz
-fuzz: $(VENV)/test $(VENV)/built ## 100,000 random cases and as many calls of each function; writes docs/reliability/fuzz.json
+fuzz: $(VENV)/test $(VENV)/built ## 100,000 random cases and as many calls of each function; writes docs/reliability.md
 	$(BIN)/python tests/fuzz.py docs/reliability/fuzz.json $(FUZZ)
+	$(BIN)/python tests/reliability.py docs
 
 .PHONY: dist
 dist: $(VENV)/test-core ## build sdist and wheel, and test the wheel with the oldest and the newest NumPy
@@ -96,6 +97,7 @@ fuzz-rust: ## the Rust properties on many more cases: PROPTEST_CASES=100000
 mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (an hour or more)
 	ulimit -v 8000000; PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants || [ $$? = 2 -o $$? = 3 ]
 	$(PYTHON) tests/mutants.py docs target/mutants.out/outcomes.json
+	$(PYTHON) tests/reliability.py docs
 
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
