@@ -32,7 +32,7 @@ PROMISES = [
     ),
     ("rayon's global pool is never touched", "`tests/global_pool.rs`", "`make test`"),
     (
-        "Threads that share an input, or write one `out`; a busy thread beside small batches; Ctrl-C; daemon threads at exit",
+        "Threads that share an input or write one `out`, a busy thread beside small batches, Ctrl-C, daemon threads at exit",
         "`tests/test_concurrency.py`",
         "`make test`",
     ),
@@ -62,7 +62,7 @@ def page(docs):
             "",
             *table(["promise", "tests", "command"], PROMISES),
             "",
-            "Miri, the advisories and the wheels of other systems run in the hosted workflows alone (`.github/workflows`).",
+            "Miri, advisories and the wheels of other systems are for the hosted workflows alone (`.github/workflows`).",
             "",
             "## Latest figures",
             "",
@@ -78,7 +78,8 @@ def page(docs):
 
 def errors(fuzz):
     versions = ", ".join(f"{name} {version}" for name, version in fuzz["versions"].items())
-    yield f"`make fuzz`, seed {fuzz['seed']}, {fuzz['machine']['simd']}, {versions}: {fuzz['cases']:,} cases, no failure."
+    run = f"`make fuzz`, seed {fuzz['seed']}, {fuzz['machine']['simd']}, {versions}"
+    yield f"{run}: {fuzz['cases']:,} cases, no failure."
     yield f"The largest error found, in {fuzz['unit'].replace('|', chr(92) + '|')}:"
     yield ""
     rows = [(name, f"{e['largest']:.6f}", f"{e['limit']:g}") for name, e in fuzz["largest_error"].items()]
@@ -89,8 +90,8 @@ def leaks(fuzz):
     most = max(fuzz["leaks"].values(), key=lambda leak: leak["bytes_per_call"])
     calls = sum(leak["calls"] for leak in fuzz["leaks"].values())
     yield (
-        f"{calls:,} calls of {len(fuzz['leaks'])} kinds, failing ones among them: {most['bytes_per_call']} bytes a call at "
-        "the most (the pages an allocator takes now and then), no thread and no descriptor."
+        f"{calls:,} calls of {len(fuzz['leaks'])} kinds, failing ones among them: {most['bytes_per_call']} bytes a call "
+        "at the most (the pages an allocator takes now and then), no thread and no descriptor."
     )
 
 
