@@ -32,7 +32,7 @@ PROMISES = [
     ),
     ("rayon's global pool is never touched", "`tests/global_pool.rs`", "`make test`"),
     (
-        "Threads that share an input or write one `out`, a busy thread beside small batches, Ctrl-C, daemon threads at exit",
+        "Threads that share an input or one `out`, a busy thread beside small batches, Ctrl-C, daemon threads at exit",
         "`tests/test_concurrency.py`",
         "`make test`",
     ),
@@ -62,7 +62,7 @@ def page(docs):
             "",
             *table(["promise", "tests", "command"], PROMISES),
             "",
-            "Miri, advisories and the wheels of other systems are for the hosted workflows alone (`.github/workflows`).",
+            "Miri, advisories and wheels of other systems are for the hosted workflows alone (`.github/workflows`).",
             "",
             "## Latest figures",
             "",
@@ -90,8 +90,8 @@ def leaks(fuzz):
     most = max(fuzz["leaks"].values(), key=lambda leak: leak["bytes_per_call"])
     calls = sum(leak["calls"] for leak in fuzz["leaks"].values())
     yield (
-        f"{calls:,} calls of {len(fuzz['leaks'])} kinds, failing ones among them: {most['bytes_per_call']} bytes a call "
-        "at the most (the pages an allocator takes now and then), no thread and no descriptor."
+        f"{calls:,} calls of {len(fuzz['leaks'])} kinds, failing ones among them: {most['bytes_per_call']} bytes a "
+        "call at the most (the pages an allocator takes now and then), no thread and no descriptor."
     )
 
 
