@@ -193,9 +193,9 @@ TIMES = [
     ("loader-collate", NORMALISED, "ours", "", (4, 2)),
     ("loader-collate", TIMM_COLLATE, "peer", MIX_COLLATE, (9.6, 6)),
     ("loader-collate", TORCH_RECIPE, "peer", NORMALISED, (80, 24)),
-    ("loader-memory-1", UNMIXED, "limit", MIX_COLLATE, (None, 512)),
-    ("loader-memory-1", MIX_COLLATE, "ours", "", (None, 1024)),
-    ("loader-memory-1", TIMM_COLLATE, "peer", MIX_COLLATE, (None, 512)),
+    ("loader-memory-1", UNMIXED, "limit", MIX_COLLATE, (None, 1024)),
+    ("loader-memory-1", MIX_COLLATE, "ours", "", (None, 2048)),
+    ("loader-memory-1", TIMM_COLLATE, "peer", MIX_COLLATE, (None, 1024)),
     ("loader-jpeg-2", UNMIXED, "limit", MIX_COLLATE, (None, 96)),
     ("loader-jpeg-2", MIX_COLLATE, "ours", "", (None, 100)),
 ]

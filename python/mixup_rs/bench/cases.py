@@ -100,7 +100,7 @@ def _loader_case(source: str, workers: int) -> LoaderCase:
     Two workers and files get the most seconds: there a few per cent matter.
     """
     jpeg, matters = source == "jpeg", source == "jpeg" and workers == 2
-    samples, weight = (256, 3.0 if matters else 1.0) if jpeg else (512, 1.0)
+    samples, weight = (256, 3.0 if matters else 1.0) if jpeg else (1024, 1.0)
     name = f"loader-{source}-{workers}"
     return LoaderCase(name, _IMAGES, "uint8", quick=matters, weight=weight, workers=workers, samples=samples, jpeg=jpeg)
 
