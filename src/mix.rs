@@ -450,8 +450,8 @@ mod tests {
 
     #[test]
     fn columns_are_long_and_enough_for_all_threads() {
-        // 32 KiB of a sample on one thread.
-        assert_eq!(columns(&[3, 16_000], &[16_000, 1], 1), (8192, 2, 1));
+        // 64 KiB of a sample on one thread.
+        assert_eq!(columns(&[3, 32_000], &[32_000, 1], 1), (16_384, 2, 1));
         // Four for each of more threads.
         assert_eq!(columns(&[3, 32_000], &[32_000, 1], 2), (4000, 8, 1));
         assert_eq!(columns(&[3, 2, 32_000], &[99_000, 33_000, 1], 2), (8000, 8, 1));
