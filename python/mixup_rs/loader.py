@@ -131,14 +131,16 @@ class MixCollate:
 
     def _draw(self, samples: Sequence[Any]) -> MixPlan:
         """What becomes of this batch; a plan that keeps every sample where it is not to be mixed."""
+        return self._drawn(samples) or MixPlan(np.ones(len(samples)), np.arange(len(samples)))
+
+    def _drawn(self, samples: Sequence[Any]) -> MixPlan | None:
         n, key = len(samples), self._key()
-        kept = MixPlan(np.ones(n), np.arange(n))
         if not self.mixes():
-            return kept
+            return None
         # Two uniform numbers of a key of their own.
         whether, which = MixPlan.mixup(2, alpha=1.0, fold=False, rng=(*key, 1)).lam
         if whether >= self.prob or not (self.alpha or self.cutmix_alpha):
-            return kept
+            return None
         key = (*key, 0)
         if not self.cutmix_alpha or (self.alpha and which >= self.switch_prob):
             return MixPlan.mixup(n, alpha=self.alpha, mode=self.mode, fold=self.fold, rng=key)
@@ -150,11 +152,13 @@ class MixCollate:
         slot = 0 if worker is None else worker.id + 1
         if slot > _MAX_WORKERS:
             raise ValueError(f"expected at most {_MAX_WORKERS} workers, got number {slot - 1}")
-        if self._epochs[slot] != int(self.epoch):
-            self._epochs[slot], self._steps[slot] = int(self.epoch), 0
-        step = int(self._steps[slot])
-        self._steps[slot] += 1
-        place = (int(self.epoch), self._rank, slot, step)
+        # Through NumPy: an element of a tensor takes ten times as long to read.
+        epoch, epochs, steps = int(self.epoch), self._epochs.numpy(), self._steps.numpy()
+        if epochs[slot] != epoch:
+            epochs[slot], steps[slot] = epoch, 0
+        step = int(steps[slot])
+        steps[slot] += 1
+        place = (epoch, self._rank, slot, step)
         if self.rng is None:
             # Each worker has a seed of torch's, new in each epoch.
             return (torch.empty((), dtype=torch.int64, device="cpu").random_().item(), *place)
@@ -234,7 +238,7 @@ class MixCollate:
         raise TypeError("CutMix needs an image of shape (C, H, W), (H, W, C) or (H, W) in each sample")
 
     def _get(self, name: str) -> float:
-        return self._shared[_SETTINGS.index(name)].item()
+        return self._shared.numpy()[_SETTINGS.index(name)].item()
 
     def _set(self, name: str, value: float) -> None:
         self._shared[_SETTINGS.index(name)] = value

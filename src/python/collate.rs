@@ -65,19 +65,19 @@ struct Samples<'py> {
 
 impl<'py> Samples<'py> {
     fn new(samples: &Bound<'py, PyAny>, plan: &MixPlan) -> PyResult<Self> {
-        let mut all = Vec::with_capacity(plan.len());
+        let mut all: Vec<Operand<'py>> = Vec::with_capacity(plan.len());
         for (i, sample) in samples.try_iter()?.enumerate() {
-            let sample = in_c_order(&format!("samples[{i}]"), &sample?)?;
+            let sample = Operand::input(&format!("samples[{i}]"), &sample?)?;
             if let Some(first) = all.first() {
                 same_kind(i, &sample, first)?;
             }
             all.push(sample);
         }
         plan.check_batch(&[all.len()])?;
-        let Some(first) = all.first() else {
+        let Some(first) = all.first().cloned() else {
             return Err(PyValueError::new_err("expected at least one sample, got none"));
         };
-        Ok(Self { first: first.clone(), all })
+        Ok(Self { first, all: in_c_order(all)? })
     }
 
     fn shape(&self) -> Vec<usize> {
@@ -108,14 +108,22 @@ impl<'py> Samples<'py> {
     }
 }
 
-fn in_c_order<'py>(name: &str, sample: &Bound<'py, PyAny>) -> PyResult<Operand<'py>> {
-    let operand = Operand::input(name, sample)?;
-    if operand.array.is_c_contiguous() {
-        return Ok(operand);
-    }
+/// The samples, those in another order copied: to one array for all, in recycled memory. As an array each, their pages
+/// would be new every time: 64 decoded photographs took 5.7 ms so, 3.5 ms like this.
+fn in_c_order(mut samples: Vec<Operand<'_>>) -> PyResult<Vec<Operand<'_>>> {
     static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let copy = COPY.import(sample.py(), "numpy", "ascontiguousarray")?.call1((operand.array,))?;
-    Operand::input(name, &copy)
+    let others: Vec<usize> = (0..samples.len()).filter(|&i| !samples[i].array.is_c_contiguous()).collect();
+    let Some(&first) = others.first() else { return Ok(samples) };
+    let shape = [&[others.len()], samples[first].shape()].concat();
+    let strides = dense_like(&shape, &vec![0; shape.len()]);
+    let copies = arrays::uninitialised(samples[first].array.dtype(), &shape, &strides)?;
+    let copy = COPY.import(copies.py(), "numpy", "copyto")?;
+    for (at, i) in others.into_iter().enumerate() {
+        let place = copies.as_any().get_item(at)?;
+        copy.call1((&place, &samples[i].array))?;
+        samples[i] = Operand::input("samples", &place)?;
+    }
+    Ok(samples)
 }
 
 fn same_kind(i: usize, sample: &Operand<'_>, first: &Operand<'_>) -> PyResult<()> {
