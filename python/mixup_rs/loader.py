@@ -280,7 +280,7 @@ for _name, _valid, _expected in (
 
 def _as_arrays(values: Sequence[Any]) -> list[np.ndarray]:
     try:
-        # What goes without a look at each: 64 samples are a third of the time of stacking them.
+        # Without a look at each: with 64 tiny samples that took 50 us of 142.
         return [value.numpy() if type(value) is torch.Tensor else _as_array(value) for value in values]
     except (RuntimeError, TypeError):  # one that needs a gradient, is bfloat16, or lies elsewhere
         return [_as_array(value) for value in values]

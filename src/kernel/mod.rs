@@ -274,9 +274,9 @@ mod tests {
 
     /// Every level against the formula, element by element, at every small length and misalignment.
     fn check_levels<T: Element + std::fmt::Debug + PartialEq>(bits: impl Fn(usize) -> T, same: impl Fn(T, T) -> bool) {
-        let pool: Vec<T> = (0..1200).map(bits).collect();
+        let pool: Vec<T> = (0..5000).map(bits).collect();
         for level in Level::available() {
-            for len in (0..130).chain([256, 300, 1100]) {
+            for len in (0..130).chain([256, 300, 1100, 4500]) {
                 let offset = len % 7;
                 let (own, partner) = (&pool[offset..][..len], &pool[2 * offset + 60..][..len]);
                 for lam in [0.7, 0.2] {
