@@ -7,8 +7,10 @@
 //! Jobs are taken from a counter by at most as many threads as asked for, the calling one among them, so their number
 //! can change from call to call without rebuilding the pool. Results never depend on who took which job.
 
-use std::sync::Mutex;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use crate::environment::whole_number;
 
@@ -118,7 +120,7 @@ fn pool(threads: usize) -> Option<&'static rayon::ThreadPool> {
 }
 
 /// Runs `work` on every job below `jobs`, on at most `threads` threads, each with a `scratch` of its own. If the system
-/// gives no threads, the calling one does it all.
+/// gives no threads, or gives them late, the calling one does it all.
 pub(crate) fn for_each<S>(
     jobs: usize,
     threads: usize,
@@ -139,12 +141,74 @@ pub(crate) fn for_each<S>(
     };
     match if helpers == 0 { None } else { pool(helpers) } {
         None => take_jobs(),
-        Some(pool) => pool.in_place_scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(|_| take_jobs());
+        Some(pool) => with_help(pool, helpers, &take_jobs),
+    }
+}
+
+/// Runs `work` in this thread and, as soon as they wake, in at most `helpers` threads of the pool. A thread that wakes
+/// after this one has returned from `work` finds the gate closed and is not waited for, as it would be in a rayon scope: on
+/// a busy machine that can take a millisecond.
+#[allow(unsafe_code)]
+fn with_help(pool: &rayon::ThreadPool, helpers: usize, work: &(dyn Fn() + Sync)) {
+    // SAFETY: the reference is only followed within the gate, and this function does not return, nor unwind, before the
+    // gate is closed and everyone has left.
+    let work: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(work) };
+    let gate = Arc::new(Gate::default());
+    let closing = Closing(&gate);
+    for _ in 0..helpers {
+        let gate = gate.clone();
+        pool.spawn(move || {
+            if gate.enter() {
+                gate.leave(catch_unwind(AssertUnwindSafe(work)).err());
             }
-            take_jobs();
-        }),
+        });
+    }
+    work();
+    drop(closing);
+    if let Some(panic) = gate.inside.lock().expect("no panic under the lock").panic.take() {
+        resume_unwind(panic);
+    }
+}
+
+/// Lets threads in until it is closed.
+#[derive(Default)]
+struct Gate {
+    inside: Mutex<Inside>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct Inside {
+    count: usize,
+    is_closed: bool,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl Gate {
+    fn enter(&self) -> bool {
+        let mut inside = self.inside.lock().expect("no panic under the lock");
+        inside.count += usize::from(!inside.is_closed);
+        !inside.is_closed
+    }
+
+    fn leave(&self, panic: Option<Box<dyn Any + Send>>) {
+        let mut inside = self.inside.lock().expect("no panic under the lock");
+        inside.count -= 1;
+        inside.panic = inside.panic.take().or(panic);
+        self.left.notify_one();
+    }
+}
+
+/// Closes the gate when dropped, in a panic too, and waits until all have left.
+struct Closing<'a>(&'a Gate);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut inside = self.0.inside.lock().expect("no panic under the lock");
+        inside.is_closed = true;
+        while inside.count > 0 {
+            inside = self.0.left.wait(inside).expect("no panic under the lock");
+        }
     }
 }
 
@@ -183,6 +247,46 @@ mod tests {
                 );
                 assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 1));
             }
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_does_not_wake() {
+        use std::sync::mpsc;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let (wake, sleep) = mpsc::channel::<()>();
+        pool.spawn(move || sleep.recv().unwrap());
+        let calls = AtomicUsize::new(0);
+        with_help(&pool, 1, &|| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        wake.send(()).unwrap();
+        // What was spawned comes late, and finds the gate closed.
+        pool.install(|| ());
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_panic_waits_for_those_within() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let caller = std::thread::current().id();
+        for caller_panics in [true, false] {
+            let (inside, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                with_help(&pool, 1, &|| {
+                    inside.fetch_add(1, Ordering::Relaxed);
+                    while inside.load(Ordering::Relaxed) < 2 {
+                        std::thread::yield_now();
+                    }
+                    let is_caller = std::thread::current().id() == caller;
+                    assert!(is_caller != caller_panics);
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    finished.fetch_add(1, Ordering::Relaxed);
+                });
+            }));
+            assert!(result.is_err());
+            assert_eq!(finished.load(Ordering::Relaxed), 1);
         }
     }
 
