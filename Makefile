@@ -82,7 +82,7 @@ asan: ## the Rust tests under the address sanitizer; needs a nightly Rust
 	    --target-dir target/asan
 
 # What calls no system, and no instruction that Miri lacks.
-MIRI := cut:: draw:: labels:: layout:: order:: sample::
+MIRI := beta:: cut:: draw:: labels:: layout:: order:: sample::
 
 .PHONY: miri
 miri: ## the Rust tests of the pure core under Miri; needs a nightly Rust with miri

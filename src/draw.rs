@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn draws_do_not_depend_on_threads() {
         let draw = |limit, n| MixPlan::mixup_on(limit, n, &Mixup::default(), Key::new(&[7])).unwrap();
-        let whole = draw(1, 10_000);
-        assert_eq!(whole, draw(8, 10_000));
+        let whole = draw(1, 40_000);
+        assert_eq!(whole, draw(8, 40_000));
         assert_eq!(whole.lam()[..1000], draw(1, 1000).lam()[..]);
         assert_ne!(whole.lam()[..1000], whole.lam()[1024..2024]);
     }

@@ -21,6 +21,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations, rust_2018_idioms)]
 
+mod beta;
 pub mod buffer;
 pub mod collate;
 pub mod cut;
