@@ -5,13 +5,14 @@
 //! normalised in the same pass.
 
 use half::{bf16, f16};
+use ndarray::{ArrayViewMut, IxDyn, RawArrayView};
 
 use crate::cut::Box;
 use crate::element::{Element, narrow_bf16, narrow_f16};
 use crate::error::{MixError, Result};
 use crate::kernel::vectorised::Loop;
 use crate::kernel::{Ahead, Level, Recipe, blend_into, vectorised};
-use crate::mix::{COLUMN_BYTES, worth};
+use crate::mix::{COLUMN_BYTES, JOBS_PER_THREAD, worth};
 use crate::plan::MixPlan;
 use crate::threads;
 
@@ -200,6 +201,34 @@ impl<T: Pixel, O: Normal> Loop for Run<'_, T, O> {
     }
 }
 
+/// Copies samples, which may lie in memory in any order, to C order one after the other, on at most `limit` threads.
+///
+/// # Safety
+/// The samples must be valid for reads and of one shape, and `target` for writes of all their elements, which overlap no
+/// sample.
+#[allow(unsafe_code)]
+pub unsafe fn gather<T: Copy + Send + Sync>(samples: &[RawArrayView<T, IxDyn>], target: *mut T, limit: usize) {
+    let Some(first) = samples.first() else { return };
+    let (len, shape) = (first.len(), first.raw_dim());
+    let target = Target(target);
+    let samples: Vec<_> = samples
+        .iter()
+        // SAFETY: as required above.
+        .map(|sample| unsafe { sample.clone().deref_into_view() })
+        .collect();
+    let bytes = 2 * samples.len() * len * size_of::<T>();
+    threads::for_each(
+        samples.len(),
+        worth(bytes, limit),
+        || (),
+        |(), i| {
+            // SAFETY: as required above; this job alone has this sample.
+            let mut copy = unsafe { ArrayViewMut::from_shape_ptr(shape.clone(), target.at(i * len)) };
+            copy.assign(&samples[i]);
+        },
+    );
+}
+
 impl MixPlan {
     /// Stacks samples, each the elements of `shape` in C order, into `batch`, mixed, on at most `limit` threads.
     /// `spatial_axes`, of the batch, serve the boxes of CutMix alone, and must follow one another.
@@ -264,7 +293,7 @@ impl MixPlan {
         // Boxes are cut sample by sample.
         let column = if rows.is_some() { len } else { (COLUMN_BYTES / size_of::<T>()).min(len) };
         let threads = worth(size_of_val(batch), limit);
-        let parts = if threads > 1 { threads.min(order.len()) } else { 1 };
+        let parts = if threads > 1 { (threads * JOBS_PER_THREAD).min(order.len()) } else { 1 };
         let part = order.len().div_ceil(parts);
         let target = Target(batch.as_mut_ptr());
         threads::for_each(
@@ -344,7 +373,7 @@ mod tests {
     use super::*;
     use crate::draw::{CutMix, Lam, Mixup, Mode};
     use crate::sample::Key;
-    use ndarray::{Array, IxDyn};
+    use ndarray::Array;
 
     fn stack(n: usize, shape: &[usize]) -> ndarray::ArrayD<u8> {
         let mut value = 0_u8;
@@ -372,6 +401,22 @@ mod tests {
                     assert_eq!(got, expected.as_slice().unwrap());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn views_are_gathered_in_c_order() {
+        let images = stack(9, &[500, 200, 3]);
+        let views = images.view().permuted_axes(vec![0, 3, 1, 2]);
+        let samples: Vec<_> = views.outer_iter().map(|view| view.raw_view()).collect();
+        for threads in [1, 2, 8] {
+            let mut got = vec![0; images.len()];
+            // SAFETY: `images` and `got` live, and have so many elements.
+            #[allow(unsafe_code)]
+            unsafe {
+                gather(&samples, got.as_mut_ptr(), threads);
+            }
+            assert!(views.iter().eq(&got));
         }
     }
 

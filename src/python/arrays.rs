@@ -140,7 +140,7 @@ impl<'py> Operand<'py> {
 
     /// The elements, which must be of the size of `T`.
     #[allow(unsafe_code)]
-    fn view<T>(&self) -> RawArrayViewMut<T, IxDyn> {
+    pub fn view<T>(&self) -> RawArrayViewMut<T, IxDyn> {
         assert_eq!(size_of::<T>(), self.itemsize);
         let strides: Vec<usize> = self.strides().into_iter().map(|stride| stride as usize).collect();
         let shape = IxDyn(self.shape()).strides(IxDyn(&strides));

@@ -5,7 +5,6 @@ use numpy::prelude::*;
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::collate::{Normal, Normalize, Pixel};
 use crate::element::Element;
@@ -111,19 +110,39 @@ impl<'py> Samples<'py> {
 /// The samples, those in another order copied: to one array for all, in recycled memory. As an array each, their pages
 /// would be new every time.
 fn in_c_order(mut samples: Vec<Operand<'_>>) -> PyResult<Vec<Operand<'_>>> {
-    static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let others: Vec<usize> = (0..samples.len()).filter(|&i| !samples[i].array.is_c_contiguous()).collect();
     let Some(&first) = others.first() else { return Ok(samples) };
+    let gather = match samples[first].itemsize {
+        // An error is to come, and an object must not be copied like this.
+        _ if Dtype::of(&samples[first].array.dtype()).is_none() => return Ok(samples),
+        1 => gather::<u8>,
+        2 => gather::<u16>,
+        4 => gather::<u32>,
+        8 => gather::<u64>,
+        size => unreachable!("no element that can be mixed has {size} bytes"),
+    };
     let shape = [&[others.len()], samples[first].shape()].concat();
     let strides = dense_like(&shape, &vec![0; shape.len()]);
-    let copies = arrays::uninitialised(samples[first].array.dtype(), &shape, &strides)?;
-    let copy = COPY.import(copies.py(), "numpy", "copyto")?;
+    let array = arrays::uninitialised(samples[first].array.dtype(), &shape, &strides)?;
+    let copies = Operand { array, itemsize: samples[first].itemsize };
+    gather(&others.iter().map(|&i| &samples[i]).collect::<Vec<_>>(), &copies)?;
     for (at, i) in others.into_iter().enumerate() {
-        let place = copies.as_any().get_item(at)?;
-        copy.call1((&place, &samples[i].array))?;
-        samples[i] = Operand::input("samples", &place)?;
+        samples[i] = Operand::input("samples", &copies.array.as_any().get_item(at)?)?;
     }
     Ok(samples)
+}
+
+fn gather<T: Copy + Send + Sync>(samples: &[&Operand<'_>], copies: &Operand<'_>) -> PyResult<()> {
+    let views: Vec<_> = samples.iter().map(|sample| sample.view::<T>().raw_view()).collect();
+    let target = copies.view::<T>().as_mut_ptr();
+    arrays::unlocked(copies, |limit| {
+        // SAFETY: the samples are valid, aligned and of one shape, the copies new, with room for each.
+        #[allow(unsafe_code)]
+        unsafe {
+            crate::collate::gather(&views, target, limit);
+        }
+        Ok(())
+    })
 }
 
 fn same_kind(i: usize, sample: &Operand<'_>, first: &Operand<'_>) -> PyResult<()> {
