@@ -421,6 +421,91 @@ mod tests {
     }
 
     #[test]
+    fn long_samples_are_collated_alike_by_several_threads() {
+        let (n, len) = (45, 50_001);
+        let batch = Array::from_shape_fn((n, len), |(i, j)| (i * 31 + j * 7) as f32);
+        let samples: Vec<&[f32]> = batch.as_slice().unwrap().chunks(len).collect();
+        let plan = MixPlan::mixup(n, &Mixup::default(), Key::new(&[1])).unwrap();
+        let expected = plan.apply(batch.view()).unwrap();
+        for threads in [1, 2, 3] {
+            let mut got = vec![f32::NAN; n * len];
+            plan.collate(&samples, &[len], [-2, -1], &mut got, threads).unwrap();
+            assert!(got == expected.as_slice().unwrap());
+        }
+    }
+
+    #[test]
+    fn boxes_lie_in_images_of_either_order() {
+        let how = CutMix { mode: Mode::Elem, minmax: Some((0.2, 0.8)), ..CutMix::default() };
+        let plan = MixPlan::cutmix(5, 20, 30, &how, Key::new(&[1])).unwrap();
+        for (shape, axes) in [([3, 20, 30], [2, 3]), ([20, 30, 3], [1, 2])] {
+            let batch = stack(5, &shape);
+            let samples: Vec<&[u8]> = batch.as_slice().unwrap().chunks(1800).collect();
+            let mut got = vec![0; batch.len()];
+            plan.collate(&samples, &shape, axes, &mut got, 1).unwrap();
+            let mut expected = batch.clone();
+            for (at, value) in expected.indexed_iter_mut() {
+                let ([y0, x0, y1, x1], [y, x]) = (plan.boxes().unwrap()[at[0]], axes.map(|axis| at[axis as usize]));
+                if (y0..y1).contains(&y) && (x0..x1).contains(&x) {
+                    let mut there = at.clone();
+                    there[0] = plan.partner()[at[0]];
+                    *value = batch[there];
+                }
+            }
+            assert_eq!(got, expected.as_slice().unwrap(), "{shape:?}");
+        }
+    }
+
+    /// Normalised samples against the formula in float64, within `error` of the largest.
+    fn check_normalized<T: Pixel, O: Normal + Into<f64>>(value: impl Fn(usize) -> T, shape: &[usize], error: f64) {
+        let (mean, std) = ([0.5, 0.25, 0.4], [0.25, 0.5, 0.125]);
+        let lam = [0.3, 0.7, 1.0, 0.0, 0.5];
+        let plan = MixPlan::new(Lam::Each(lam.to_vec()), vec![1, 2, 3, 4, 0]).unwrap();
+        let len: usize = shape.iter().product();
+        let pixels: Vec<T> = (0..5 * len).map(value).collect();
+        let samples: Vec<&[T]> = pixels.chunks(len).collect();
+        for channels in [1, 3] {
+            let normalize = Normalize::new(mean[..channels].to_vec(), std[..channels].to_vec()).unwrap();
+            let mut out: Vec<O> = vec![O::round(f64::NAN); 5 * len];
+            plan.collate_normalized(&samples, shape, [-2, -1], &normalize, &mut out, 1).unwrap();
+            for (at, got) in out.into_iter().enumerate() {
+                let (i, k) = (at / len, at % len);
+                let channel = match channels {
+                    1 => 0,
+                    _ if shape[0] == 3 => k / (len / 3),
+                    _ => k % 3,
+                };
+                let (own, partner) = (samples[i][k].to_f64(), samples[(i + 1) % 5][k].to_f64());
+                let mixed = (lam[i] * own + (1.0 - lam[i]) * partner) / T::UNIT;
+                let expected = (mixed - mean[channel]) / std[channel];
+                let got: f64 = got.into();
+                assert!((got - expected).abs() <= error, "{shape:?} {channels} {at}: {got}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn normalised_pixels_are_those_of_the_formula() {
+        // More pixels in a channel than are normalised at once, and in a row no multiple of them.
+        for shape in [[3, 20, 35], [20, 35, 3]] {
+            let byte = |i: usize| (i * 101 % 256) as u8;
+            check_normalized::<u8, f32>(byte, &shape, 1e-6);
+            check_normalized::<u8, f16>(byte, &shape, 4e-3);
+            check_normalized::<u8, bf16>(byte, &shape, 3e-2);
+            check_normalized::<f32, f32>(|i| f32::from(byte(i)) / 255.0, &shape, 1e-6);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_does_not_meet_its_partner() {
+        let normalize = Normalize::new(vec![0.0], vec![1.0]).unwrap();
+        let plan = MixPlan::new(Lam::Each(vec![1.0, 0.0]), vec![1, 0]).unwrap();
+        let mut out = [0.0_f32; 2];
+        plan.collate_normalized(&[&[2.0], &[f32::NAN]], &[1], [-2, -1], &normalize, &mut out, 1).unwrap();
+        assert_eq!(out, [2.0, 2.0]);
+    }
+
+    #[test]
     fn channels_come_first_or_last() {
         let normalize = Normalize::new(vec![0.5, 0.25], vec![0.5, 0.125]).unwrap();
         let plan = MixPlan::new(Lam::Shared(0.5), vec![0]).unwrap();
