@@ -16,7 +16,7 @@ use crate::environment::whole_number;
 /// Bounds the memory that waits in the cache, in MiB.
 pub const ENVIRONMENT: &str = "MIXUP_RS_CACHE_MB";
 
-const DEFAULT_CACHE_BYTES: usize = 1 << 30;
+const DEFAULT_CACHE_MIB: usize = 1 << 10;
 
 /// Smaller results are left to the allocator, which recycles them itself.
 pub const RECYCLED_BYTES: usize = 64 << 10;
@@ -47,7 +47,7 @@ fn cache_bytes() -> usize {
     static BYTES: OnceLock<usize> = OnceLock::new();
     *BYTES.get_or_init(|| {
         let mib = whole_number(ENVIRONMENT, 0).ok().flatten();
-        mib.map_or(DEFAULT_CACHE_BYTES, |mib| mib.saturating_mul(1 << 20))
+        mib.unwrap_or(DEFAULT_CACHE_MIB).saturating_mul(1 << 20)
     })
 }
 

@@ -98,16 +98,17 @@ mod tests {
     fn the_environment_forces_a_level() {
         const EXPECTED: &str = "MIXUP_RS_TEST_LEVEL";
         let found = || format!("{} {:?}", Level::current().name(), Level::forced().map(|level| level.map(Level::name)));
-        if let Ok(expected) = std::env::var(EXPECTED) {
-            return assert_eq!(found(), expected);
-        }
         let levels = Level::available();
         let (least, best) = (levels[0].name(), levels[levels.len() - 1].name());
+        if let Ok(expected) = std::env::var(EXPECTED) {
+            // Its own best: one under valgrind has fewer than its child.
+            return assert_eq!(found(), expected.replace("the best", best));
+        }
         for (value, expected) in [
-            ("", format!("{best} Ok(None)")),
+            ("", "the best Ok(None)".to_owned()),
             (least, format!("{least} Ok(Some({least:?}))")),
             (&format!(" {best} "), format!("{best} Ok(Some({best:?}))")),
-            ("mmx", format!("{best} Err(\"mmx\")")),
+            ("mmx", "the best Err(\"mmx\")".to_owned()),
         ] {
             // In a process of its own, for a level in use stays so.
             let mut test = std::process::Command::new(std::env::current_exe().unwrap());
