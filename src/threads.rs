@@ -165,7 +165,9 @@ fn with_help(pool: &rayon::ThreadPool, helpers: usize, work: &(dyn Fn() + Sync))
     }
     work();
     drop(closing);
-    if let Some(panic) = gate.inside.lock().expect("no panic under the lock").panic.take() {
+    // Not in the condition of the `if`, which would unwind with the lock held: the next to knock would find it poisoned.
+    let panic = gate.inside.lock().expect("no panic under the lock").panic.take();
+    if let Some(panic) = panic {
         resume_unwind(panic);
     }
 }
@@ -288,6 +290,37 @@ mod tests {
             assert!(result.is_err());
             assert_eq!(finished.load(Ordering::Relaxed), 1);
         }
+    }
+
+    #[test]
+    fn a_thread_that_wakes_after_a_panic_finds_the_gate_closed() {
+        use std::sync::mpsc;
+        let (panics, count) = mpsc::channel();
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(1);
+        let pool = builder.panic_handler(move |_| panics.send(()).unwrap()).build().unwrap();
+        let (wake, sleep) = mpsc::channel::<()>();
+        let (caller, sleep) = (std::thread::current().id(), Mutex::new(Some(sleep)));
+        let is_inside = AtomicUsize::new(0);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            with_help(&pool, 2, &|| {
+                if std::thread::current().id() == caller {
+                    while is_inside.load(Ordering::Relaxed) == 0 {
+                        std::thread::yield_now();
+                    }
+                    return;
+                }
+                is_inside.store(1, Ordering::Relaxed);
+                // What a thread of the pool spawns is next in that thread, before the second helper.
+                let sleep = sleep.lock().unwrap().take().unwrap();
+                pool.spawn(move || sleep.recv().unwrap());
+                panic!("on purpose");
+            });
+        }));
+        assert!(result.is_err());
+        wake.send(()).unwrap();
+        pool.install(|| ());
+        drop(pool);
+        assert_eq!(count.iter().count(), 0);
     }
 
     #[test]
