@@ -150,16 +150,15 @@ pub(crate) fn for_each<S>(
 /// a busy machine that can take a millisecond.
 #[allow(unsafe_code)]
 fn with_help(pool: &rayon::ThreadPool, helpers: usize, work: &(dyn Fn() + Sync)) {
-    // SAFETY: the reference is only followed within the gate, and this function does not return, nor unwind, before the
-    // gate is closed and everyone has left.
-    let work: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(work) };
     let gate = Arc::new(Gate::default());
     let closing = Closing(&gate);
     for _ in 0..helpers {
-        let gate = gate.clone();
+        let (gate, work) = (gate.clone(), Work::new(work));
         pool.spawn(move || {
             if gate.enter() {
-                gate.leave(catch_unwind(AssertUnwindSafe(work)).err());
+                // SAFETY: within the gate, which `with_help` closes, and waits for everyone to leave, before it returns
+                // or unwinds.
+                gate.leave(catch_unwind(AssertUnwindSafe(|| unsafe { work.run() })).err());
             }
         });
     }
@@ -169,6 +168,29 @@ fn with_help(pool: &rayon::ThreadPool, helpers: usize, work: &(dyn Fn() + Sync))
     let panic = gate.inside.lock().expect("no panic under the lock").panic.take();
     if let Some(panic) = panic {
         resume_unwind(panic);
+    }
+}
+
+/// Work that may be over when a thread comes to it. A pointer: a reference must not even be moved once it dangles.
+struct Work(*const (dyn Fn() + Sync));
+
+// SAFETY: what it points to may be called by any thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Work {}
+
+impl Work {
+    #[allow(unsafe_code)]
+    fn new(work: &(dyn Fn() + Sync)) -> Self {
+        // SAFETY: only the lifetime is another, of which a pointer promises nothing.
+        Self(unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + '_), *const (dyn Fn() + Sync)>(work) })
+    }
+
+    /// # Safety
+    /// What it was made of must still live.
+    #[allow(unsafe_code)]
+    unsafe fn run(&self) {
+        // SAFETY: as required above.
+        unsafe { (*self.0)() }
     }
 }
 
