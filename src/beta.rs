@@ -101,7 +101,8 @@ impl Loop for Pairs<'_> {
 const LN_2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
-/// ln x of a normal number in (0, 1), within 2 units in the last place. Branch-free, of IEEE 754 operations alone.
+/// ln x of a normal number in (0, 1), to a relative 2⁻⁵¹: 2.7 units in the last place at most in 70 million. Branch-free, of
+/// IEEE 754 operations alone.
 #[inline(always)]
 fn ln(x: f64) -> f64 {
     const SQRT_HALF: u64 = 0x3FE6_A09E_667F_3BCD;
@@ -121,7 +122,7 @@ fn ln(x: f64) -> f64 {
     k * LN_2_HIGH + (k * LN_2_LOW + 2.0 * s * series)
 }
 
-/// eˣ of a number that is not above 0, within 2 units in the last place; 0 where it is no normal number.
+/// eˣ of a number that is not above 0, within 2 units in the last place; 0 below e⁻⁷⁰⁸, about the least normal number.
 #[inline(always)]
 fn exp(x: f64) -> f64 {
     const LEAST: f64 = -708.0;

@@ -53,6 +53,23 @@ def test_samples_of_any_layout_and_out():
     assert_same_bits(out, plan.apply(stack))
 
 
+VIEWS = {
+    "channels first": lambda image: image.transpose(2, 0, 1),
+    "mirrored": lambda image: image[::-1, :, ::-1],
+    "with gaps": lambda image: image[1::2, ::3],
+    "repeated": lambda image: np.broadcast_to(image[0, 0], (7, 9, 3)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64], ids=name)
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("every", [1, 2])
+def test_views_are_read_as_they_are(dtype, view, every):
+    samples = [view(image) for image in values((5, 6, 8, 3), dtype)]
+    samples = [sample if i % every == 0 else np.ascontiguousarray(sample) for i, sample in enumerate(samples)]
+    assert_same_bits(mixup_rs.collate(samples, plan_of(5)), plan_of(5).apply(np.stack(samples)))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", ["first", "last", "one"])
 def test_normalised_to_one_rounding(dtype, channels):

@@ -194,6 +194,31 @@ def test_off_epoch_reaches_workers_that_live_on(off_epoch, workers):
                 assert torch.equal(images, torch.stack(IMAGES[4 * step : 4 * step + 4]))
 
 
+def test_a_schedule_gets_the_whole_number_of_the_epoch():
+    collate = MixCollate(rng=7, off_epoch=[True, False].__getitem__)
+    assert [collate.set_epoch(epoch) or collate.mixes() for epoch in (0, 1)] == [True, False]
+    assert (collate(SAMPLES)[1][2] == 1).all()
+
+
+def test_a_batch_is_of_one_epoch_whatever_is_set_meanwhile():
+    seen = []
+
+    def schedule(epoch):
+        seen.append(epoch)
+        return epoch == 0
+
+    collate = MixCollate(rng=7, off_epoch=schedule)
+    draw_key = collate._key
+
+    def key(epoch):
+        collate.set_epoch(1)  # as the main process may, while a worker draws
+        return draw_key(epoch)
+
+    collate._key = key
+    assert (collate(SAMPLES)[1][2] < 1).any()
+    assert seen == [0]
+
+
 def test_settings_reach_workers_that_live_on():
     collate = MixCollate(rng=7)
     loader = DataLoader(SAMPLES, batch_size=4, collate_fn=collate, num_workers=1, persistent_workers=True)

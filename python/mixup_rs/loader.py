@@ -137,8 +137,10 @@ class MixCollate:
 
     def mixes(self) -> bool:
         """Whether batches are mixed in this epoch."""
-        now = self._now()
-        wanted = self._schedule is None or self._schedule(now.epoch)
+        return self._mixes(self._now())
+
+    def _mixes(self, now: _Settings) -> bool:
+        wanted = self._schedule is None or self._schedule(int(now.epoch))
         return bool(wanted and now.enabled and now.epoch < now.off_epoch)
 
     def _draw(self, samples: Sequence[Any]) -> MixPlan:
@@ -148,7 +150,7 @@ class MixCollate:
     def _drawn(self, samples: Sequence[Any]) -> MixPlan | None:
         n, now = len(samples), self._now()
         key = self._key(int(now.epoch))
-        if not self.mixes():
+        if not self._mixes(now):
             return None
         # Two uniform numbers of a key of their own.
         whether, which = MixPlan.mixup(2, alpha=1.0, fold=False, rng=(*key, 1)).lam.tolist()
