@@ -406,7 +406,8 @@ mod tests {
 
     #[test]
     fn views_are_gathered_in_c_order() {
-        let images = stack(9, &[500, 200, 3]);
+        let images = stack(9, &[600, 400, 3]);
+        assert!(worth(2 * images.len(), 8) > 1, "enough for several threads");
         let views = images.view().permuted_axes(vec![0, 3, 1, 2]);
         let samples: Vec<_> = views.outer_iter().map(|view| view.raw_view()).collect();
         for threads in [1, 2, 8] {
