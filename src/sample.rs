@@ -26,7 +26,7 @@ const ROOT: [u8; 32] = *b"mixup-rs: streams, version 1    ";
 /// Above this the standard deviation of Beta(α, α), 1/√(8α + 4), is below half a unit in the last place of ½.
 const ALPHA_POINT_MASS: f64 = 1e33;
 
-/// Below this Beta(α, α) gives nothing but 0 and 1 in float64, and 1/α would overflow in the sampler.
+/// Below this Beta(α, α) gives nothing but 0 and 1 in float64. Its reciprocal is finite.
 const ALPHA_COIN: f64 = 1e-300;
 
 /// What a plan is drawn from: 256 bits.
