@@ -12,7 +12,7 @@ WITHOUT_TORCH := $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$
 
 .PHONY: help
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustMixUp, and draw a mixed batch
