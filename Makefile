@@ -15,7 +15,7 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustMixUp, and draw a mixed batch
+demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustMixUp, and draw a mixed batch (minutes)
 	$(BIN)/python examples/train.py
 
 .PHONY: test

@@ -171,3 +171,27 @@ def test_the_environment_sets_the_number_of_threads(run_python, set_num_threads,
     set_num_threads(10_000)
     expected = threads or mixup_rs.get_num_threads()
     assert int(run_python("import mixup_rs; print(mixup_rs.get_num_threads())", **environment)) == expected
+
+
+def test_what_is_not_installed_is_named_with_its_extra(run_python):
+    code = """
+import sys
+import mixup_rs
+
+sys.modules["torch"] = None
+for name in ("RustMixUp", "torch", "losses"):
+    try:
+        getattr(mixup_rs, name)
+    except ImportError as error:
+        print(error)
+"""
+    assert run_python(code).splitlines() == [
+        "mixup_rs.RustMixUp needs torch: pip install 'mixup-rs[fastai]'",
+        "mixup_rs.torch needs torch: pip install 'mixup-rs[torch]'",
+        "mixup_rs.losses needs torch: pip install 'mixup-rs[torch]'",
+    ]
+
+
+def test_modules_are_found_without_being_imported(run_python):
+    assert run_python("import mixup_rs; print(mixup_rs.plot.__name__)") == "mixup_rs.plot\n"
+    assert run_python("import mixup_rs; print(hasattr(mixup_rs, 'nothing'))") == "False\n"

@@ -15,8 +15,11 @@ from mixup_rs._core import (
     set_num_threads,
 )
 
-#: Found in their modules when first asked for, so that importing mixup_rs imports NumPy and nothing heavier.
-_LAZY = dict.fromkeys(["RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp"], "mixup_rs.fastai")
+#: Found when first asked for, so that importing mixup_rs imports NumPy and nothing heavier.
+_CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
+_MODULES = ("fastai", "losses", "plot", "torch")
+#: What brings the libraries that they need.
+_EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "torch": "torch"}
 
 __all__ = [
     "STREAM_VERSION",
@@ -36,9 +39,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "fastai" if name in _CALLBACKS else name
+    if module not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        found = import_module(f"mixup_rs.{module}")
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        extra = "fastai" if module == "fastai" else _EXTRAS[error.name]
+        message = f"mixup_rs.{name} needs {error.name}: pip install 'mixup-rs[{extra}]'"
+        raise ModuleNotFoundError(message, name=error.name) from error
+    return found if module == name else getattr(found, name)
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 Cases (`cases`) × contenders (`lineup`, `peers`, `limits`, and for the DataLoader `loader`) are measured by turns
 (`measure`, `run`) into one JSON document (`results`), from which everything else is made: the tables (`report`), the
-pictures (`plots`), and the list of promised ratios (`checks`). Apart from these, `step` measures what mixing takes of a
+pictures (`plots`), and the list of ratios aimed at (`checks`). Apart from these, `step` measures what mixing takes of a
 step of training.
 """
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=True,
         metavar="JSON",
-        help="list the promised ratios and whether they are reached, in this run or in results given",
+        help="list the ratios aimed at and whether they are reached, in this run or in results given",
     )
     add("--report", type=Path, metavar="JSON", help="measure nothing; write the README's table and the plots in docs")
     add(
