@@ -458,7 +458,11 @@ mod tests {
     }
 
     /// Normalised samples against the formula in float64, within `error` of the largest.
-    fn check_normalized<T: Pixel, O: Normal + Into<f64>>(value: impl Fn(usize) -> T, shape: &[usize], error: f64) {
+    fn check_normalized<T: Pixel + Into<f64>, O: Normal + Into<f64>>(
+        value: impl Fn(usize) -> T,
+        shape: &[usize],
+        error: f64,
+    ) {
         let (mean, std) = ([0.5, 0.25, 0.4], [0.25, 0.5, 0.125]);
         let lam = [0.3, 0.7, 1.0, 0.0, 0.5];
         let plan = MixPlan::new(Lam::Each(lam.to_vec()), vec![1, 2, 3, 4, 0]).unwrap();
@@ -476,7 +480,7 @@ mod tests {
                     _ if shape[0] == 3 => k / (len / 3),
                     _ => k % 3,
                 };
-                let (own, partner) = (samples[i][k].to_f64(), samples[(i + 1) % 5][k].to_f64());
+                let [own, partner]: [f64; 2] = [samples[i][k], samples[(i + 1) % 5][k]].map(Into::into);
                 let mixed = (lam[i] * own + (1.0 - lam[i]) * partner) / T::UNIT;
                 let expected = (mixed - mean[channel]) / std[channel];
                 let got: f64 = got.into();
