@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Timing", "measure", "most_threads", "set_threads"]
 
-#: A group of calls lasts about this long: the clock's own 50 ns vanish in it.
-_GROUP_NS = 200_000
+#: A group of calls lasts about this long, of which the first, as caches and threads change hands, is a small part.
+_GROUP_NS = 2_000_000
 #: An idle thread of libgomp was seen to spin for 4 to 8 ms.
 _SETTLE_S = 0.01
 #: In calls of this length, waking threads and warming caches vanish: they get no uncounted one.
