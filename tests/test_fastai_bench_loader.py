@@ -224,7 +224,7 @@ def test_the_readme_shows_collates_in_milliseconds_and_loaders_in_images():
     assert "| *limit: default_collate, unmixed* | 1.00 | 0.500 | 0.83 / 0.50 |" in lines
     assert f"| {TIMM_COLLATE} | 9.60 | 6.00 | 8.0 / 6.0 |" in lines
     assert "| images a second of a DataLoader (workers) | images in memory (1) | JPEG files (2) |" in lines
-    assert "| **MixCollate** | 500 | 2560 |" in lines
+    assert "| **MixCollate** | 500 | 10240 |" in lines
     assert f"| {TIMM_COLLATE} | 1000 | - |" in lines
     losses = f"Where we lose: DataLoader of images in memory, 1 worker: {TIMM_COLLATE} is 2.00 times as fast."
     assert losses in lines

@@ -97,8 +97,8 @@ class LoaderCase(Case):
 def _loader_case(source: str, workers: int) -> LoaderCase:
     """From memory a batch takes a millisecond, from files a tenth of a second.
 
-    Two workers and files get the most seconds, and epochs long enough for the workers to fall into step: there a few per
-    cent matter, and with 256 samples figures strayed by seven.
+    Two workers and files get the most seconds, and epochs long enough for the workers to fall into step: there a few
+    per cent matter, and with 256 samples figures strayed by seven.
     """
     jpeg, matters = source == "jpeg", source == "jpeg" and workers == 2
     samples, weight = 256 if jpeg and not matters else 1024, 3.0 if matters else 1.0
