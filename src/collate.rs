@@ -499,6 +499,8 @@ mod tests {
             check_normalized::<u8, bf16>(byte, &shape, 3e-2);
             check_normalized::<f32, f32>(|i| f32::from(byte(i)) / 255.0, &shape, 1e-6);
         }
+        // And samples of more than one column.
+        check_normalized::<u8, f32>(|i| (i * 101 % 256) as u8, &[3, 100, 301], 1e-6);
     }
 
     #[test]
