@@ -55,6 +55,10 @@ pub(crate) fn worth(bytes: usize, limit: usize) -> usize {
 /// through the cache and past it, in ms: 5 MB 0.26 and 0.47, 10 MB 0.89 and 0.88, 12 MB 1.30 and 1.14, 38 MB 4.5 and 3.5.
 const STREAM_BYTES: usize = 10 << 20;
 
+fn is_streamed(bytes: usize) -> bool {
+    bytes >= STREAM_BYTES
+}
+
 /// Who is mixed with whom, and how much; one entry per sample.
 #[derive(Clone, Copy)]
 pub(crate) struct Mixing<'a> {
@@ -210,7 +214,7 @@ impl<T: Element> Batch<'_, T> {
         let samples = &self.mixing.order.samples;
         let part = samples.len().div_ceil(parts);
         let parts = samples.len().div_ceil(part);
-        let streamed = self.layout.size() * size_of::<T>() >= STREAM_BYTES;
+        let streamed = is_streamed(self.layout.size() * size_of::<T>());
         let scratch = || vec![T::default(); if streamed { stream::BLOCK } else { 0 }];
         threads::for_each(columns.count() * parts, self.threads, scratch, |block, job| {
             let column = columns.get(job / parts);
@@ -427,6 +431,11 @@ mod tests {
             threads,
             level: Level::current(),
         })
+    }
+
+    #[test]
+    fn what_stays_in_the_cache_is_not_streamed() {
+        assert_eq!([1 << 20, 5 << 20, 32 << 20].map(is_streamed), [false, false, true]);
     }
 
     #[test]

@@ -111,6 +111,11 @@ const LAM_PER_THREAD: usize = 8 * LAM_BLOCK;
 /// Fewer samples than this have their λ drawn by the calling thread.
 pub const DRAWN_ALONE: usize = 2 * LAM_PER_THREAD;
 
+/// How many threads so many draws are worth.
+fn worth(draws: usize, limit: usize) -> usize {
+    limit.min(draws / LAM_PER_THREAD).max(1)
+}
+
 /// `count` draws of λ ~ Beta(α, α), folded to max(λ, 1 − λ) on request, by at most `limit` threads.
 pub(crate) fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool, limit: usize) -> Result<Vec<f64>> {
     if !(alpha.is_finite() && alpha > 0.0) {
@@ -122,8 +127,7 @@ pub(crate) fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool, limit: us
     let beta = Beta::new(alpha.max(ALPHA_COIN)).ok_or(MixError::Alpha(alpha))?;
     let level = Level::current();
     let mut lam = vec![0.0; count];
-    let threads = limit.min(count / LAM_PER_THREAD).max(1);
-    threads::for_each_chunk(&mut lam, LAM_BLOCK, threads, |block, lam| {
+    threads::for_each_chunk(&mut lam, LAM_BLOCK, worth(count, limit), |block, lam| {
         beta.fill(level, &mut key.block(Stream::Lam, block), lam);
         if fold {
             lam.iter_mut().for_each(|lam| *lam = lam.max(1.0 - *lam));
@@ -213,6 +217,14 @@ mod tests {
         assert_eq!(spread(ALPHA_POINT_MASS * 1.1), 0);
         // A few in a thousand are far enough from ½ not to round to it.
         assert!((1..100).contains(&spread(ALPHA_POINT_MASS)));
+    }
+
+    #[test]
+    fn few_draws_are_one_threads() {
+        assert_eq!([1, DRAWN_ALONE - 1, DRAWN_ALONE, 10 * DRAWN_ALONE].map(|draws| worth(draws, 4)), [1, 1, 2, 4]);
+        assert_eq!(worth(10 * DRAWN_ALONE, 1), 1);
+        // Whole blocks.
+        assert_eq!(LAM_PER_THREAD % LAM_BLOCK, 0);
     }
 
     #[test]

@@ -288,3 +288,26 @@ unsafe fn block_u8<const OWN_IS_NEAR: bool>(out: *mut u8, own: *const u8, partne
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_runs_go_on_at_a_cache_line() {
+        let (own, partner) = (vec![1.0_f32; 2000], vec![3.0; 2000]);
+        for offset in 0..17 {
+            for (len, is_aligned) in [(1023, false), (1024, true), (1900, true)] {
+                let mut memory = own.clone();
+                let start = memory.as_ptr().align_offset(CACHE_LINE) + offset;
+                let out = &mut memory[start..][..len];
+                let run = Run::<_, true> { out, own: None, partner: &partner[..len], weight: 0.25, ahead: None };
+                let rest = aligned(run);
+                let done = len - rest.out.len();
+                assert_eq!(done, if is_aligned { (16 - offset % 16) % 16 } else { 0 }, "{offset} {len}");
+                assert!(memory[start..][..done].iter().all(|blended| *blended == 1.5));
+                assert!(memory[start + done..].iter().all(|untouched| *untouched == 1.0));
+            }
+        }
+    }
+}

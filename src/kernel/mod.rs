@@ -83,14 +83,19 @@ impl<T> Ahead<T> {
         Self { from: self.from.wrapping_add(len), ..self }
     }
 
+    /// An address in each of the cache lines of the first `len` elements.
+    #[inline(always)]
+    fn lines(self, len: usize) -> impl Iterator<Item = *const i8> {
+        (0..len * size_of::<T>()).step_by(64).map(move |line| self.from.cast::<i8>().wrapping_add(line))
+    }
+
     /// Fetches the first `len` elements.
     #[inline(always)]
     #[allow(unsafe_code)]
     pub fn fetch(self, len: usize) {
         #[cfg(target_arch = "x86_64")]
-        for line in (0..len * size_of::<T>()).step_by(64) {
+        for address in self.lines(len) {
             use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-            let address = self.from.cast::<i8>().wrapping_add(line);
             // SAFETY: every x86-64 has the instruction, and it ignores an address that it cannot read.
             unsafe {
                 if self.is_long {
@@ -101,7 +106,7 @@ impl<T> Ahead<T> {
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = len;
+        let _ = self.lines(len);
     }
 }
 
@@ -245,6 +250,16 @@ mod tests {
         assert_eq!(Recipe::new::<f32>(0.75), Recipe::NearOwn(0.25));
         assert_eq!(Recipe::new::<f32>(0.25), Recipe::NearPartner(0.25));
         assert_eq!(Recipe::new::<u8>(0.25), Recipe::NearPartner(1 << 13));
+    }
+
+    #[test]
+    fn every_line_ahead_is_fetched_once() {
+        let elements = [0.0_f32; 300];
+        let ahead = Ahead::new(elements.as_ptr(), 300).skip(10);
+        let lines: Vec<usize> = ahead.lines(100).map(|line| line as usize - elements.as_ptr() as usize).collect();
+        assert_eq!(lines, [40, 104, 168, 232, 296, 360, 424]);
+        let is_long = |bytes: usize| Ahead::new(elements.as_ptr(), bytes / 4).is_long;
+        assert_eq!([1 << 10, 8 << 10, 64 << 10].map(is_long), [false, false, true]);
     }
 
     #[test]
