@@ -2,8 +2,8 @@
 
     python examples/loader.py
 
-Mixing in the loader costs next to nothing where workers load: samples are blended while they are stacked, in uint8, before the
-batch travels. Whether it is right depends on what comes after:
+Mixing in the loader costs next to nothing where workers load: samples are blended while they are stacked, in uint8,
+before the batch travels. Whether it is right depends on what comes after:
 
     normalising          commutes with mixing: mix in the loader
     augmenting samples   comes before, in the data set: mix in the loader
