@@ -24,6 +24,7 @@
 mod beta;
 pub mod buffer;
 pub mod collate;
+mod columns;
 pub mod cut;
 pub mod draw;
 pub mod element;

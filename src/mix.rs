@@ -12,16 +12,18 @@
 //!
 //! Where samples are too small to give every thread a column, the walk itself is cut into pieces.
 
+use crate::columns::{Column, Columns, Samples, Stretch};
 use crate::element::Element;
 use crate::kernel::{Ahead, Lanes, Level, Recipe, blend_in_place, blend_into, stream};
 use crate::layout::Layout;
 use crate::order::{Arc, Last, Order};
 use crate::threads;
 
-/// Bytes of one sample in a column. In place, of 64 × 3 × 224 × 224 float32, in multiples of the time of scaling them: on a
-/// Zen 3, 8 KiB 1.25, 16 KiB 1.18, 32 KiB 1.11, 64 KiB 1.04 to 1.15; on an Emerald Rapids 32 KiB 1.12, 64 KiB 1.11, 128 KiB
-/// 1.12, 256 KiB 1.16; of 512 samples 1.33, 1.31, 1.28 and 1.38.
-pub(crate) const COLUMN_BYTES: usize = 64 << 10;
+/// Bytes of one sample in a column. That of a partner is read again as the next one's own, so both should stay in the
+/// first-level cache. In place, in multiples of the time of scaling, on an Emerald Rapids: of 64 × 3 × 224 × 224 float32
+/// 8 KiB 1.01, 16 KiB 1.00, 64 KiB 1.07; of 512 samples 1.40, 1.35, 1.33; of 8 samples 1.07, 1.11, 1.25. A Zen 3 preferred
+/// 64 KiB (1.04 to 1.15, 16 KiB 1.18) as long as columns began within a cache line, and nothing was fetched across them.
+pub(crate) const COLUMN_BYTES: usize = 16 << 10;
 
 /// Columns are not cut finer than this to occupy more threads.
 const COLUMN_BYTES_MIN: usize = 4 << 10;
@@ -65,50 +67,6 @@ pub(crate) struct Mixing<'a> {
     pub lam: &'a [f64],
     pub partner: &'a [usize],
     pub order: &'a Order,
-}
-
-/// The memory of a batch: a sample every `step` elements.
-#[derive(Clone, Copy)]
-struct Samples<T> {
-    first: *mut T,
-    step: isize,
-}
-
-// SAFETY: the drivers hand disjoint parts to different threads; `mix` requires the rest of its caller.
-#[allow(unsafe_code)]
-unsafe impl<T: Send> Send for Samples<T> {}
-#[allow(unsafe_code)]
-unsafe impl<T: Sync> Sync for Samples<T> {}
-
-#[allow(unsafe_code)]
-impl<T> Samples<T> {
-    /// The same samples, `offset` elements on.
-    ///
-    /// # Safety
-    /// The new first element must be in the batch.
-    unsafe fn from(self, offset: isize) -> Self {
-        // SAFETY: as required above.
-        Self { first: unsafe { self.first.offset(offset) }, step: self.step }
-    }
-
-    /// Where sample `i` lies.
-    fn address(self, i: usize) -> *const T {
-        self.first.wrapping_offset(i as isize * self.step)
-    }
-
-    /// # Safety
-    /// Sample `i` must have `len` elements here, which nobody writes while the slice lives.
-    unsafe fn get<'a>(self, i: usize, len: usize) -> &'a [T] {
-        // SAFETY: as required above.
-        unsafe { std::slice::from_raw_parts(self.first.offset(i as isize * self.step), len) }
-    }
-
-    /// # Safety
-    /// Sample `i` must have `len` elements here, which nobody else reads or writes while the slice lives.
-    unsafe fn get_mut<'a>(self, i: usize, len: usize) -> &'a mut [T] {
-        // SAFETY: as required above.
-        unsafe { std::slice::from_raw_parts_mut(self.first.offset(i as isize * self.step), len) }
-    }
 }
 
 /// Mixes `source` into `target`, on at most `limit` threads.
@@ -155,41 +113,6 @@ struct Batch<'a, T> {
     level: Level,
 }
 
-/// A stretch of elements of every sample, as offsets from its first.
-struct Column {
-    source: isize,
-    target: isize,
-    len: usize,
-}
-
-/// Every run of a layout cut into columns of `len` elements.
-struct Columns<'a> {
-    layout: &'a Layout,
-    len: usize,
-    per_run: usize,
-}
-
-impl<'a> Columns<'a> {
-    fn new(layout: &'a Layout, len: usize) -> Self {
-        let len = len.clamp(1, layout.run.len);
-        Self { layout, len, per_run: layout.run.len.div_ceil(len) }
-    }
-
-    fn count(&self) -> usize {
-        self.layout.runs() * self.per_run
-    }
-
-    fn get(&self, index: usize) -> Column {
-        let (source, target) = self.layout.run_start(index / self.per_run);
-        let start = index % self.per_run * self.len;
-        Column {
-            source: source + start as isize * self.layout.run.source,
-            target: target + start as isize * self.layout.run.target,
-            len: self.len.min(self.layout.run.len - start),
-        }
-    }
-}
-
 #[allow(unsafe_code)]
 impl<T: Element> Batch<'_, T> {
     /// Columns of contiguous runs, and into how many pieces to cut the walk through each.
@@ -197,8 +120,9 @@ impl<T: Element> Batch<'_, T> {
         let jobs = if self.threads > 1 { self.threads * JOBS_PER_THREAD } else { 1 };
         let run_bytes = self.layout.run.len * size_of::<T>();
         let fair = run_bytes * self.layout.runs() / jobs;
-        let bytes = fair.clamp(COLUMN_BYTES_MIN, COLUMN_BYTES);
-        let columns = Columns::new(self.layout, bytes / size_of::<T>());
+        let bytes = fair.clamp(COLUMN_BYTES_MIN, COLUMN_BYTES) / CACHE_LINE * CACHE_LINE;
+        let lead = self.target.first as usize % bytes;
+        let columns = Columns::new(self.layout, bytes / size_of::<T>(), lead / size_of::<T>());
         let parts = jobs.div_ceil(columns.count());
         (columns, parts)
     }
@@ -216,19 +140,23 @@ impl<T: Element> Batch<'_, T> {
         let parts = samples.len().div_ceil(part);
         let streamed = is_streamed(self.layout.size() * size_of::<T>());
         let scratch = || vec![T::default(); if streamed { stream::BLOCK } else { 0 }];
-        threads::for_each(columns.count() * parts, self.threads, scratch, |block, job| {
-            let column = columns.get(job / parts);
+        let stretch = |job: usize| {
             let start = job % parts * part;
+            Stretch { column: columns.get(job / parts), places: start..(start + part).min(samples.len()) }
+        };
+        let jobs = columns.count() * parts;
+        threads::for_each(jobs, self.threads, scratch, |block, job| {
+            let (here, next) = (stretch(job), stretch((job + self.threads) % jobs));
+            let column = &here.column;
             // SAFETY: the column lies in both arrays, which do not overlap; no other job has these samples of it.
             unsafe {
                 let (source, target) = (self.source.from(column.source), self.target.from(column.target));
-                for at in start..(start + part).min(samples.len()) {
+                for at in here.places.clone() {
                     let i = samples[at];
                     let own = source.get(i, column.len);
                     let partner = source.get(self.mixing.partner[i], column.len);
                     let out = target.get_mut(i, column.len);
-                    let ahead = samples.get(at + lookahead::<T>(column.len));
-                    let ahead = ahead.map(|&next| Ahead::new(source.address(self.mixing.partner[next]), column.len));
+                    let ahead = self.ahead(at, &here, &next);
                     if streamed {
                         stream::blend_into(self.level, self.recipe(i), out, own, partner, ahead, block);
                     } else {
@@ -250,10 +178,12 @@ impl<T: Element> Batch<'_, T> {
         let pieces = if parts > 1 { order.split(parts) } else { None };
         let Some(pieces) = pieces else {
             let whole: Vec<Arc> = order.arcs().collect();
+            let stretch = |job: usize| Stretch { column: columns.get(job), places: 0..order.mixed() };
             return threads::for_each(columns.count(), self.threads, Vec::new, |head, job| {
-                let column = columns.get(job);
+                let (here, next) = (stretch(job), stretch((job + self.threads) % columns.count()));
+                let (column, ahead) = (&here.column, |at| self.ahead(at, &here, &next));
                 // SAFETY: the column lies in the array and no other job has it.
-                unsafe { self.walk(&whole, self.target.from(column.target), column.len, head, &[]) };
+                unsafe { self.walk(&whole, self.target.from(column.target), column.len, head, &[], ahead) };
             });
         };
         // Each piece reads the head of the next, so all heads are saved before any is overwritten.
@@ -272,43 +202,78 @@ impl<T: Element> Batch<'_, T> {
                 heads
             })
             .collect();
-        threads::for_each(columns.count() * pieces.len(), self.threads, Vec::new, |head, job| {
+        let stretch = |job: usize| {
+            let places = pieces[job % pieces.len()].range.clone();
+            Stretch { column: columns.get(job / pieces.len()), places }
+        };
+        let jobs = columns.count() * pieces.len();
+        threads::for_each(jobs, self.threads, Vec::new, |head, job| {
             let (index, piece) = (job / pieces.len(), job % pieces.len());
-            let column = columns.get(index);
+            let (here, next) = (stretch(job), stretch((job + self.threads) % jobs));
+            let (column, ahead) = (&here.column, |at| self.ahead(at, &here, &next));
             // SAFETY: the column lies in the array; no other job has these samples of it, and of theirs this one reads
             // only the saved head.
             unsafe {
                 let samples = self.target.from(column.target);
-                self.walk(&pieces[piece..=piece], samples, column.len, head, &heads[index]);
+                self.walk(&pieces[piece..=piece], samples, column.len, head, &heads[index], ahead);
             }
         });
     }
 
+    /// What to fetch while the sample at place `at` of a stretch is blended: what [`Batch::upcoming`] says, as well as the
+    /// plan's entries for it, which are read in random order.
+    fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
+        let (sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
+        Ahead::new(&raw const self.mixing.lam[sample], 1).fetch(1);
+        Ahead::new(&raw const self.mixing.partner[sample], 1).fetch(1);
+        Some(Ahead::new(self.source.address(sample).wrapping_offset(source), len))
+    }
+
+    /// What will be read some samples after the one at place `at` of a stretch: a sample and the column of it, in this
+    /// stretch or in the one that this thread will probably have next.
+    fn upcoming<'a>(&self, at: usize, here: &'a Stretch, next: &'a Stretch) -> Option<(usize, &'a Column)> {
+        let place = at + 1 + lookahead::<T>(here.column.len);
+        let (column, place) = if place < here.places.end {
+            (&here.column, place)
+        } else {
+            (&next.column, next.places.start + (place - here.places.end))
+        };
+        self.mixing.order.samples.get(place).map(|&sample| (sample, column))
+    }
+
     /// Mixes the first `len` elements of the samples in these arcs in place. `head` is scratch, `heads` holds those of
-    /// all arcs where an arc refers to one.
+    /// all arcs where an arc refers to one; `ahead` says what to fetch meanwhile.
     ///
     /// # Safety
     /// The samples must have `len` elements, and nobody else may use them, but for the heads of other arcs.
-    unsafe fn walk(&self, arcs: &[Arc], samples: Samples<T>, len: usize, head: &mut Vec<T>, heads: &[T]) {
+    unsafe fn walk(
+        &self,
+        arcs: &[Arc],
+        samples: Samples<T>,
+        len: usize,
+        head: &mut Vec<T>,
+        heads: &[T],
+        ahead: impl Fn(usize) -> Option<Ahead<T>>,
+    ) {
+        let order = &self.mixing.order.samples;
         for Arc { range, last } in arcs {
             if *last == Last::Head {
                 head.clear();
                 // SAFETY: as required above.
-                head.extend_from_slice(unsafe { samples.get(self.mixing.order.samples[range.start], len) });
+                head.extend_from_slice(unsafe { samples.get(order[range.start], len) });
             }
             for at in range.clone() {
-                let i = self.mixing.order.samples[at];
+                let (i, is_last) = (order[at], at + 1 == range.end);
                 // SAFETY: as required above; a sample in an order is never its own partner within an arc, so the two
                 // slices are disjoint.
-                let (own, in_batch) = unsafe { (samples.get_mut(i, len), || samples.get(self.mixing.partner[i], len)) };
+                let (own, in_batch) = unsafe { (samples.get_mut(i, len), |partner| samples.get(partner, len)) };
                 let partner = match *last {
-                    Last::Head if at + 1 == range.end => &head[..],
-                    Last::HeadOf(arc) if at + 1 == range.end => &heads[arc * len..][..len],
-                    _ => in_batch(),
+                    Last::InPlace => in_batch(self.mixing.partner[i]),
+                    _ if !is_last => in_batch(order[at + 1]),
+                    Last::Head => &head[..],
+                    Last::HeadOf(arc) => &heads[arc * len..][..len],
                 };
-                let ahead = self.mixing.order.samples[..range.end].get(at + lookahead::<T>(len));
-                let ahead = ahead.map(|&next| Ahead::new(samples.address(self.mixing.partner[next]), len));
-                blend_in_place(self.level, self.recipe(i), own, partner, ahead);
+                blend_in_place(self.level, Recipe::new::<T>(self.mixing.lam[i]), own, partner, ahead(at));
             }
         }
     }
@@ -323,7 +288,7 @@ impl<T: Element> Batch<'_, T> {
     /// As for [`mix`], with samples side by side.
     unsafe fn abreast(&self) {
         let (n, run) = (self.layout.n, self.layout.run);
-        let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()));
+        let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()), 0);
         // Rows that follow one another in both arrays are one longer row.
         let is_dense = [run.source, run.target] == [n as isize; 2];
         let rows = if is_dense { (ABREAST_LANES / n).clamp(1, columns.len) } else { 1 };
@@ -357,7 +322,7 @@ impl<T: Element> Batch<'_, T> {
     /// As for [`mix`].
     unsafe fn packed(&self) {
         let n = self.layout.n;
-        let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()));
+        let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()), 0);
         let arcs: Vec<Arc> = self.mixing.order.arcs().collect();
         let run = self.layout.run;
         // A line between samples: at a power of two they would all compete for one cache set.
@@ -372,7 +337,7 @@ impl<T: Element> Batch<'_, T> {
             // SAFETY: the column lies in both arrays and no other job has it; the scratch holds n × step elements.
             unsafe {
                 transfer(n, len, (self.source.from(source), run.source), (dense, 1));
-                self.walk(&arcs, dense, len, head, &[]);
+                self.walk(&arcs, dense, len, head, &[], |_| None);
                 transfer(n, len, (dense, 1), (self.target.from(target), run.target));
             }
         });
@@ -449,6 +414,34 @@ mod tests {
         assert_eq!([16, 64, 1024, 100_000].map(lookahead::<f32>), [64, 16, 1, 1]);
     }
 
+    #[test]
+    fn what_is_fetched_is_read_soon() {
+        // In the order 0, 3, 1, 2: a cycle.
+        let partner = [3, 2, 0, 1];
+        let layout = Layout::new(&[4, 1000], &[1000, 1], &[1000, 1]).unwrap();
+        let samples = Samples::<f32> { first: std::ptr::null_mut(), step: 1000 };
+        let batch = Batch {
+            mixing: Mixing { lam: &[0.5; 4], partner: &partner, order: &Order::new(&partner) },
+            layout: &layout,
+            source: samples,
+            target: samples,
+            threads: 1,
+            level: Level::current(),
+        };
+        let columns = Columns::new(&layout, 500, 0);
+        let stretch = |index, places| Stretch { column: columns.get(index), places };
+        let upcoming = |at, here: &Stretch, next: &Stretch| {
+            batch.upcoming(at, here, next).map(|(sample, column)| (sample, column.source))
+        };
+        // 500 elements are two samples ahead of the one that is read now, which is the partner.
+        let (here, next) = (stretch(0, 0..4), stretch(1, 0..4));
+        let got = [0, 1, 2, 3].map(|at| upcoming(at, &here, &next));
+        assert_eq!(got, [Some((2, 0)), Some((0, 500)), Some((3, 500)), Some((1, 500))]);
+        // In pieces, the next piece of the column.
+        let (here, next) = (stretch(1, 0..2), stretch(1, 2..4));
+        assert_eq!([0, 1].map(|at| upcoming(at, &here, &next)), [Some((2, 500)), None]);
+    }
+
     /// The length of a column, how many there are, and into how many pieces the walk through each is cut.
     fn columns(shape: &[usize], strides: &[isize], threads: usize) -> (usize, usize, usize) {
         look(shape, strides, strides, threads, |batch| {
@@ -459,36 +452,14 @@ mod tests {
 
     #[test]
     fn columns_are_long_and_enough_for_all_threads() {
-        // 64 KiB of a sample on one thread.
-        assert_eq!(columns(&[3, 32_000], &[32_000, 1], 1), (16_384, 2, 1));
+        // 16 KiB of a sample on one thread.
+        assert_eq!(columns(&[3, 32_000], &[32_000, 1], 1), (4096, 8, 1));
         // Four for each of more threads.
         assert_eq!(columns(&[3, 32_000], &[32_000, 1], 2), (4000, 8, 1));
-        assert_eq!(columns(&[3, 2, 32_000], &[99_000, 33_000, 1], 2), (8000, 8, 1));
+        assert_eq!(columns(&[3, 2, 32_000], &[99_000, 33_000, 1], 2), (4096, 16, 1));
         // But no less than 4 KiB: then samples are shared out.
         assert_eq!(columns(&[3, 1000], &[1000, 1], 2), (1000, 1, 8));
         assert_eq!(columns(&[3, 4, 1500], &[8000, 2000, 1], 2), (1024, 8, 1));
-    }
-
-    #[test]
-    fn columns_are_every_run_from_end_to_end() {
-        // Two runs of ten elements, mirrored in the source, in columns of four.
-        let layout = Layout::new(&[3, 2, 10], &[50, 25, -2], &[20, 10, 1]).unwrap();
-        let columns = Columns::new(&layout, 4);
-        let got: Vec<_> = (0..columns.count()).map(|index| columns.get(index)).collect();
-        let got: Vec<_> = got.iter().map(|column| (column.source, column.target, column.len)).collect();
-        assert_eq!(got, [(0, 0, 4), (-8, 4, 4), (-16, 8, 2), (25, 10, 4), (17, 14, 4), (9, 18, 2)]);
-        // The same with the target mirrored as well, and more than one element apart.
-        let layout = Layout::new(&[3, 5], &[50, 2], &[60, -3]).unwrap();
-        let columns = Columns::new(&layout, 3);
-        let got = [0, 1].map(|index| columns.get(index)).map(|column| (column.source, column.target, column.len));
-        assert_eq!(got, [(8, -12, 3), (2, -3, 2)]);
-    }
-
-    #[test]
-    fn the_address_of_a_sample_is_where_it_lies() {
-        let mut memory = [0_u16; 20];
-        let samples = Samples { first: memory.as_mut_ptr(), step: 5 };
-        assert_eq!([0, 1, 3].map(|i| samples.address(i)), [0, 5, 15].map(|at| std::ptr::from_ref(&memory[at])));
     }
 
     #[test]

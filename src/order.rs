@@ -77,6 +77,11 @@ impl Order {
         Self { samples, cycles }
     }
 
+    /// How many samples come before those that are their own partner.
+    pub fn mixed(&self) -> usize {
+        self.cycles[self.cycles.len() - 1]
+    }
+
     /// The order in pieces: one for what comes before the cycles, one a cycle.
     pub fn arcs(&self) -> impl Iterator<Item = Arc> {
         let trees = Arc { range: 0..self.cycles[0], last: Last::InPlace };
@@ -90,8 +95,7 @@ impl Order {
         if self.cycles[0] > 0 {
             return None;
         }
-        let mixed = self.cycles[self.cycles.len() - 1];
-        let longest = mixed.div_ceil(parts.max(1)).max(1);
+        let longest = self.mixed().div_ceil(parts.max(1)).max(1);
         let mut arcs = Vec::new();
         for cycle in self.arcs() {
             if cycle.range.len() <= longest {
