@@ -95,6 +95,9 @@ macro_rules! blend_function {
         #[allow(unsafe_code)]
         fn $name<const OWN_IS_NEAR: bool>(run: Pointers<$element>) -> usize {
             const BLOCK: usize = $block;
+            if let Some(ahead) = run.ahead {
+                ahead.skip(run.len.max(1) - 1).fetch(1);
+            }
             let weight = $broadcast(run.weight);
             let mut at = 0;
             while at + BLOCK <= run.len {
