@@ -1,0 +1,368 @@
+//! Threads that help the calling one.
+//!
+//! Nobody waits for a thread that is late: helpers come through a gate, which is closed once the calling thread finds no
+//! work left. One that finishes lingers for a moment, so that the next call need not wake it.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// For so long a thread spins before it sleeps: about what it takes to wake it, so that at worst the price is paid twice.
+const LINGER: Duration = Duration::from_micros(50);
+
+/// The threads of a pool.
+pub(super) struct Helpers {
+    rayon: rayon::ThreadPool,
+    count: usize,
+    board: Arc<Board>,
+}
+
+impl Helpers {
+    /// `None` if the system gives no threads.
+    pub fn new(count: usize) -> Option<Self> {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(count);
+        let rayon = builder.thread_name(|index| format!("mixup-rs-{index}")).build().ok()?;
+        Some(Self { rayon, count, board: Arc::default() })
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Asks one thread: one that lingers, else the first to wake.
+    fn invite(&self, invitation: Invitation) {
+        if self.board.post(invitation) {
+            let board = self.board.clone();
+            self.rayon.spawn(move || board.serve());
+        }
+    }
+}
+
+/// Where invitations hang until a thread takes them.
+#[derive(Default)]
+struct Board {
+    state: Mutex<BoardState>,
+    /// Invitations, for those who linger to see.
+    posted: AtomicUsize,
+}
+
+#[derive(Default)]
+struct BoardState {
+    invitations: VecDeque<Invitation>,
+    /// Threads that linger, or that were woken and have not come yet.
+    expected: usize,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, BoardState> {
+        self.state.lock().expect("no panic under the lock")
+    }
+
+    /// Says whether a thread must be woken for this one.
+    fn post(&self, invitation: Invitation) -> bool {
+        let mut state = self.lock();
+        // The calls of those that nobody came to take are over.
+        state.invitations.retain(|invitation| invitation.gate.is_open());
+        state.invitations.push_back(invitation);
+        self.posted.store(state.invitations.len(), Ordering::Relaxed);
+        let is_short = state.invitations.len() > state.expected;
+        state.expected += usize::from(is_short);
+        is_short
+    }
+
+    /// Takes one who is expected.
+    fn take(&self) -> Option<Invitation> {
+        let mut state = self.lock();
+        state.expected -= 1;
+        let invitation = state.invitations.pop_front();
+        self.posted.store(state.invitations.len(), Ordering::Relaxed);
+        invitation
+    }
+
+    /// What a woken thread does.
+    fn serve(&self) {
+        let mut invitation = self.take();
+        while let Some(next) = invitation {
+            next.accept();
+            self.lock().expected += 1;
+            spin_until(|| self.posted.load(Ordering::Relaxed) > 0);
+            invitation = self.take();
+        }
+    }
+}
+
+/// Runs `work` in this thread and, as soon as they come, in at most `count` helpers. It is given 0 in this thread, and in
+/// the others a number up to `count`, mostly the same from call to call. One that comes after this thread has returned from
+/// `work` finds the gate closed and is not waited for, as it would be in a rayon scope: on a busy machine that can take a
+/// millisecond.
+#[allow(unsafe_code)]
+pub(super) fn with_help(helpers: &Helpers, count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let gate = Arc::new(Gate::new());
+    let closing = Closing(&gate);
+    for _ in 0..count {
+        helpers.invite(Invitation { gate: gate.clone(), work: Work::new(work), count });
+    }
+    work(0);
+    drop(closing);
+    // Not in the condition of the `if`, which would unwind with the lock held.
+    let panic = gate.panic.lock().expect("no panic under the lock").take();
+    if let Some(panic) = panic {
+        resume_unwind(panic);
+    }
+}
+
+/// Work to take part in, as long as its gate is open.
+struct Invitation {
+    gate: Arc<Gate>,
+    work: Work,
+    count: usize,
+}
+
+impl Invitation {
+    #[allow(unsafe_code)]
+    fn accept(self) {
+        if self.gate.enter() {
+            let number = 1 + rayon::current_thread_index().unwrap_or(0) % self.count;
+            // SAFETY: within the gate, which `with_help` closes, and waits for everyone to leave, before it returns or
+            // unwinds.
+            self.gate.leave(catch_unwind(AssertUnwindSafe(|| unsafe { self.work.run(number) })).err());
+        }
+    }
+}
+
+/// Work that may be over when a thread comes to it. A pointer: a reference must not even be moved once it dangles.
+struct Work(*const (dyn Fn(usize) + Sync));
+
+// SAFETY: what it points to may be called by any thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Work {}
+
+impl Work {
+    #[allow(unsafe_code)]
+    fn new(work: &(dyn Fn(usize) + Sync)) -> Self {
+        // SAFETY: only the lifetime is another, of which a pointer promises nothing.
+        Self(unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync)>(work) })
+    }
+
+    /// # Safety
+    /// What it was made of must still live.
+    #[allow(unsafe_code)]
+    unsafe fn run(&self, number: usize) {
+        // SAFETY: as required above.
+        unsafe { (*self.0)(number) }
+    }
+}
+
+/// Lets threads in until it is closed.
+struct Gate {
+    /// Twice the number of threads within; odd once it is closed.
+    state: AtomicUsize,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    owner: Thread,
+}
+
+impl Gate {
+    const CLOSED: usize = 1;
+    const THREAD: usize = 2;
+
+    fn new() -> Self {
+        Self { state: AtomicUsize::new(0), panic: Mutex::new(None), owner: thread::current() }
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & Self::CLOSED == 0
+    }
+
+    fn enter(&self) -> bool {
+        let enter = |state| (state & Self::CLOSED == 0).then_some(state + Self::THREAD);
+        self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_ok()
+    }
+
+    fn leave(&self, panic: Option<Box<dyn Any + Send>>) {
+        if panic.is_some() {
+            let mut first = self.panic.lock().expect("no panic under the lock");
+            *first = first.take().or(panic);
+        }
+        if self.state.fetch_sub(Self::THREAD, Ordering::Release) == Self::CLOSED + Self::THREAD {
+            self.owner.unpark();
+        }
+    }
+
+    /// Lets nobody in any more, and waits until all have left.
+    fn close(&self) {
+        self.state.fetch_or(Self::CLOSED, Ordering::Relaxed);
+        let is_left = || self.state.load(Ordering::Acquire) == Self::CLOSED;
+        if !spin_until(is_left) {
+            while !is_left() {
+                thread::park();
+            }
+        }
+    }
+}
+
+/// Closes the gate when dropped, in a panic too.
+struct Closing<'a>(&'a Gate);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Spins until `done`, but no longer than [`LINGER`], and says whether it is.
+fn spin_until(done: impl Fn() -> bool) -> bool {
+    const LOOKS: usize = 16;
+    let start = Instant::now();
+    loop {
+        for _ in 0..LOOKS {
+            if done() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if start.elapsed() > LINGER {
+            return false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_does_not_wake() {
+        use std::sync::mpsc;
+        let helpers = Helpers::new(1).unwrap();
+        let (wake, sleep) = mpsc::channel::<()>();
+        helpers.rayon.spawn(move || sleep.recv().unwrap());
+        let calls = AtomicUsize::new(0);
+        with_help(&helpers, 1, &|_| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        wake.send(()).unwrap();
+        // What was spawned comes late, and finds the gate closed.
+        helpers.rayon.install(|| ());
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_panic_waits_for_those_within() {
+        let helpers = Helpers::new(1).unwrap();
+        let caller = std::thread::current().id();
+        for caller_panics in [true, false] {
+            let (inside, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                with_help(&helpers, 1, &|_| {
+                    inside.fetch_add(1, Ordering::Relaxed);
+                    while inside.load(Ordering::Relaxed) < 2 {
+                        std::thread::yield_now();
+                    }
+                    let is_caller = std::thread::current().id() == caller;
+                    assert!(is_caller != caller_panics);
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    finished.fetch_add(1, Ordering::Relaxed);
+                });
+            }));
+            assert!(result.is_err());
+            assert_eq!(finished.load(Ordering::Relaxed), 1);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_wakes_after_a_panic_finds_the_gate_closed() {
+        use std::sync::mpsc;
+        let (panics, count) = mpsc::channel();
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(1);
+        let rayon = builder.panic_handler(move |_| panics.send(()).unwrap()).build().unwrap();
+        let helpers = Helpers { rayon, count: 1, board: Arc::default() };
+        let (wake, sleep) = mpsc::channel::<()>();
+        let (caller, sleep) = (std::thread::current().id(), Mutex::new(Some(sleep)));
+        let is_inside = AtomicUsize::new(0);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            with_help(&helpers, 2, &|_| {
+                if std::thread::current().id() == caller {
+                    while is_inside.load(Ordering::Relaxed) == 0 {
+                        std::thread::yield_now();
+                    }
+                    return;
+                }
+                is_inside.store(1, Ordering::Relaxed);
+                // What a thread of the pool spawns is next in that thread, before the second helper.
+                let sleep = sleep.lock().unwrap().take().unwrap();
+                helpers.rayon.spawn(move || sleep.recv().unwrap());
+                panic!("on purpose");
+            });
+        }));
+        assert!(result.is_err());
+        wake.send(()).unwrap();
+        helpers.rayon.install(|| ());
+        drop(helpers);
+        assert_eq!(count.iter().count(), 0);
+    }
+
+    #[test]
+    fn one_who_lingers_need_not_be_woken() {
+        let (board, calls) = (Board::default(), AtomicUsize::new(0));
+        let work = |_| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        };
+        let invitation = |gate: &Arc<Gate>| Invitation { gate: gate.clone(), work: Work::new(&work), count: 1 };
+        let gate = Arc::new(Gate::new());
+        // One thread is woken for each, once.
+        assert!(board.post(invitation(&gate)));
+        assert!(board.post(invitation(&gate)));
+        board.serve();
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+        assert!(!board.post(invitation(&gate)));
+        // What nobody came for is taken down.
+        gate.close();
+        let gate = Arc::new(Gate::new());
+        assert!(!board.post(invitation(&gate)));
+        assert_eq!(board.lock().invitations.len(), 1);
+        board.serve();
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+        assert_eq!(board.lock().expected, 0);
+        thread::scope(|scope| {
+            assert!(board.post(invitation(&gate)));
+            scope.spawn(|| {
+                while calls.load(Ordering::Relaxed) < 20 {
+                    // In place of being woken, where it did not linger for long enough.
+                    if board.lock().expected > 0 {
+                        board.serve();
+                    }
+                }
+            });
+            while calls.load(Ordering::Relaxed) < 20 {
+                if board.lock().invitations.is_empty() {
+                    board.post(invitation(&gate));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_gate_is_closed_once_all_have_left() {
+        let (gate, inside) = (Arc::new(Gate::new()), Arc::new(AtomicUsize::new(0)));
+        assert!(gate.enter());
+        let late = thread::spawn({
+            let (gate, inside) = (gate.clone(), inside.clone());
+            move || {
+                // Longer than anyone spins.
+                thread::sleep(20 * LINGER);
+                inside.fetch_add(1, Ordering::Relaxed);
+                gate.leave(None);
+            }
+        });
+        gate.close();
+        assert_eq!(inside.load(Ordering::Relaxed), 1);
+        assert!(!gate.enter());
+        gate.close();
+        late.join().unwrap();
+    }
+}
