@@ -2,8 +2,9 @@
 
 use crate::cut::Box;
 use crate::error::{MixError, Result, memory_for};
+use crate::order::Order;
 use crate::plan::MixPlan;
-use crate::sample::{Key, draw_boxes, draw_lam, draw_matching, draw_permutation, draw_sizes};
+use crate::sample::{Key, draw_boxes, draw_cycles, draw_lam, draw_matching, draw_sizes};
 use crate::threads;
 
 /// For how many samples a λ is drawn.
@@ -91,7 +92,7 @@ impl MixPlan {
 
     /// As [`MixPlan::mixup`], on at most `limit` threads; the plan does not depend on them.
     pub fn mixup_on(limit: usize, n: usize, how: &Mixup, key: Key) -> Result<Self> {
-        let partner = partners(n, how.mode, how.partner.as_ref(), key)?;
+        let (partner, order) = partners(n, how.mode, how.partner.as_ref(), key)?;
         let draws = match (&how.lam, how.mode) {
             (Some(_), _) => 0, // none, but alpha is checked all the same
             (None, Mode::Batch) => 1,
@@ -105,7 +106,7 @@ impl MixPlan {
                 drawn
             }
         };
-        Self::checked(lam, partner)
+        Ok(Self::checked(lam, partner)?.with_order(order))
     }
 
     /// Draws a CutMix plan (Yun et al., arXiv 1905.04899) for `n` samples of `height` × `width`: a pure function of its
@@ -119,7 +120,7 @@ impl MixPlan {
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
     pub fn cutmix(n: usize, height: usize, width: usize, how: &CutMix, key: Key) -> Result<Self> {
-        let partner = partners(n, how.mode, how.partner.as_ref(), key)?;
+        let (partner, order) = partners(n, how.mode, how.partner.as_ref(), key)?;
         let draws = if how.mode == Mode::Batch { 1 } else { n };
         let kept = draw_lam(key, draws, how.alpha, false, 1)?;
         let mut drawn: Vec<Box> = match how.minmax {
@@ -127,24 +128,28 @@ impl MixPlan {
             None => draw_boxes(key, &kept, [height, width]),
         };
         share(&mut drawn, n, how.mode, &partner);
-        Self::from_boxes(drawn, height, width, partner)
+        Ok(Self::from_boxes(drawn, height, width, partner)?.with_order(order))
     }
 }
 
-fn partners(n: usize, mode: Mode, given: Option<&Vec<usize>>, key: Key) -> Result<Vec<usize>> {
+/// Partners that are given or drawn, with their order where that is known.
+fn partners(n: usize, mode: Mode, given: Option<&Vec<usize>>, key: Key) -> Result<(Vec<usize>, Option<Order>)> {
     memory_for(n)?;
+    if given.is_none() && mode != Mode::Pair {
+        let (partner, order) = draw_cycles(key, n);
+        return Ok((partner, Some(order)));
+    }
     let partner = match given {
         Some(partner) if partner.len() != n => {
             return Err(MixError::PartnerLength { got: partner.len(), expected: n });
         }
         Some(partner) => partner.clone(),
-        None if mode == Mode::Pair => draw_matching(key, n),
-        None => draw_permutation(key, n),
+        None => draw_matching(key, n),
     };
     if mode == Mode::Pair {
         check_paired(&partner)?;
     }
-    Ok(partner)
+    Ok((partner, None))
 }
 
 /// Draws, one for the batch or one per sample, to one per sample as the mode shares them.
@@ -204,7 +209,7 @@ mod tests {
     #[test]
     fn partners_are_any_permutation_unless_paired() {
         let named_back = |mode| {
-            let partner = partners(9, mode, None, Key::new(&[7])).unwrap();
+            let (partner, _) = partners(9, mode, None, Key::new(&[7])).unwrap();
             (0..9).filter(|&i| partner[partner[i]] == i).count()
         };
         assert_eq!(named_back(Mode::Pair), 9);

@@ -77,6 +77,24 @@ impl Order {
         Self { samples, cycles }
     }
 
+    /// The order of a permutation, given as the sequence of its cycles, each along the partners, and where they begin.
+    pub fn of_cycles(sequence: Vec<usize>, starts: &[usize]) -> Self {
+        let end = |cycle: usize| starts.get(cycle + 1).copied().unwrap_or(sequence.len());
+        let (mut samples, mut alone) = (Vec::with_capacity(sequence.len()), Vec::new());
+        let mut cycles = vec![0];
+        for (cycle, &start) in starts.iter().enumerate() {
+            match &sequence[start..end(cycle)] {
+                [own] => alone.push(*own),
+                members => {
+                    samples.extend_from_slice(members);
+                    cycles.push(samples.len());
+                }
+            }
+        }
+        samples.append(&mut alone);
+        Self { samples, cycles }
+    }
+
     /// How many samples come before those that are their own partner.
     pub fn mixed(&self) -> usize {
         self.cycles[self.cycles.len() - 1]

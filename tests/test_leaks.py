@@ -40,7 +40,7 @@ fortran, frozen = np.asfortranarray(x), np.broadcast_to(x[:1], x.shape)
 images = x.reshape(8, 4, 10)
 plan, cut = MixPlan.mixup(8, rng=0), MixPlan.cutmix(8, 4, 10, rng=0)
 rng, sequence = np.random.default_rng(0), np.random.SeedSequence(0)
-# Above 64 kB results are recycled, above 1 MiB the lock is let go of, above 8 MiB threads help.
+# Above 64 kB results are recycled, above 1 MiB the lock is let go of, above 4 MiB threads help.
 recycled, unlocked, shared = (np.ones((8, k), np.float32) for k in (4_000, 40_000, 300_000))
 """
 

@@ -77,7 +77,7 @@ PARTNERS = {
     "all with one": lambda n: np.full(n, n // 2),
 }
 
-# Above 8 MiB a batch is cut up for the threads: across its pixels, or, where samples are small, across samples.
+# Above 4 MiB a batch is cut up for the threads: across its pixels, or, where samples are small, across samples.
 SHAPES = {
     "few": lambda itemsize: (12, 3, 17),
     "large samples": lambda itemsize: (6, 3, 480_000 // itemsize),

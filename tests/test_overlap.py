@@ -8,7 +8,7 @@ from oracle import assert_same_bits, bits, name, values
 from mixup_rs import MixPlan, mix_batch
 
 N, K = 8, 24
-# Above 8 MiB the batch is shared out among threads.
+# Above 4 MiB the batch is shared out among threads.
 SIZES = {"small": 1, "large": 11_000}
 
 

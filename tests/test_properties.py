@@ -88,7 +88,7 @@ def test_new_and_in_place_and_any_number_of_threads_agree(case):
 
 
 def large_shape(kind, itemsize):
-    """Above 8 MiB, which is cut up for the threads: in few large samples, in many small ones, in scalars."""
+    """Above 4 MiB, which is cut up for the threads: in few large samples, in many small ones, in scalars."""
     elements = (8 << 20) // itemsize
     return {
         "few": (3, 2, elements // 6 + 1001),
@@ -122,7 +122,7 @@ def test_large_batches_on_two_threads(kind, dtype, fortran, shift, seed):
         applied(batch, MixPlan(lam, partner).apply, lambda x: model.mixed(x, lam, partner))
     finally:
         mixup_rs.set_num_threads(before)
-    tally.case("MixPlan.apply, above 8 MiB")
+    tally.case("MixPlan.apply, above 4 MiB")
 
 
 @st.composite

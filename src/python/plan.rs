@@ -53,7 +53,7 @@ impl PyMixPlan {
     /// >>> plan == MixPlan.mixup(4, rng=(42, 0))
     /// True
     /// >>> plan.partner
-    /// array([1, 2, 0, 3])
+    /// array([2, 1, 0, 3])
     #[staticmethod]
     #[pyo3(signature = (n, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None, rng=None))]
     fn mixup(
