@@ -11,7 +11,7 @@ use crate::cut::Box;
 use crate::element::{Element, narrow_bf16, narrow_f16};
 use crate::error::{MixError, Result};
 use crate::kernel::vectorised::Loop;
-use crate::kernel::{Ahead, Level, Recipe, blend_into, vectorised};
+use crate::kernel::{Ahead, Cache, Level, Recipe, blend_into, vectorised};
 use crate::mix::{COLUMN_BYTES, JOBS_PER_THREAD, worth};
 use crate::plan::MixPlan;
 use crate::threads;
@@ -310,7 +310,7 @@ impl MixPlan {
                     let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * len + start), end - start) };
                     let lam = if self.partner()[i] == i || rows.is_some() { 1.0 } else { self.lam()[i] };
                     let next = visited.get(at + 1).map(|&next| &samples[self.partner()[next]][start..end]);
-                    let ahead = next.map(|next| Ahead::new(next.as_ptr(), next.len()));
+                    let ahead = next.map(|next| Ahead::new(next.as_ptr(), Cache::best(size_of_val(next), usize::MAX)));
                     let runs = Runs { own: &own[start..end], partner: &partner[start..end], at: start, ahead };
                     finish.finish(level, lam, out, runs);
                     if let (Some(rows), Some(boxes)) = (&rows, self.boxes()) {

@@ -14,7 +14,7 @@
 
 use crate::columns::{Column, Columns, Samples, Stretch};
 use crate::element::Element;
-use crate::kernel::{Ahead, Lanes, Level, Recipe, blend_in_place, blend_into, stream};
+use crate::kernel::{Ahead, Cache, Lanes, Level, Recipe, blend_in_place, blend_into, stream};
 use crate::layout::Layout;
 use crate::order::{Arc, Last, Order};
 use crate::threads;
@@ -84,12 +84,12 @@ pub(crate) unsafe fn mix<T: Element>(
     limit: usize,
 ) {
     let in_place = std::ptr::eq(source, target);
-    let arrays = if in_place { 1 } else { 2 };
-    let threads = worth(arrays * layout.size() * size_of::<T>(), limit);
+    let (arrays, bytes) = (if in_place { 1 } else { 2 }, layout.size() * size_of::<T>());
+    let threads = worth(arrays * bytes, limit);
     let source = Samples { first: source.cast_mut(), step: layout.source_step };
     let target = Samples { first: target, step: layout.target_step };
     let level = Level::current();
-    let batch = Batch { mixing, layout, source, target, threads, level };
+    let batch = Batch { mixing, layout, source, target, bytes, threads, level };
     // SAFETY: as required above; runs are contiguous where it is claimed.
     unsafe {
         if batch.is_abreast() {
@@ -109,6 +109,7 @@ struct Batch<'a, T> {
     layout: &'a Layout,
     source: Samples<T>,
     target: Samples<T>,
+    bytes: usize,
     threads: usize,
     level: Level,
 }
@@ -138,7 +139,7 @@ impl<T: Element> Batch<'_, T> {
         let samples = &self.mixing.order.samples;
         let part = samples.len().div_ceil(parts);
         let parts = samples.len().div_ceil(part);
-        let streamed = is_streamed(self.layout.size() * size_of::<T>());
+        let streamed = is_streamed(self.bytes);
         let scratch = || vec![T::default(); if streamed { stream::BLOCK } else { 0 }];
         let stretch = |job: usize| {
             let start = job % parts * part;
@@ -224,9 +225,10 @@ impl<T: Element> Batch<'_, T> {
     /// plan's entries for it, which are read in random order.
     fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
         let (sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
-        Ahead::new(&raw const self.mixing.lam[sample], 1).fetch(1);
-        Ahead::new(&raw const self.mixing.partner[sample], 1).fetch(1);
-        Some(Ahead::new(self.source.address(sample).wrapping_offset(source), len))
+        Ahead::new(&raw const self.mixing.lam[sample], Cache::First).fetch(1);
+        Ahead::new(&raw const self.mixing.partner[sample], Cache::First).fetch(1);
+        let to = Cache::best(len * size_of::<T>(), self.bytes);
+        Some(Ahead::new(self.source.address(sample).wrapping_offset(source), to))
     }
 
     /// What will be read some samples after the one at place `at` of a stretch: a sample and the column of it, in this
@@ -393,6 +395,7 @@ mod tests {
             source: samples(layout.source_step),
             target: samples(layout.target_step),
             layout: &layout,
+            bytes: layout.size() * size_of::<f32>(),
             threads,
             level: Level::current(),
         })
@@ -425,6 +428,7 @@ mod tests {
             layout: &layout,
             source: samples,
             target: samples,
+            bytes: 16_000,
             threads: 1,
             level: Level::current(),
         };

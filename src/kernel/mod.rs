@@ -55,7 +55,29 @@ impl<W> Recipe<W> {
 #[derive(Debug)]
 pub(crate) struct Ahead<T> {
     from: *const T,
-    is_long: bool,
+    to: Cache,
+}
+
+/// Where what is fetched goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cache {
+    First,
+    /// Into no other on the way, and without what the processor's own prefetcher expects to follow.
+    FirstAlone,
+    Second,
+}
+
+impl Cache {
+    /// For runs of `bytes` of a batch of `batch_bytes`.
+    pub fn best(bytes: usize, batch_bytes: usize) -> Self {
+        if bytes > SHORT_BYTES {
+            Self::Second
+        } else if batch_bytes <= SHARED_BYTES {
+            Self::FirstAlone
+        } else {
+            Self::First
+        }
+    }
 }
 
 impl<T> Clone for Ahead<T> {
@@ -66,15 +88,14 @@ impl<T> Clone for Ahead<T> {
 impl<T> Copy for Ahead<T> {}
 
 impl<T> Ahead<T> {
-    /// A stretch of `len` elements.
-    pub fn new(from: *const T, len: usize) -> Self {
-        Self { from, is_long: len * size_of::<T>() > SHORT_BYTES }
+    pub fn new(from: *const T, to: Cache) -> Self {
+        Self { from, to }
     }
 
     #[inline(always)]
     #[cfg(target_arch = "x86_64")]
     fn cast<U>(self) -> Ahead<U> {
-        Ahead { from: self.from.cast(), is_long: self.is_long }
+        Ahead { from: self.from.cast(), to: self.to }
     }
 
     /// What begins `len` elements further on.
@@ -95,13 +116,13 @@ impl<T> Ahead<T> {
     pub fn fetch(self, len: usize) {
         #[cfg(target_arch = "x86_64")]
         for address in self.lines(len) {
-            use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+            use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
             // SAFETY: every x86-64 has the instruction, and it ignores an address that it cannot read.
             unsafe {
-                if self.is_long {
-                    _mm_prefetch::<_MM_HINT_T1>(address);
-                } else {
-                    _mm_prefetch::<_MM_HINT_T0>(address);
+                match self.to {
+                    Cache::First => _mm_prefetch::<_MM_HINT_T0>(address),
+                    Cache::FirstAlone => _mm_prefetch::<_MM_HINT_NTA>(address),
+                    Cache::Second => _mm_prefetch::<_MM_HINT_T1>(address),
                 }
             }
         }
@@ -116,6 +137,10 @@ impl<T> Ahead<T> {
 /// Fetching the first 128 to 2048 bytes of each page alone, and leaving the rest to the processor, takes 1.48 to 1.71
 /// instead of 1.36.
 const SHORT_BYTES: usize = 8 << 10;
+
+/// Batches that a third-level cache holds. Of these, 16,384 × 256 float32 in place take 59 ns a row where short runs are
+/// fetched by way of all caches, and 51 past the second; of those that lie in memory 140 and 190.
+const SHARED_BYTES: usize = 16 << 20;
 
 /// Bytes between two looks ahead. Fetched 4096 at a time, there are more lines than can be under way, and nothing is won.
 const AHEAD_BYTES: usize = 512;
@@ -255,11 +280,17 @@ mod tests {
     #[test]
     fn every_line_ahead_is_fetched_once() {
         let elements = [0.0_f32; 300];
-        let ahead = Ahead::new(elements.as_ptr(), 300).skip(10);
+        let ahead = Ahead::new(elements.as_ptr(), Cache::First).skip(10);
         let lines: Vec<usize> = ahead.lines(100).map(|line| line as usize - elements.as_ptr() as usize).collect();
         assert_eq!(lines, [40, 104, 168, 232, 296, 360, 424]);
-        let is_long = |bytes: usize| Ahead::new(elements.as_ptr(), bytes / 4).is_long;
-        assert_eq!([1 << 10, 8 << 10, 64 << 10].map(is_long), [false, false, true]);
+    }
+
+    #[test]
+    fn what_is_long_is_fetched_into_the_second_cache() {
+        const MIB: usize = 1 << 20;
+        let best = |batch_bytes| [1 << 10, 8 << 10, 64 << 10].map(|bytes| Cache::best(bytes, batch_bytes));
+        assert_eq!(best(16 * MIB), [Cache::FirstAlone, Cache::FirstAlone, Cache::Second]);
+        assert_eq!(best(17 * MIB), [Cache::First, Cache::First, Cache::Second]);
     }
 
     #[test]
@@ -308,7 +339,7 @@ mod tests {
                     blend_into(level, recipe, out, own, partner, None);
                     assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
                     out.copy_from_slice(own);
-                    blend_in_place(level, recipe, out, partner, Some(Ahead::new(own.as_ptr(), len)));
+                    blend_in_place(level, recipe, out, partner, Some(Ahead::new(own.as_ptr(), Cache::First)));
                     assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
                     let mut block = vec![T::default(); 32];
                     out.fill(T::default());
@@ -318,7 +349,7 @@ mod tests {
                         out,
                         own,
                         partner,
-                        Some(Ahead::new(own.as_ptr(), 1 << 20)),
+                        Some(Ahead::new(own.as_ptr(), Cache::Second)),
                         &mut block,
                     );
                     stream::fence();
