@@ -12,9 +12,13 @@ use crate::element::{Element, narrow_bf16, narrow_f16};
 use crate::error::{MixError, Result};
 use crate::kernel::vectorised::Loop;
 use crate::kernel::{Ahead, Cache, Level, Recipe, blend_into, vectorised};
-use crate::mix::{COLUMN_BYTES, JOBS_PER_THREAD, worth};
+use crate::mix::{JOBS_PER_THREAD, worth};
 use crate::plan::MixPlan;
 use crate::threads;
+
+/// Bytes of one sample in a column. Normalising 64 × 3 × 224 × 224 bytes to float32 takes 3.3 ms, and 4.4 in the shorter
+/// columns that [`crate::mix`] cuts.
+const COLUMN_BYTES: usize = 64 << 10;
 
 /// What samples can be normalised from.
 pub trait Pixel: Element {

@@ -23,7 +23,7 @@ use crate::threads;
 /// first-level cache. In place, in multiples of the time of scaling, on an Emerald Rapids: of 64 × 3 × 224 × 224 float32
 /// 8 KiB 1.01, 16 KiB 1.00, 64 KiB 1.07; of 512 samples 1.40, 1.35, 1.33; of 8 samples 1.07, 1.11, 1.25. A Zen 3 preferred
 /// 64 KiB (1.04 to 1.15, 16 KiB 1.18) as long as columns began within a cache line, and nothing was fetched across them.
-pub(crate) const COLUMN_BYTES: usize = 16 << 10;
+const COLUMN_BYTES: usize = 16 << 10;
 
 /// Columns are not cut finer than this to occupy more threads.
 const COLUMN_BYTES_MIN: usize = 4 << 10;
