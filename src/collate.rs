@@ -314,6 +314,7 @@ impl MixPlan {
                     let out = unsafe { std::slice::from_raw_parts_mut(target.at(i * len + start), end - start) };
                     let lam = if self.partner()[i] == i || rows.is_some() { 1.0 } else { self.lam()[i] };
                     let next = visited.get(at + 1).map(|&next| &samples[self.partner()[next]][start..end]);
+                    // Samples come from anywhere in memory: as if the batch were in no cache.
                     let ahead = next.map(|next| Ahead::new(next.as_ptr(), Cache::best(size_of_val(next), usize::MAX)));
                     let runs = Runs { own: &own[start..end], partner: &partner[start..end], at: start, ahead };
                     finish.finish(level, lam, out, runs);

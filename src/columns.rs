@@ -58,8 +58,9 @@ pub(crate) struct Column {
     pub len: usize,
 }
 
-/// Every run of a layout cut into columns of `len` elements, of which the first is `lead` shorter: so that the others
-/// begin where a cache line does.
+/// Every run of a layout cut into columns of `len` elements, of which the first is `lead` shorter. Where a batch begins
+/// within a page, as NumPy's do, the others can so begin with one: in the first sample, and in all if each fills whole
+/// pages; with a cache line, if each fills whole lines.
 pub(crate) struct Columns<'a> {
     layout: &'a Layout,
     pub len: usize,

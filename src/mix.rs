@@ -40,6 +40,9 @@ const ABREAST_LANES: usize = 256;
 
 const CACHE_LINE: usize = 64;
 
+/// Columns begin where a page does, whose end the processor's own prefetcher does not cross.
+const PAGE: usize = 4 << 10;
+
 /// How far ahead of the blend the next samples are fetched, at least: several rows where they are short.
 const AHEAD_BYTES: usize = 4 << 10;
 
@@ -126,7 +129,7 @@ impl<T: Element> Batch<'_, T> {
         let run_bytes = self.layout.run.len * size_of::<T>();
         let fair = run_bytes * self.layout.runs() / jobs;
         let bytes = fair.clamp(COLUMN_BYTES_MIN, column_bytes(self.bytes)).next_multiple_of(CACHE_LINE);
-        let lead = self.target.first as usize % bytes;
+        let lead = self.target.first as usize % PAGE;
         let columns = Columns::new(self.layout, bytes / size_of::<T>(), lead / size_of::<T>());
         let parts = jobs.div_ceil(columns.count());
         (columns, parts)
@@ -236,7 +239,8 @@ impl<T: Element> Batch<'_, T> {
     }
 
     /// What will be read some samples after the one at place `at` of a stretch: a sample and the column of it, in this
-    /// stretch or in the one that this thread will probably have next.
+    /// stretch or in the one that this thread will probably have next. In a cycle each is read first as a partner; where
+    /// partners repeat, they are left to the processor.
     fn upcoming<'a>(&self, at: usize, here: &'a Stretch, next: &'a Stretch) -> Option<(usize, &'a Column)> {
         let place = at + 1 + lookahead::<T>(here.column.len);
         let (column, place) = if place < here.places.end {
@@ -445,6 +449,9 @@ mod tests {
         let (here, next) = (stretch(0, 0..4), stretch(1, 0..4));
         let got = [0, 1, 2, 3].map(|at| upcoming(at, &here, &next));
         assert_eq!(got, [Some((2, 0)), Some((0, 500)), Some((3, 500)), Some((1, 500))]);
+        // Of a batch that the third-level cache holds.
+        let start = samples.address(3).wrapping_add(500);
+        assert_eq!(batch.ahead(2, &here, &next), Some(Ahead::new(start, Cache::FirstAlone)));
         // In pieces, the next piece of the column.
         let (here, next) = (stretch(1, 0..2), stretch(1, 2..4));
         assert_eq!([0, 1].map(|at| upcoming(at, &here, &next)), [Some((2, 500)), None]);
@@ -470,6 +477,22 @@ mod tests {
         // But no less than 4 KiB: then samples are shared out.
         assert_eq!(columns(&[3, 1000], &[1000, 1], 2), (1000, 1, 8));
         assert_eq!(columns(&[3, 4, 1500], &[8000, 2000, 1], 2), (1024, 8, 1));
+    }
+
+    #[test]
+    fn columns_begin_with_a_page() {
+        let layout = Layout::new(&[3, 6000], &[6000, 1], &[6000, 1]).unwrap();
+        let lengths = |address: usize| {
+            let samples = Samples { first: std::ptr::without_provenance_mut::<f32>(address), step: 6000 };
+            let mixing = Mixing { lam: &[], partner: &[], order: &Order::new(&[]) };
+            let (source, target, level) = (samples, samples, Level::current());
+            let batch = Batch { mixing, layout: &layout, source, target, bytes: 72_000, threads: 1, level };
+            let (columns, _) = batch.columns();
+            (0..columns.count()).map(|index| columns.get(index).len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(3 * PAGE), [2048, 2048, 1904]);
+        assert_eq!(lengths(3 * PAGE + 16), [2044, 2048, 1908]);
+        assert_eq!(lengths(4 * PAGE - 8), [1026, 2048, 2048, 878]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Order {
     }
 
     /// The order of a permutation, given as the sequence of its cycles, each along the partners, and where they begin.
-    pub fn of_cycles(sequence: Vec<usize>, starts: &[usize]) -> Self {
+    pub fn of_cycles(sequence: &[usize], starts: &[usize]) -> Self {
         let end = |cycle: usize| starts.get(cycle + 1).copied().unwrap_or(sequence.len());
         let (mut samples, mut alone) = (Vec::with_capacity(sequence.len()), Vec::new());
         let mut cycles = vec![0];

@@ -162,7 +162,7 @@ pub(crate) fn draw_cycles(key: Key, n: usize) -> (Vec<usize>, Order) {
         let end = starts.get(cycle + 1).copied().unwrap_or(n);
         partner[sequence[end - 1]] = sequence[start];
     }
-    (partner, Order::of_cycles(sequence, &starts))
+    (partner, Order::of_cycles(&sequence, &starts))
 }
 
 fn shuffled(key: Key, n: usize) -> Vec<usize> {

@@ -95,6 +95,7 @@ macro_rules! blend_function {
         #[allow(unsafe_code)]
         fn $name<const OWN_IS_NEAR: bool>(run: Pointers<$element>) -> usize {
             const BLOCK: usize = $block;
+            // A run that begins within a cache line reaches into one more: of 1 KiB it takes 4 % of the time.
             if let Some(ahead) = run.ahead {
                 ahead.skip(run.len.max(1) - 1).fetch(1);
             }

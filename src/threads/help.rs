@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -33,9 +33,9 @@ impl Helpers {
         self.count
     }
 
-    /// Asks one thread: one that lingers, else the first to wake.
-    fn invite(&self, invitation: Invitation) {
-        if self.board.post(invitation) {
+    /// Asks so many threads: those that linger, and the first to wake.
+    fn invite(&self, count: usize, invitation: &Invitation) {
+        for _ in 0..self.board.post(count, invitation) {
             let board = self.board.clone();
             self.rayon.spawn(move || board.serve());
         }
@@ -62,36 +62,46 @@ impl Board {
         self.state.lock().expect("no panic under the lock")
     }
 
-    /// Says whether a thread must be woken for this one.
-    fn post(&self, invitation: Invitation) -> bool {
+    /// Says how many threads must be woken for these. A thread that lingers, but that the system has put aside, is waited
+    /// for all the same: meanwhile the calling one works.
+    fn post(&self, count: usize, invitation: &Invitation) -> usize {
         let mut state = self.lock();
         // The calls of those that nobody came to take are over.
         state.invitations.retain(|invitation| invitation.gate.is_open());
-        state.invitations.push_back(invitation);
+        state.invitations.extend(std::iter::repeat_n(invitation, count).cloned());
         self.posted.store(state.invitations.len(), Ordering::Relaxed);
-        let is_short = state.invitations.len() > state.expected;
-        state.expected += usize::from(is_short);
-        is_short
+        let missing = state.invitations.len().saturating_sub(state.expected);
+        state.expected += missing;
+        missing
     }
 
-    /// Takes one who is expected.
-    fn take(&self) -> Option<Invitation> {
+    /// Takes one, who is expected, from the board. Without an invitation it is expected no more if it `leaves`.
+    fn take(&self, leaves: bool) -> Option<Invitation> {
         let mut state = self.lock();
-        state.expected -= 1;
         let invitation = state.invitations.pop_front();
         self.posted.store(state.invitations.len(), Ordering::Relaxed);
+        state.expected -= usize::from(leaves || invitation.is_some());
         invitation
     }
 
     /// What a woken thread does.
     fn serve(&self) {
-        let mut invitation = self.take();
+        let mut invitation = self.take(true);
         while let Some(next) = invitation {
             next.accept();
             self.lock().expected += 1;
-            spin_until(|| self.posted.load(Ordering::Relaxed) > 0);
-            invitation = self.take();
+            invitation = self.linger();
         }
+    }
+
+    fn linger(&self) -> Option<Invitation> {
+        let mut taken = None;
+        spin_until(|| {
+            // Another may be faster.
+            taken = if self.posted.load(Ordering::Relaxed) > 0 { self.take(false) } else { None };
+            taken.is_some()
+        });
+        taken.or_else(|| self.take(true))
     }
 }
 
@@ -99,34 +109,29 @@ impl Board {
 /// the others a number up to `count`, mostly the same from call to call. One that comes after this thread has returned from
 /// `work` finds the gate closed and is not waited for, as it would be in a rayon scope: on a busy machine that can take a
 /// millisecond.
-#[allow(unsafe_code)]
 pub(super) fn with_help(helpers: &Helpers, count: usize, work: &(dyn Fn(usize) + Sync)) {
-    let gate = Arc::new(Gate::new());
+    let gate = Arc::new(Gate::new(count));
     let closing = Closing(&gate);
-    for _ in 0..count {
-        helpers.invite(Invitation { gate: gate.clone(), work: Work::new(work), count });
-    }
+    helpers.invite(count, &Invitation { gate: gate.clone(), work: Work::new(work) });
     work(0);
     drop(closing);
-    // Not in the condition of the `if`, which would unwind with the lock held.
-    let panic = gate.panic.lock().expect("no panic under the lock").take();
-    if let Some(panic) = panic {
+    if let Some(panic) = gate.panic.lock().expect("no panic under the lock").take() {
         resume_unwind(panic);
     }
 }
 
 /// Work to take part in, as long as its gate is open.
+#[derive(Clone)]
 struct Invitation {
     gate: Arc<Gate>,
     work: Work,
-    count: usize,
 }
 
 impl Invitation {
     #[allow(unsafe_code)]
     fn accept(self) {
         if self.gate.enter() {
-            let number = 1 + rayon::current_thread_index().unwrap_or(0) % self.count;
+            let number = self.gate.number(rayon::current_thread_index().unwrap_or(0));
             // SAFETY: within the gate, which `with_help` closes, and waits for everyone to leave, before it returns or
             // unwinds.
             self.gate.leave(catch_unwind(AssertUnwindSafe(|| unsafe { self.work.run(number) })).err());
@@ -135,6 +140,7 @@ impl Invitation {
 }
 
 /// Work that may be over when a thread comes to it. A pointer: a reference must not even be moved once it dangles.
+#[derive(Clone, Copy)]
 struct Work(*const (dyn Fn(usize) + Sync));
 
 // SAFETY: what it points to may be called by any thread.
@@ -161,6 +167,8 @@ impl Work {
 struct Gate {
     /// Twice the number of threads within; odd once it is closed.
     state: AtomicUsize,
+    /// Which numbers are taken, from 1 on.
+    taken: Box<[AtomicBool]>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     owner: Thread,
 }
@@ -169,8 +177,17 @@ impl Gate {
     const CLOSED: usize = 1;
     const THREAD: usize = 2;
 
-    fn new() -> Self {
-        Self { state: AtomicUsize::new(0), panic: Mutex::new(None), owner: thread::current() }
+    /// For at most so many threads.
+    fn new(count: usize) -> Self {
+        let taken = (0..count).map(|_| AtomicBool::new(false)).collect();
+        Self { state: AtomicUsize::new(0), taken, panic: Mutex::new(None), owner: thread::current() }
+    }
+
+    /// A number, from 1 on, of its own for one who is within: that which its index in the pool suggests, if it is free.
+    fn number(&self, index: usize) -> usize {
+        let count = self.taken.len();
+        let free = |number: &usize| !self.taken[*number].swap(true, Ordering::Relaxed);
+        1 + (index..index + count).map(|number| number % count).find(free).expect("no more are invited")
     }
 
     fn is_open(&self) -> bool {
@@ -214,7 +231,7 @@ impl Drop for Closing<'_> {
 }
 
 /// Spins until `done`, but no longer than [`LINGER`], and says whether it is.
-fn spin_until(done: impl Fn() -> bool) -> bool {
+fn spin_until(mut done: impl FnMut() -> bool) -> bool {
     const LOOKS: usize = 16;
     let start = Instant::now();
     loop {
@@ -275,35 +292,32 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_wakes_after_a_panic_finds_the_gate_closed() {
-        use std::sync::mpsc;
-        let (panics, count) = mpsc::channel();
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(1);
-        let rayon = builder.panic_handler(move |_| panics.send(()).unwrap()).build().unwrap();
-        let helpers = Helpers { rayon, count: 1, board: Arc::default() };
-        let (wake, sleep) = mpsc::channel::<()>();
-        let (caller, sleep) = (std::thread::current().id(), Mutex::new(Some(sleep)));
-        let is_inside = AtomicUsize::new(0);
+    fn one_who_comes_after_a_panic_finds_the_gate_closed() {
+        let helpers = Helpers::new(1).unwrap();
+        let (calls, caller) = (AtomicUsize::new(0), thread::current().id());
         let result = catch_unwind(AssertUnwindSafe(|| {
             with_help(&helpers, 2, &|_| {
-                if std::thread::current().id() == caller {
-                    while is_inside.load(Ordering::Relaxed) == 0 {
-                        std::thread::yield_now();
+                if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                    while calls.load(Ordering::Relaxed) < 2 {
+                        thread::yield_now();
                     }
-                    return;
                 }
-                is_inside.store(1, Ordering::Relaxed);
-                // What a thread of the pool spawns is next in that thread, before the second helper.
-                let sleep = sleep.lock().unwrap().take().unwrap();
-                helpers.rayon.spawn(move || sleep.recv().unwrap());
-                panic!("on purpose");
+                // The second of the two invitations is taken by the same thread of the pool, after the first.
+                if thread::current().id() != caller {
+                    thread::sleep(4 * LINGER);
+                    panic!("on purpose");
+                }
             });
         }));
         assert!(result.is_err());
-        wake.send(()).unwrap();
         helpers.rayon.install(|| ());
-        drop(helpers);
-        assert_eq!(count.iter().count(), 0);
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn everyone_within_has_a_number_of_its_own() {
+        let gate = Gate::new(3);
+        assert_eq!([4, 1, 0].map(|index| gate.number(index)), [2, 3, 1]);
     }
 
     #[test]
@@ -312,24 +326,23 @@ mod tests {
         let work = |_| {
             calls.fetch_add(1, Ordering::Relaxed);
         };
-        let invitation = |gate: &Arc<Gate>| Invitation { gate: gate.clone(), work: Work::new(&work), count: 1 };
-        let gate = Arc::new(Gate::new());
+        let invitation = |gate: &Arc<Gate>| Invitation { gate: gate.clone(), work: Work::new(&work) };
+        let gate = Arc::new(Gate::new(100));
         // One thread is woken for each, once.
-        assert!(board.post(invitation(&gate)));
-        assert!(board.post(invitation(&gate)));
+        assert_eq!(board.post(2, &invitation(&gate)), 2);
         board.serve();
         assert_eq!(calls.load(Ordering::Relaxed), 2);
-        assert!(!board.post(invitation(&gate)));
+        assert_eq!(board.post(1, &invitation(&gate)), 0);
         // What nobody came for is taken down.
         gate.close();
-        let gate = Arc::new(Gate::new());
-        assert!(!board.post(invitation(&gate)));
+        let gate = Arc::new(Gate::new(100));
+        assert_eq!(board.post(1, &invitation(&gate)), 0);
         assert_eq!(board.lock().invitations.len(), 1);
         board.serve();
         assert_eq!(calls.load(Ordering::Relaxed), 3);
         assert_eq!(board.lock().expected, 0);
         thread::scope(|scope| {
-            assert!(board.post(invitation(&gate)));
+            assert_eq!(board.post(1, &invitation(&gate)), 1);
             scope.spawn(|| {
                 while calls.load(Ordering::Relaxed) < 20 {
                     // In place of being woken, where it did not linger for long enough.
@@ -340,7 +353,7 @@ mod tests {
             });
             while calls.load(Ordering::Relaxed) < 20 {
                 if board.lock().invitations.is_empty() {
-                    board.post(invitation(&gate));
+                    board.post(1, &invitation(&gate));
                 }
             }
         });
@@ -348,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_gate_is_closed_once_all_have_left() {
-        let (gate, inside) = (Arc::new(Gate::new()), Arc::new(AtomicUsize::new(0)));
+        let (gate, inside) = (Arc::new(Gate::new(1)), Arc::new(AtomicUsize::new(0)));
         assert!(gate.enter());
         let late = thread::spawn({
             let (gate, inside) = (gate.clone(), inside.clone());
