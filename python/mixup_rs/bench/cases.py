@@ -61,7 +61,7 @@ def _sweep_case(size: int) -> Case:
     """`size` bytes: 64 samples, or fewer where each would have less than 64 bytes."""
     samples = min(64, size // 64)
     shape = (samples, size // (4 * samples))
-    return Case(f"sweep-{size}", shape, peers=False, quick=size.bit_length() % 4 == 3, weight=0.2)
+    return Case(f"sweep-{size}", shape, peers=False, quick=size.bit_length() % 4 == 3, weight=0.5)
 
 
 #: From 1 KB to 100 MB, a factor of two apart: the number of threads changes somewhere among them.
