@@ -37,8 +37,8 @@ __all__ = ["Timing", "measure", "most_threads", "set_threads"]
 _GROUP_NS = 2_000_000
 #: An idle thread of libgomp was seen to spin for 4 to 8 ms.
 _SETTLE_S = 0.01
-#: So long a turn goes on before it counts. In calls that are much longer, waking threads and warming caches vanish: they
-#: get no uncounted one.
+#: So long a turn goes on before it counts. In calls that are much longer, waking threads and warming caches vanish:
+#: they get no uncounted one.
 _WARM_NS, _LONG_NS = 8_000_000, 100_000_000
 _ROUNDS_MIN, _ROUNDS_MAX = 3, 51
 
