@@ -349,12 +349,14 @@ mod tests {
                     if board.lock().expected > 0 {
                         board.serve();
                     }
+                    thread::yield_now();
                 }
             });
             while calls.load(Ordering::Relaxed) < 20 {
                 if board.lock().invitations.is_empty() {
                     board.post(1, &invitation(&gate));
                 }
+                thread::yield_now();
             }
         });
     }
