@@ -12,7 +12,7 @@
 //!
 //! Where samples are too small to give every thread a column, the walk itself is cut into pieces.
 
-use crate::columns::{Column, Columns, Samples, Stretch};
+use crate::columns::{Column, Columns, Samples, Stretch, transfer};
 use crate::element::Element;
 use crate::kernel::{Ahead, Cache, Lanes, Level, Recipe, blend_in_place, blend_into, stream};
 use crate::layout::Layout;
@@ -357,31 +357,6 @@ impl<T: Element> Batch<'_, T> {
 /// How many samples ahead of the one that is blended to fetch.
 fn lookahead<T>(len: usize) -> usize {
     (AHEAD_BYTES / (len * size_of::<T>())).max(1)
-}
-
-/// Copies `len` elements of `n` samples, which on either side lie a stride apart, in squares that stay in the cache
-/// whichever way they are read and written.
-///
-/// # Safety
-/// Both sides must hold those elements, and not overlap.
-#[allow(unsafe_code)]
-unsafe fn transfer<T: Copy>(n: usize, len: usize, from: (Samples<T>, isize), to: (Samples<T>, isize)) {
-    const SQUARE: usize = 16;
-    let at = |(samples, stride): (Samples<T>, isize), i: usize, j: usize| {
-        samples.first.wrapping_offset(i as isize * samples.step + j as isize * stride)
-    };
-    for i in (0..n).step_by(SQUARE) {
-        for j in (0..len).step_by(SQUARE) {
-            let (height, width) = (SQUARE.min(n - i), SQUARE.min(len - j));
-            for column in j..j + width {
-                let (source, target) = (at(from, i, column), at(to, i, column));
-                for row in 0..height as isize {
-                    // SAFETY: row and column lie within n and len.
-                    unsafe { *target.wrapping_offset(row * to.0.step) = *source.wrapping_offset(row * from.0.step) };
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
