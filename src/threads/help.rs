@@ -199,8 +199,10 @@ impl Gate {
         self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_ok()
     }
 
+    /// One who leaves in a panic closes it: what others would do is lost already.
     fn leave(&self, panic: Option<Box<dyn Any + Send>>) {
         if panic.is_some() {
+            self.state.fetch_or(Self::CLOSED, Ordering::Relaxed);
             let mut first = self.panic.lock().expect("no panic under the lock");
             *first = first.take().or(panic);
         }
