@@ -21,12 +21,13 @@ use crate::threads;
 
 /// Bytes of one sample in a column. That of a partner is read again as the next one's own, so both should stay in the
 /// first-level cache; where the batch does not stay in any, longer runs are worth more. In place, of 3 × 224 × 224 float32
-/// on an Emerald Rapids, columns of 8 and 16 KiB take in ms: 8 samples on two threads 0.071 and 0.079, 64 samples 1.35 and
-/// 1.41, 112 samples 2.48 and 2.54, 170 samples 5.42 and 5.02, 512 samples 29.0 and 25.5. (A Zen 3 preferred 64 KiB as long
-/// as columns began within a cache line, and nothing was fetched across them.)
+/// on an Emerald Rapids, columns of 8, 16, 48 and 96 KiB take, beside scaling: 8 samples 0.90, 0.98, 1.02, 1.14; 64 samples
+/// 0.97, 1.00, 1.03, 1.06; 170 samples 0.86, 0.88, 0.91, 0.88; 512 samples 1.33, 1.24,
+/// 1.17, 1.15. (A Zen 3 preferred 64 KiB as long as columns began within a cache line, and nothing was
+/// fetched across them.)
 fn column_bytes(batch_bytes: usize) -> usize {
-    const IN_CACHE: usize = 80 << 20;
-    if batch_bytes <= IN_CACHE { 8 << 10 } else { 16 << 10 }
+    const IN_CACHE: usize = 128 << 20;
+    if batch_bytes <= IN_CACHE { 8 << 10 } else { 48 << 10 }
 }
 
 /// Columns are not cut finer than this to occupy more threads.
@@ -442,10 +443,10 @@ mod tests {
 
     #[test]
     fn columns_are_long_and_enough_for_all_threads() {
-        // 8 KiB of a sample, or 16, on one thread.
+        // 8 KiB of a sample, or 48, on one thread.
         assert_eq!(columns(&[3, 32_000], &[32_000, 1], 1), (2048, 16, 1));
-        assert_eq!(columns(&[640, 32_768], &[32_768, 1], 1), (2048, 16, 1));
-        assert_eq!(columns(&[641, 32_768], &[32_768, 1], 1), (4096, 8, 1));
+        assert_eq!(columns(&[1024, 32_768], &[32_768, 1], 1), (2048, 16, 1));
+        assert_eq!(columns(&[1025, 32_768], &[32_768, 1], 1), (12_288, 3, 1));
         // Four for each of more threads.
         assert_eq!(columns(&[3, 12_000], &[12_000, 1], 2), (1504, 8, 1));
         assert_eq!(columns(&[3, 2, 32_000], &[99_000, 33_000, 1], 2), (2048, 32, 1));

@@ -240,14 +240,18 @@ fn blend_chunk<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c")]
+#[allow(unsafe_code)]
 fn blend_avx2<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
-    blend(blocks::blend_blocks(run));
+    // SAFETY: without AVX-512, nothing is required.
+    blend(unsafe { blocks::blend_blocks::<T, OWN_IS_NEAR, false>(run) });
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+#[allow(unsafe_code)]
 fn blend_avx512<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
-    blend(blocks::blend_blocks(run));
+    // SAFETY: this function has AVX-512 itself.
+    blend(unsafe { blocks::blend_blocks::<T, OWN_IS_NEAR, true>(run) });
 }
 
 #[inline]
