@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// For so long a thread spins before it sleeps: about what it takes to wake it, so that at worst the price is paid twice.
-const LINGER: Duration = Duration::from_micros(50);
+/// For so long a thread spins before it sleeps: twice what it takes to wake it. It outlasts the stretch in which a plan of
+/// 16,384 partners is drawn, which is one thread's. With that, mixing as many rows of 1 KiB takes two threads 0.78 ms if they
+/// linger for 50 µs, 0.69 for 100, 0.67 for 200.
+const LINGER: Duration = Duration::from_micros(100);
 
 /// The threads of a pool.
 pub(super) struct Helpers {
