@@ -4,8 +4,8 @@
 //! than mixing it. A buffer that is dropped therefore waits in a cache for the next result of about its size. Every
 //! buffer has one owner; the cache only holds what nobody owns.
 //!
-//! The cache is never waited for: a thread that finds it locked allocates or frees as if it were not there. So it cannot
-//! hang a child that was forked while a thread held the lock.
+//! The cache is never waited for: a thread that finds it locked allocates or frees as if it were not there. So it
+//! cannot hang a child that was forked while a thread held the lock.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;

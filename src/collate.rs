@@ -16,8 +16,8 @@ use crate::mix::{JOBS_PER_THREAD, worth};
 use crate::plan::MixPlan;
 use crate::threads;
 
-/// Bytes of one sample in a column. Normalising 64 × 3 × 224 × 224 bytes to float32 takes 3.3 ms, and 4.4 in the shorter
-/// columns that [`crate::mix`] cuts.
+/// Bytes of one sample in a column. Normalising 64 × 3 × 224 × 224 bytes to float32 takes 3.3 ms, and 4.4 in the
+/// shorter columns that [`crate::mix`] cuts.
 const COLUMN_BYTES: usize = 64 << 10;
 
 /// What samples can be normalised from.
@@ -66,7 +66,8 @@ impl Normal for bf16 {
     }
 }
 
-/// (pixel / unit − mean) / std for each channel, where a pixel of 255 is 1 if it is a byte, and itself if it is a float.
+/// (pixel / unit − mean) / std for each channel, where a pixel of 255 is 1 if it is a byte, and itself if it is a
+/// float.
 #[derive(Debug, Clone)]
 pub struct Normalize {
     /// Of each channel.
@@ -208,8 +209,8 @@ impl<T: Pixel, O: Normal> Loop for Run<'_, T, O> {
 /// Copies samples, which may lie in memory in any order, to C order one after the other, on at most `limit` threads.
 ///
 /// # Safety
-/// The samples must be valid for reads and of one shape, and `target` for writes of all their elements, which overlap no
-/// sample.
+/// The samples must be valid for reads and of one shape, and `target` for writes of all their elements, which overlap
+/// no sample.
 #[allow(unsafe_code)]
 pub unsafe fn gather<T: Copy + Send + Sync>(samples: &[RawArrayView<T, IxDyn>], target: *mut T, limit: usize) {
     let Some(first) = samples.first() else { return };

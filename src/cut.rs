@@ -32,8 +32,9 @@ fn region<T>(cutting: Cutting<'_>, i: usize, mut cut: impl FnMut(Axis, Slice) ->
 /// Cuts `source` into `target`, on at most `limit` threads.
 ///
 /// # Safety
-/// Both views must be valid for the time of the call, `target` for writes, and no element of it may overlap another. They
-/// are the same array or do not overlap. The boxes lie within the array; there is one, and one partner, per sample.
+/// Both views must be valid for the time of the call, `target` for writes, and no element of it may overlap another.
+/// They are the same array or do not overlap. The boxes lie within the array; there is one, and one partner, per
+/// sample.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn cut<T: Copy + Send + Sync>(
     cutting: Cutting<'_>,

@@ -6,8 +6,8 @@
 //! - λ < ½: b + (a − b)·λ
 //!
 //! so the result is *near* + (*far* − *near*)·*weight*, the weight at most ½ and rounded once. This form gives a when
-//! a = b, and loses less to rounding than λ·a + (1 − λ)·b. It is computed as near − (near − far)·weight: the same number,
-//! but two zeros of one sign keep it. Three rules make the bits independent of the machine:
+//! a = b, and loses less to rounding than λ·a + (1 − λ)·b. It is computed as near − (near − far)·weight: the same
+//! number, but two zeros of one sign keep it. Three rules make the bits independent of the machine:
 //!
 //! 1. one order of operations and no fused multiply-add;
 //! 2. equal infinities stay, though ∞ − ∞ is NaN;

@@ -1,7 +1,7 @@
 //! Settings that come from the environment.
 
-/// A whole number of at least `least`. `Ok(None)` where the variable is not set, or empty; `Err` with its value where it
-/// is anything else: whoever can warn should, and go on as if it were not set.
+/// A whole number of at least `least`. `Ok(None)` where the variable is not set, or empty; `Err` with its value where
+/// it is anything else: whoever can warn should, and go on as if it were not set.
 pub fn whole_number(name: &str, least: usize) -> Result<Option<usize>, String> {
     let Some(value) = std::env::var_os(name) else { return Ok(None) };
     let value = value.to_string_lossy();

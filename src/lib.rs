@@ -15,8 +15,8 @@
 //! # Ok::<(), mixup_rs::MixError>(())
 //! ```
 //!
-//! The modules stand on one another: [`plan`] on `mix` (the drivers), that on `kernel` and [`element`] (the arithmetic);
-//! what knows Python is in `python` alone, behind the feature of that name.
+//! The modules stand on one another: [`plan`] on `mix` (the drivers), that on `kernel` and [`element`] (the
+//! arithmetic); what knows Python is in `python` alone, behind the feature of that name.
 
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations, rust_2018_idioms)]

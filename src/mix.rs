@@ -1,14 +1,14 @@
 //! The drivers: a plan's λ and partners carried through a whole batch.
 //!
-//! The work is cut into *columns*, a stretch of elements across all samples, which do not depend on one another. Within a
-//! column the samples are visited along their partners (see [`crate::order`]), so that each is read from memory once, and
-//! in place needs no more than a column's worth of one sample as scratch. Four ways through a column:
+//! The work is cut into *columns*, a stretch of elements across all samples, which do not depend on one another. Within
+//! a column the samples are visited along their partners (see [`crate::order`]), so that each is read from memory once,
+//! and in place needs no more than a column's worth of one sample as scratch. Four ways through a column:
 //!
 //! - *in place*: blend each sample with the next, the head of a cycle saved for its last;
 //! - *apart*: the same walk, written to another array;
 //! - *abreast*, where samples lie side by side (Fortran order): element by element, all samples at once;
-//! - *packed*, where runs are not contiguous in both arrays (a mirrored axis, C to Fortran order): gather the column of all
-//!   samples, mix that in place, scatter it.
+//! - *packed*, where runs are not contiguous in both arrays (a mirrored axis, C to Fortran order): gather the column of
+//!   all samples, mix that in place, scatter it.
 //!
 //! Where samples are too small to give every thread a column, the walk itself is cut into pieces.
 
@@ -20,11 +20,11 @@ use crate::order::{Arc, Last, Order};
 use crate::threads;
 
 /// Bytes of one sample in a column. That of a partner is read again as the next one's own, so both should stay in the
-/// first-level cache; where the batch does not stay in any, longer runs are worth more. In place, of 3 × 224 × 224 float32
-/// on an Emerald Rapids, columns of 8, 16, 48 and 96 KiB take, beside scaling: 8 samples 0.90, 0.98, 1.02, 1.14; 64 samples
-/// 0.97, 1.00, 1.03, 1.06; 170 samples 0.86, 0.88, 0.91, 0.88; 512 samples 1.33, 1.24,
-/// 1.17, 1.15. (A Zen 3 preferred 64 KiB as long as columns began within a cache line, and nothing was
-/// fetched across them.)
+/// first-level cache; where the batch does not stay in any, longer runs are worth more. In place, of 3 × 224 × 224
+/// float32 on an Emerald Rapids, columns of 8, 16, 48 and 96 KiB take, in multiples of the time of scaling: 8 samples
+/// 0.90, 0.98, 1.02, 1.14; 64 samples 0.97, 1.00, 1.03, 1.06; 170 samples 0.86, 0.88, 0.91, 0.88; 512 samples 1.33,
+/// 1.24, 1.17, 1.15. (A Zen 3 preferred 64 KiB as long as columns began within a cache line, and nothing was fetched
+/// across them.)
 fn column_bytes(batch_bytes: usize) -> usize {
     const IN_CACHE: usize = 128 << 20;
     if batch_bytes <= IN_CACHE { 8 << 10 } else { 48 << 10 }
@@ -50,10 +50,11 @@ const AHEAD_BYTES: usize = 4 << 10;
 /// Pieces of work per thread, so that one that is held up does not hold up all.
 pub(crate) const JOBS_PER_THREAD: usize = 4;
 
-/// Bytes that each thread passes through, at least, those of a new result counted beside those of the batch; what has less
-/// than twice as many is mixed by the calling thread. Where the system wakes a thread beside the calling one, on the same
-/// processor (an Emerald Rapids under a kernel that packs its processors), one thread and two take, in place, 27 and 33 µs
-/// for 1 MiB, 58 and 60 for 2 MiB, 154 and 150 for 4 MiB; where the other thread is awake, 163 and 79 for 4.6 MiB.
+/// Bytes that each thread passes through, at least, those of a new result counted beside those of the batch; what has
+/// less than twice as many is mixed by the calling thread. Where the system wakes a thread beside the calling one, on
+/// the same processor (an Emerald Rapids under a kernel that packs its processors), one thread and two take, in place,
+/// 27 and 33 µs for 1 MiB, 58 and 60 for 2 MiB, 154 and 150 for 4 MiB; where the other thread is awake, 163 and 79 for
+/// 4.6 MiB.
 pub const BYTES_PER_THREAD: usize = 2 << 20;
 
 /// How many threads so many bytes to pass through are worth.
@@ -61,8 +62,9 @@ pub(crate) fn worth(bytes: usize, limit: usize) -> usize {
     limit.min(bytes / BYTES_PER_THREAD).max(1)
 }
 
-/// Results above this are written past the cache: they would not stay in it. On a Zen 3 with 32 MiB of third-level cache,
-/// through the cache and past it, in ms: 5 MB 0.26 and 0.47, 10 MB 0.89 and 0.88, 12 MB 1.30 and 1.14, 38 MB 4.5 and 3.5.
+/// Results above this are written past the cache: they would not stay in it. On a Zen 3 with 32 MiB of third-level
+/// cache, through the cache and past it, in ms: 5 MB 0.26 and 0.47, 10 MB 0.89 and 0.88, 12 MB 1.30 and 1.14, 38 MB 4.5
+/// and 3.5.
 const STREAM_BYTES: usize = 10 << 20;
 
 fn is_streamed(bytes: usize) -> bool {
@@ -148,13 +150,13 @@ impl<T: Element> Batch<'_, T> {
         let part = samples.len().div_ceil(parts);
         let parts = samples.len().div_ceil(part);
         let streamed = is_streamed(self.bytes);
-        let scratch = || vec![T::default(); if streamed { stream::BLOCK } else { 0 }];
+        let scratch = || streamed.then(stream::Scratch::new);
         let stretch = |job: usize| {
             let start = job % parts * part;
             Stretch { column: columns.get(job / parts), places: start..(start + part).min(samples.len()) }
         };
         let jobs = columns.count() * parts;
-        threads::for_each(jobs, self.threads, scratch, |block, job| {
+        threads::for_each(jobs, self.threads, scratch, |scratch, job| {
             let (here, next) = (stretch(job), stretch((job + 1) % jobs));
             let column = &here.column;
             // SAFETY: the column lies in both arrays, which do not overlap; no other job has these samples of it.
@@ -166,10 +168,11 @@ impl<T: Element> Batch<'_, T> {
                     let partner = source.get(self.mixing.partner[i], column.len);
                     let out = target.get_mut(i, column.len);
                     let ahead = self.ahead(at, &here, &next);
-                    if streamed {
-                        stream::blend_into(self.level, self.recipe(i), out, own, partner, ahead, block);
-                    } else {
-                        blend_into(self.level, self.recipe(i), out, own, partner, ahead);
+                    match scratch {
+                        Some(scratch) => {
+                            stream::blend_into(self.level, self.recipe(i), out, own, partner, ahead, scratch);
+                        }
+                        None => blend_into(self.level, self.recipe(i), out, own, partner, ahead),
                     }
                 }
             }
@@ -229,8 +232,8 @@ impl<T: Element> Batch<'_, T> {
         });
     }
 
-    /// What to fetch while the sample at place `at` of a stretch is blended: what [`Batch::upcoming`] says, as well as the
-    /// plan's entries for it, which are read in random order.
+    /// What to fetch while the sample at place `at` of a stretch is blended: what [`Batch::upcoming`] says, as well as
+    /// the plan's entries for it, which are read in random order.
     fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
         let (sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
         Ahead::new(&raw const self.mixing.lam[sample], Cache::First).fetch(1);
@@ -240,8 +243,8 @@ impl<T: Element> Batch<'_, T> {
     }
 
     /// What will be read some samples after the one at place `at` of a stretch: a sample and the column of it, in this
-    /// stretch or in the one that this thread will probably have next. In a cycle each is read first as a partner; where
-    /// partners repeat, they are left to the processor.
+    /// stretch or in the one that this thread will probably have next. In a cycle each is read first as a partner;
+    /// where partners repeat, they are left to the processor.
     fn upcoming<'a>(&self, at: usize, here: &'a Stretch, next: &'a Stretch) -> Option<(usize, &'a Column)> {
         let place = at + 1 + lookahead::<T>(here.column.len);
         let (column, place) = if place < here.places.end {
@@ -428,6 +431,10 @@ mod tests {
         // Of a batch that the third-level cache holds.
         let start = samples.address(3).wrapping_add(500);
         assert_eq!(batch.ahead(2, &here, &next), Some(Ahead::new(start, Cache::FirstAlone)));
+        // Long runs lie in the second, by their bytes.
+        let long = Layout::new(&[4, 3000], &[3000, 1], &[3000, 1]).unwrap();
+        let whole = || Stretch { column: Columns::new(&long, 3000, 0).get(0), places: 0..4 };
+        assert_eq!(batch.ahead(0, &whole(), &whole()), Some(Ahead::new(samples.address(1), Cache::Second)));
         // In pieces, the next piece of the column.
         let (here, next) = (stretch(1, 0..2), stretch(1, 2..4));
         assert_eq!([0, 1].map(|at| upcoming(at, &here, &next)), [Some((2, 500)), None]);

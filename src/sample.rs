@@ -106,7 +106,7 @@ impl Key {
 /// Each block of draws has a stream of its own, so that threads can share them.
 const LAM_BLOCK: usize = 1024;
 
-/// Draws for each thread, at least: they take 0.1 ms or more, and to wake one 0.05.
+/// Draws for each thread, at least: they take 0.1 ms, and to wake one takes 0.05.
 const LAM_PER_THREAD: usize = 8 * LAM_BLOCK;
 
 /// Fewer samples than this have their λ drawn by the calling thread.
@@ -144,9 +144,9 @@ pub fn draw_permutation(key: Key, n: usize) -> Vec<usize> {
 
 /// A uniformly random permutation, with the order of its cycles, which would take longer to find than both to draw.
 ///
-/// What is drawn is the sequence of its cycles, each from its largest number on, which begins where one is larger than all
-/// before it: every sequence is one permutation, and the other way round (Foata's correspondence; Stanley, Enumerative
-/// Combinatorics, 2nd edition, 1.3.1).
+/// What is drawn is the sequence of its cycles, each from its largest number on, which begins where one is larger than
+/// all before it: every sequence is one permutation, and the other way round (Foata's correspondence; Stanley,
+/// Enumerative Combinatorics, 2nd edition, 1.3.1).
 pub(crate) fn draw_cycles(key: Key, n: usize) -> (Vec<usize>, Order) {
     let sequence = shuffled(key, n);
     let mut partner = vec![0; n];
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_key_always_gives_these_bits() {
-        // Two of the table in tests/test_sample.py, which was written down when the streams were fixed.
+        // Two of the table in tests/test_sample.py.
         let of_two_words = [0x3fe_274627bef4277, 0x3fe_ffde1c232ac21, 0x3fe_fed682a892cc1, 0x3fe_3cbea21cec05a];
         let zero = [0x3fe_c1d5137d18f4b, 0x3fe_fb7f9ad932065, 0x3fe_ff73639c4a431, 0x3fe_60677288ab3a9];
         for (digits, lam, partner) in [(&[5, 1][..], of_two_words, [0, 2, 1, 3]), (&[0], zero, [2, 0, 3, 1])] {

@@ -1,12 +1,12 @@
-//! Floats and bytes in blocks of AVX2 vectors, long runs of float32, float64 and bfloat16 in blocks of AVX-512 ones.
+//! Floats and bytes in blocks of AVX2 vectors, long runs of floats in blocks of AVX-512 ones.
 //!
 //! What keeps the compiler's own loop from the memory's speed is not the formula but
 //!
-//! 1. the rules for NaN, which cost it a comparison and a choice per vector. Here one branch asks for NaN in a whole block,
-//!    and only a block that has one goes through the rules element by element;
-//! 2. widening and narrowing. Float16 has instructions for it that the compiler does not find; bfloat16 and bytes are not
-//!    unpacked at all, but computed in two halves, the elements at even places and those at odd ones, which a shift or a
-//!    mask brings out;
+//! 1. the rules for NaN, which cost it a comparison and a choice per vector. Here one branch asks for NaN in a whole
+//!    block, and only a block that has one goes through the rules element by element;
+//! 2. widening and narrowing. Float16 has instructions for it that the compiler does not find; bfloat16 and bytes are
+//!    not unpacked at all, but computed in two halves, the elements at even places and those at odd ones, which a shift
+//!    or a mask brings out;
 //! 3. stores across two cache lines, where a batch begins in the middle of one, as NumPy's do.
 
 use std::any::TypeId;
@@ -14,21 +14,23 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use super::vectors::{f16x8, f16x16, f32x8, f32x16, f64x4, f64x8};
 use super::{Ahead, Run, blend_chunk};
 use crate::element::Element;
 
-/// Runs below this are not worth aligning; and AVX-512 is for aligned ones alone: on an Emerald Rapids it takes 3 to 6 % from
-/// 512 × 3 × 224 × 224 float32, 17 % from 64 of bfloat16, nothing from other batches that stay in the cache, and adds 6 % to
-/// rows of 1 KiB.
+/// Runs below this are not worth aligning, and AVX-512 is for aligned runs alone. In place, on an Emerald Rapids, it
+/// saves 3 to 6 % for 512 × 3 × 224 × 224 float32, 17 % for 64 of bfloat16, 2 % for float16, and nothing for other
+/// batches that stay in the cache; rows of 1 KiB would take 6 % longer.
 const ALIGNED_BYTES: usize = 4 << 10;
 
 const CACHE_LINE: usize = 64;
 
 /// Blends the whole blocks of a run and returns what is left of it; a run of other integers than bytes it returns as it
-/// came. As each variant is called in one place, it is compiled into its caller, which saves a run of 128 bytes 1 ns of 16.
+/// came. Called in one place for either value of `AVX512`, it is compiled into its caller, which saves a run of 128
+/// bytes 1 ns of 16.
 ///
 /// # Safety
-/// With `AVX512`, the processor must have that.
+/// With `AVX512`, the processor must have avx512f and avx512bw.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 #[allow(unsafe_code)]
@@ -37,22 +39,24 @@ pub(super) unsafe fn blend_blocks<T: Element, const OWN_IS_NEAR: bool, const AVX
 ) -> Run<'_, T, OWN_IS_NEAR> {
     let is_long = size_of_val(run.out) >= ALIGNED_BYTES;
     let mut run = if is_long { aligned(run) } else { run };
-    // Known at compile time: a single call is left, or none.
+    let is_wide = AVX512 && is_long;
+    macro_rules! blended {
+        ($narrow:ident, $wide:ident) => {{
+            let run = of_type(&mut run);
+            // SAFETY: as required above.
+            if is_wide { unsafe { $wide::<OWN_IS_NEAR>(run) } } else { $narrow::<OWN_IS_NEAR>(run) }
+        }};
+    }
+    // Known at compile time: a single call of either width is left, or none.
     let element = TypeId::of::<T>();
     let done = if element == TypeId::of::<f32>() {
-        let run = of_type(&mut run);
-        // SAFETY: as required above.
-        if AVX512 && is_long { unsafe { blend_f32_wide::<OWN_IS_NEAR>(run) } } else { blend_f32::<OWN_IS_NEAR>(run) }
+        blended!(blend_f32, blend_f32_wide)
     } else if element == TypeId::of::<f64>() {
-        let run = of_type(&mut run);
-        // SAFETY: as above.
-        if AVX512 && is_long { unsafe { blend_f64_wide::<OWN_IS_NEAR>(run) } } else { blend_f64::<OWN_IS_NEAR>(run) }
+        blended!(blend_f64, blend_f64_wide)
     } else if element == TypeId::of::<f16>() {
-        blend_f16::<OWN_IS_NEAR>(of_type(&mut run))
+        blended!(blend_f16, blend_f16_wide)
     } else if element == TypeId::of::<bf16>() {
-        let run = of_type(&mut run);
-        // SAFETY: as above.
-        if AVX512 && is_long { unsafe { blend_bf16_wide::<OWN_IS_NEAR>(run) } } else { blend_bf16::<OWN_IS_NEAR>(run) }
+        blended!(blend_bf16, blend_bf16_wide)
     } else if element == TypeId::of::<u8>() {
         blend_u8::<OWN_IS_NEAR>(of_type(&mut run))
     } else {
@@ -99,7 +103,7 @@ fn of_type<T: Element, U: Element, const OWN_IS_NEAR: bool>(run: &mut Run<'_, T,
 
 /// A function that blends the whole blocks of a run, and says how many elements that were.
 macro_rules! blend_function {
-    ($features:literal, $name:ident, $element:ident, $block:expr, $broadcast:ident, $blend_block:ident) => {
+    ($features:literal, $name:ident, $element:ident, $block:expr, $splat:path, $blend_block:ident) => {
         #[inline]
         #[target_feature(enable = $features)]
         #[allow(unsafe_code)]
@@ -109,13 +113,13 @@ macro_rules! blend_function {
             if let Some(ahead) = run.ahead {
                 ahead.skip(run.len.max(1) - 1).fetch(1);
             }
-            let weight = $broadcast(run.weight);
+            let weight = $splat(run.weight);
             let mut at = 0;
             while at + BLOCK <= run.len {
                 if let Some(ahead) = run.ahead {
                     ahead.skip(at).fetch(BLOCK);
                 }
-                // SAFETY: the block lies within the run. All of it is read before any of it is written.
+                // SAFETY: the block lies within the run, and `own` is `out` or apart from it.
                 unsafe {
                     let (out, own, partner) = (run.out.add(at), run.own.add(at), run.partner.add(at));
                     if !$blend_block::<OWN_IS_NEAR>(out, own, partner, weight) {
@@ -130,36 +134,22 @@ macro_rules! blend_function {
         }
     };
 }
-blend_function!("avx2,f16c", blend_f32, f32, 32, _mm256_set1_ps, block_f32);
-blend_function!("avx2,f16c", blend_f64, f64, 16, _mm256_set1_pd, block_f64);
-blend_function!("avx512f", blend_f32_wide, f32, 64, _mm512_set1_ps, block_f32_wide);
-blend_function!("avx512f", blend_f64_wide, f64, 32, _mm512_set1_pd, block_f64_wide);
-blend_function!("avx2,f16c", blend_f16, f16, 32, _mm256_set1_ps, block_f16);
-blend_function!("avx2,f16c", blend_bf16, bf16, 32, _mm256_set1_ps, block_bf16);
-blend_function!("avx512f,avx512bw", blend_bf16_wide, bf16, 64, _mm512_set1_ps, block_bf16_wide);
+blend_function!("avx2,f16c", blend_f32, f32, 4 * f32x8::LANES, f32x8::splat, block_f32);
+blend_function!("avx2,f16c", blend_f64, f64, 4 * f64x4::LANES, f64x4::splat, block_f64);
+blend_function!("avx2,f16c", blend_f16, f16, 4 * f16x8::LANES, f16x8::splat, block_f16);
+blend_function!("avx2,f16c", blend_bf16, bf16, 4 * f32x8::LANES, f32x8::splat, block_bf16);
 blend_function!("avx2,f16c", blend_u8, u8, 64, _mm256_set1_epi16, block_u8);
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn any_nan(a: __m256, b: __m256, c: __m256, d: __m256) -> bool {
-    _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b), _mm256_cmp_ps::<_CMP_UNORD_Q>(c, d))) != 0
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn any_nan_wide(a: __m512, b: __m512, c: __m512, d: __m512) -> bool {
-    (_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b) | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(c, d)) != 0
-}
+blend_function!("avx512f,avx512bw", blend_f32_wide, f32, 4 * f32x16::LANES, f32x16::splat, block_f32_wide);
+blend_function!("avx512f,avx512bw", blend_f64_wide, f64, 4 * f64x8::LANES, f64x8::splat, block_f64_wide);
+blend_function!("avx512f,avx512bw", blend_f16_wide, f16, 4 * f16x16::LANES, f16x16::splat, block_f16_wide);
+blend_function!("avx512f,avx512bw", blend_bf16_wide, bf16, 4 * f32x16::LANES, f32x16::splat, block_bf16_wide);
 
 /// A function that blends four vectors, unless there is a NaN among the results: then it writes nothing and says false.
 ///
 /// # Safety
 /// There must be four vectors of elements at each address, and `out` writable.
 macro_rules! four_vectors {
-    (
-        $features:literal, $name:ident, $element:ident, $vector:ident, $lanes:literal, $load:ident, $store:ident,
-        $sub:ident, $mul:ident, $any_nan:expr
-    ) => {
+    ($features:literal, $name:ident, $element:ident, $vectors:ident) => {
         #[inline]
         #[target_feature(enable = $features)]
         #[allow(unsafe_code)]
@@ -167,109 +157,42 @@ macro_rules! four_vectors {
             out: *mut $element,
             own: *const $element,
             partner: *const $element,
-            weight: $vector,
+            weight: $vectors::Vector,
         ) -> bool {
+            use $vectors::*;
             // SAFETY: as required above.
             unsafe {
                 let blend = |vector: usize| {
-                    let (own, partner) = ($load(own.add(vector * $lanes)), $load(partner.add(vector * $lanes)));
+                    let (own, partner) = (load(own.add(vector * LANES)), load(partner.add(vector * LANES)));
                     let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
-                    $sub(near, $mul($sub(near, far), weight))
+                    sub(near, mul(sub(near, far), weight))
                 };
                 let (a, b, c, d) = (blend(0), blend(1), blend(2), blend(3));
-                let is_nan = $any_nan;
-                if is_nan(a, b, c, d) {
+                if any_nan(a, b, c, d) {
                     return false;
                 }
-                $store(out, a);
-                $store(out.add($lanes), b);
-                $store(out.add(2 * $lanes), c);
-                $store(out.add(3 * $lanes), d);
+                store(out, a);
+                store(out.add(LANES), b);
+                store(out.add(2 * LANES), c);
+                store(out.add(3 * LANES), d);
             }
             true
         }
     };
 }
+four_vectors!("avx2,f16c", block_f32, f32, f32x8);
+four_vectors!("avx2,f16c", block_f64, f64, f64x4);
+four_vectors!("avx2,f16c", block_f16, f16, f16x8);
+four_vectors!("avx512f,avx512bw", block_f32_wide, f32, f32x16);
+four_vectors!("avx512f,avx512bw", block_f64_wide, f64, f64x8);
+four_vectors!("avx512f,avx512bw", block_f16_wide, f16, f16x16);
 
-/// The same for what is loaded as eight float32.
-macro_rules! four_vectors_of_f32 {
-    ($name:ident, $element:ident, $load:ident, $store:ident) => {
-        four_vectors!("avx2,f16c", $name, $element, __m256, 8, $load, $store, _mm256_sub_ps, _mm256_mul_ps, any_nan);
-    };
-}
-four_vectors_of_f32!(block_f32, f32, _mm256_loadu_ps, _mm256_storeu_ps);
-four_vectors_of_f32!(block_f16, f16, load_f16, store_f16);
-four_vectors!(
-    "avx2,f16c",
-    block_f64,
-    f64,
-    __m256d,
-    4,
-    _mm256_loadu_pd,
-    _mm256_storeu_pd,
-    _mm256_sub_pd,
-    _mm256_mul_pd,
-    |a, b, c, d| _mm256_movemask_pd(_mm256_or_pd(
-        _mm256_cmp_pd::<_CMP_UNORD_Q>(a, b),
-        _mm256_cmp_pd::<_CMP_UNORD_Q>(c, d)
-    )) != 0
-);
-four_vectors!(
-    "avx512f",
-    block_f32_wide,
-    f32,
-    __m512,
-    16,
-    _mm512_loadu_ps,
-    _mm512_storeu_ps,
-    _mm512_sub_ps,
-    _mm512_mul_ps,
-    any_nan_wide
-);
-four_vectors!(
-    "avx512f",
-    block_f64_wide,
-    f64,
-    __m512d,
-    8,
-    _mm512_loadu_pd,
-    _mm512_storeu_pd,
-    _mm512_sub_pd,
-    _mm512_mul_pd,
-    |a, b, c, d| (_mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b) | _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(c, d)) != 0
-);
-
-/// # Safety
-/// There must be eight elements at `from`.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-#[allow(unsafe_code)]
-unsafe fn load_f16(from: *const f16) -> __m256 {
-    // SAFETY: as required above.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
-}
-
-/// # Safety
-/// There must be room for eight elements at `to`.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-#[allow(unsafe_code)]
-unsafe fn store_f16(to: *mut f16, values: __m256) {
-    // SAFETY: as required above.
-    unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(values)) };
-}
-
-/// A function that blends two vectors of bfloat16, unless there is a NaN among the results: then it writes nothing and says
-/// false.
+/// The same for bfloat16, of which a vector of float32 holds twice as many.
 ///
 /// # Safety
-/// There must be two vectors of elements at each address, and `out` writable.
-macro_rules! two_vectors_of_bf16 {
-    (
-        $features:literal, $name:ident, $vector:ident, $lanes:literal, $load:ident, $store:ident, $as_f32:ident,
-        $as_bits:ident, $sub:ident, $mul:ident, $all:ident, $left:ident, $right:ident, $and:ident, $add:ident,
-        $with_odd:expr, $any_nan:expr
-    ) => {
+/// As above.
+macro_rules! four_vectors_of_bf16 {
+    ($features:literal, $name:ident, $vectors:ident) => {
         #[inline]
         #[target_feature(enable = $features)]
         #[allow(unsafe_code)]
@@ -277,78 +200,40 @@ macro_rules! two_vectors_of_bf16 {
             out: *mut bf16,
             own: *const bf16,
             partner: *const bf16,
-            weight: $vector,
+            weight: $vectors::Vector,
         ) -> bool {
+            use $vectors::*;
             let blend = |own, partner| {
                 let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
-                $sub(near, $mul($sub(near, far), weight))
+                sub(near, mul(sub(near, far), weight))
             };
             // A bfloat16 is the upper half of a float32.
-            let even = |pairs| $as_f32($left::<16>(pairs));
-            let odd = |pairs| $as_f32($and(pairs, $all(0xFFFF_0000_u32 as i32)));
+            let even = |pairs| from_bits(left::<16>(pairs));
+            let odd = |pairs| from_bits(and(pairs, splat_bits(0xFFFF_0000_u32 as i32)));
             // To nearest even; the values hold no NaN.
             let rounded = |values| {
-                let bits = $as_bits(values);
-                let odd = $and($right::<16>(bits), $all(1));
-                $add(bits, $add(odd, $all(0x7FFF)))
+                let bits = to_bits(values);
+                add_bits(bits, add_bits(and(right::<16>(bits), splat_bits(1)), splat_bits(0x7FFF)))
             };
-            let with_odd = $with_odd;
-            let together = |even, odd| with_odd($right::<16>(rounded(even)), rounded(odd));
+            let together = |even, odd| halves(right::<16>(rounded(even)), rounded(odd));
             // SAFETY: as required above.
             unsafe {
-                let load = |from: *const bf16, vector: usize| $load(from.add(vector * $lanes).cast());
+                let load = |from: *const bf16, pairs: usize| load_bits(from.add(pairs * 2 * LANES).cast());
                 let (own, partner) = ([load(own, 0), load(own, 1)], [load(partner, 0), load(partner, 1)]);
                 let (a, b) = (blend(even(own[0]), even(partner[0])), blend(odd(own[0]), odd(partner[0])));
                 let (c, d) = (blend(even(own[1]), even(partner[1])), blend(odd(own[1]), odd(partner[1])));
-                let is_nan = $any_nan;
-                if is_nan(a, b, c, d) {
+                if any_nan(a, b, c, d) {
                     return false;
                 }
-                $store(out.cast(), together(a, b));
-                $store(out.add($lanes).cast(), together(c, d));
+                store_bits(out.cast(), together(a, b));
+                store_bits(out.add(2 * LANES).cast(), together(c, d));
             }
             true
         }
     };
 }
-two_vectors_of_bf16!(
-    "avx2",
-    block_bf16,
-    __m256,
-    16,
-    _mm256_loadu_si256,
-    _mm256_storeu_si256,
-    _mm256_castsi256_ps,
-    _mm256_castps_si256,
-    _mm256_sub_ps,
-    _mm256_mul_ps,
-    _mm256_set1_epi32,
-    _mm256_slli_epi32,
-    _mm256_srli_epi32,
-    _mm256_and_si256,
-    _mm256_add_epi32,
-    |even, odd| _mm256_blend_epi16::<0b1010_1010>(even, odd),
-    any_nan
-);
-two_vectors_of_bf16!(
-    "avx512f,avx512bw",
-    block_bf16_wide,
-    __m512,
-    32,
-    _mm512_loadu_si512,
-    _mm512_storeu_si512,
-    _mm512_castsi512_ps,
-    _mm512_castps_si512,
-    _mm512_sub_ps,
-    _mm512_mul_ps,
-    _mm512_set1_epi32,
-    _mm512_slli_epi32,
-    _mm512_srli_epi32,
-    _mm512_and_si512,
-    _mm512_add_epi32,
-    |even, odd| _mm512_mask_blend_epi16(0xAAAA_AAAA, even, odd),
-    any_nan_wide
-);
+four_vectors_of_bf16!("avx2,f16c", block_bf16, f32x8);
+four_vectors_of_bf16!("avx512f,avx512bw", block_bf16_wide, f32x16);
 
 /// Blends 64 elements, and says true: bytes hold no NaN.
 ///

@@ -81,9 +81,9 @@ pub(super) fn mix_batch<'py>(
         let lam = PyArray1::from_slice(py, plan.lam());
         let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
-        // Not by calling the type: that would run Python's code, which hands over the lock; and up to Python 3.13 a daemon
-        // thread that asks for it while the interpreter ends is unwound, which frames of Rust below it turn into an abort.
-        // (PyO3 sees to its own: where `detach` comes back, such a thread waits for ever.)
+        // Not by calling the type: that would run Python's code, which hands over the lock; and up to Python 3.13 a
+        // daemon thread that asks for it while the interpreter ends is unwound, which frames of Rust below it turn into
+        // an abort. (PyO3 sees to its own: where `detach` comes back, such a thread waits for ever.)
         static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let new = NEW.get_or_try_init(py, || PyResult::Ok(py.get_type::<PyTuple>().getattr("__new__")?.unbind()))?;
         new.bind(py).call1((mixed_batch_type(py)?, fields))

@@ -18,11 +18,13 @@ use super::shielded;
 
 /// Stacks samples into one new batch, mixed by a plan: each sample is read, blended and written once.
 ///
-/// samples: a sequence of len(plan) arrays of one shape and dtype, as for MixPlan.apply; for a CutMix plan as well. None is
+/// samples: a sequence of len(plan) arrays of one shape and dtype, as for MixPlan.apply; for a CutMix plan as well.
+/// None is
 ///     written to. Those that are not in C order are copied.
 /// plan: a MixPlan for as many samples.
 /// out: an array of shape (len(samples), ...) in C order to write to, that overlaps no sample.
-/// normalize: (mean, std), each a number or one per channel, which is the first axis of a sample or the last: uint8 or float32
+/// normalize: (mean, std), each a number or one per channel, which is the first axis of a sample or the last: uint8 or
+/// float32
 ///     samples become (mixed - mean) / std of dtype float32, or of that of out: float32, float16 or bfloat16. A uint8
 ///     of 255 counts as 1. Computed in float64, rounded once.
 /// spatial_axes: the axes of height and width in the batch, for the boxes of a CutMix plan; one follows the other.
@@ -248,8 +250,8 @@ fn run<T, O>(
     target: &Operand<'_>,
     call: impl FnOnce(&[&[T]], &mut [O], usize) -> crate::error::Result<()>,
 ) -> PyResult<()> {
-    // SAFETY: `Samples` holds aligned arrays in C order of elements of this type, alive until the call ends; `target` is
-    // such an array too, writable, and overlaps none of them.
+    // SAFETY: `Samples` holds aligned arrays in C order of elements of this type, alive until the call ends; `target`
+    // is such an array too, writable, and overlaps none of them.
     let (samples, batch) = unsafe {
         let samples: Vec<&[T]> = job.samples.all.iter().map(|sample| sample.as_slice()).collect();
         (samples, target.as_mut_slice::<O>())

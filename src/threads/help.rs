@@ -1,7 +1,7 @@
 //! Threads that help the calling one.
 //!
-//! Nobody waits for a thread that is late: helpers come through a gate, which is closed once the calling thread finds no
-//! work left. One that finishes lingers for a moment, so that the next call need not wake it.
+//! Nobody waits for a thread that is late: helpers come through a gate, which is closed once the calling thread finds
+//! no work left. One that finishes lingers for a moment, so that the next call need not wake it.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// For so long a thread spins before it sleeps: twice what it takes to wake it. It outlasts the stretch in which a plan of
-/// 16,384 partners is drawn, which is one thread's. With that, mixing as many rows of 1 KiB takes two threads 0.78 ms if they
-/// linger for 50 µs, 0.69 for 100, 0.67 for 200.
+/// For so long a thread spins before it sleeps: twice what it takes to wake it. It outlasts the stretch in which a plan
+/// of 16,384 partners is drawn, which is one thread's. With that, mixing as many rows of 1 KiB takes two threads 0.78
+/// ms if they linger for 50 µs, 0.69 for 100, 0.67 for 200.
 const LINGER: Duration = Duration::from_micros(100);
 
 /// The threads of a pool.
@@ -64,8 +64,8 @@ impl Board {
         self.state.lock().expect("no panic under the lock")
     }
 
-    /// Says how many threads must be woken for these. A thread that lingers, but that the system has put aside, is waited
-    /// for all the same: meanwhile the calling one works.
+    /// Says how many threads must be woken for these. A thread that lingers, but that the system has put aside, is
+    /// waited for all the same: meanwhile the calling one works.
     fn post(&self, count: usize, invitation: &Invitation) -> usize {
         let mut state = self.lock();
         // The calls of those that nobody came to take are over.
@@ -107,10 +107,10 @@ impl Board {
     }
 }
 
-/// Runs `work` in this thread and, as soon as they come, in at most `count` helpers. It is given 0 in this thread, and in
-/// the others a number up to `count`, mostly the same from call to call. One that comes after this thread has returned from
-/// `work` finds the gate closed and is not waited for, as it would be in a rayon scope: on a busy machine that can take a
-/// millisecond.
+/// Runs `work` in this thread and, as soon as they come, in at most `count` helpers. It is given 0 in this thread, and
+/// in the others a number up to `count`, mostly the same from call to call. One that comes after this thread has
+/// returned from `work` finds the gate closed and is not waited for, as it would be in a rayon scope: on a busy machine
+/// that can take a millisecond.
 pub(super) fn with_help(helpers: &Helpers, count: usize, work: &(dyn Fn(usize) + Sync)) {
     let gate = Arc::new(Gate::new(count));
     let closing = Closing(&gate);
@@ -301,16 +301,15 @@ mod tests {
         let (calls, caller) = (AtomicUsize::new(0), thread::current().id());
         let result = catch_unwind(AssertUnwindSafe(|| {
             with_help(&helpers, 2, &|_| {
-                if calls.fetch_add(1, Ordering::Relaxed) == 0 {
-                    while calls.load(Ordering::Relaxed) < 2 {
-                        thread::yield_now();
-                    }
-                }
-                // The second of the two invitations is taken by the same thread of the pool, after the first.
+                calls.fetch_add(1, Ordering::Relaxed);
                 if thread::current().id() != caller {
-                    thread::sleep(4 * LINGER);
-                    panic!("on purpose");
+                    resume_unwind(Box::new("on purpose, and at once: printing takes long"));
                 }
+                while calls.load(Ordering::Relaxed) < 2 {
+                    thread::yield_now();
+                }
+                // Meanwhile the same thread of the pool takes the second of the two invitations.
+                thread::sleep(20 * LINGER);
             });
         }));
         assert!(result.is_err());

@@ -117,8 +117,8 @@ fn pool(threads: usize) -> Option<&'static Helpers> {
 /// Runs `work` on every job below `jobs`, on at most `threads` threads, each with a `scratch` of its own. If the system
 /// gives no threads, or gives them late, the calling one does it all.
 ///
-/// Each thread begins with a part of the jobs that is its own from call to call, as are the caches that the last call left
-/// behind, and goes on where others are behind.
+/// Each thread begins with a part of the jobs that is its own from call to call, as are the caches that the last call
+/// left behind, and goes on where others are behind.
 pub(crate) fn for_each<S>(
     jobs: usize,
     threads: usize,
