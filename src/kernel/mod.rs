@@ -376,6 +376,11 @@ mod tests {
         check_levels(|i| f32::from_bits((hash(i) >> 32) as u32), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| f16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| bf16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
+        // And NaN alone, of every kind.
+        check_levels(|i| f64::from_bits(hash(i) | 0x7FF0_0000_0000_0001), |a, b| a.to_bits() == b.to_bits());
+        check_levels(|i| f32::from_bits((hash(i) >> 32) as u32 | 0x7F80_0001), |a, b| a.to_bits() == b.to_bits());
+        check_levels(|i| f16::from_bits((hash(i) >> 48) as u16 | 0x7C01), |a, b| a.to_bits() == b.to_bits());
+        check_levels(|i| bf16::from_bits((hash(i) >> 48) as u16 | 0x7F81), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| (hash(i) >> 56) as u8, |a, b| a == b);
         check_levels(|i| (hash(i) >> 56) as i8, |a, b| a == b);
         check_levels(|i| (hash(i) >> 48) as u16, |a, b| a == b);

@@ -4,6 +4,8 @@
 //! nobody needs what it reads. So a run is blended block by block into a scratch that stays in the first-level cache,
 //! and from there stored with instructions that do not read.
 
+use std::ops::Range;
+
 use super::{Ahead, Level, Recipe, blend_into as blend_into_cache};
 use crate::element::Element;
 
@@ -16,7 +18,7 @@ const CACHE_LINE: usize = 64;
 /// Scratch for [`blend_into`], which begins with a cache line.
 pub(crate) struct Scratch<T> {
     memory: Vec<T>,
-    start: usize,
+    block: Range<usize>,
 }
 
 impl<T: Element> Scratch<T> {
@@ -25,14 +27,13 @@ impl<T: Element> Scratch<T> {
     }
 
     pub fn of(len: usize) -> Self {
-        let memory = vec![T::default(); len + CACHE_LINE / size_of::<T>() - 1];
+        let memory = vec![T::default(); len + CACHE_LINE / size_of::<T>()];
         let start = memory.as_ptr().align_offset(CACHE_LINE);
-        Self { memory, start }
+        Self { memory, block: start..start + len }
     }
 
     fn block(&mut self) -> &mut [T] {
-        let len = self.memory.len() + 1 - CACHE_LINE / size_of::<T>();
-        &mut self.memory[self.start..][..len]
+        &mut self.memory[self.block.clone()]
     }
 }
 
@@ -96,4 +97,22 @@ pub(crate) fn fence() {
     unsafe {
         std::arch::x86_64::_mm_sfence();
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_8_kib_of_whole_lines() {
+        fn check<T: Element>(len: usize) {
+            let mut scratch = Scratch::<T>::new();
+            assert_eq!(scratch.block().len(), len);
+            assert_eq!(scratch.block().as_ptr() as usize % CACHE_LINE, 0);
+        }
+        check::<f64>(1024);
+        check::<u16>(4096);
+        check::<u8>(8192);
+        assert_eq!(Scratch::<f32>::of(5).block().len(), 5);
+    }
 }
