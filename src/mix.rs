@@ -14,7 +14,7 @@
 
 use crate::columns::{Column, Columns, Samples, Stretch, transfer};
 use crate::element::Element;
-use crate::kernel::{Ahead, Cache, Lanes, Level, Recipe, blend_in_place, blend_into, stream};
+use crate::kernel::{Ahead, CACHE_LINE, Cache, Lanes, Level, Recipe, blend_in_place, blend_into, stream};
 use crate::layout::Layout;
 use crate::order::{Arc, Last, Order};
 use crate::threads;
@@ -38,8 +38,6 @@ const PACKED_BYTES: usize = 64 << 10;
 
 /// Lanes that a walk abreast blends at once, at least: several rows where there are few samples.
 const ABREAST_LANES: usize = 256;
-
-const CACHE_LINE: usize = 64;
 
 /// Columns begin where a page does, whose end the processor's own prefetcher does not cross.
 const PAGE: usize = 4 << 10;

@@ -15,7 +15,7 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::vectors::{f16x8, f16x16, f32x8, f32x16, f64x4, f64x8};
-use super::{Ahead, Run, blend_chunk};
+use super::{Ahead, CACHE_LINE, Run, blend_chunk};
 use crate::element::Element;
 
 /// Runs below this are not worth aligning, and AVX-512 is for aligned runs alone. In place, on an Emerald Rapids, it
@@ -23,8 +23,6 @@ use crate::element::Element;
 /// batches that stay in the cache; rows of 1 KiB would take 6 % longer. (With heads and tails as masked vectors, rows of
 /// 128 bytes take twice as long.)
 const ALIGNED_BYTES: usize = 4 << 10;
-
-const CACHE_LINE: usize = 64;
 
 /// Blends the whole blocks of a run and returns what is left of it; a run of other integers than bytes it returns as it
 /// came. Called in one place for either value of `AVX512`, it is compiled into its caller, which saves a run of 128

@@ -24,6 +24,8 @@ use level::Set;
 
 use crate::element::Element;
 
+pub(crate) const CACHE_LINE: usize = 64;
+
 /// What becomes of one sample, decided once for all of its elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Recipe<W> {
@@ -109,7 +111,7 @@ impl<T> Ahead<T> {
     /// An address in each of the cache lines of the first `len` elements.
     #[inline(always)]
     fn lines(self, len: usize) -> impl Iterator<Item = *const i8> {
-        (0..len * size_of::<T>()).step_by(64).map(move |line| self.from.cast::<i8>().wrapping_add(line))
+        (0..len * size_of::<T>()).step_by(CACHE_LINE).map(move |line| self.from.cast::<i8>().wrapping_add(line))
     }
 
     /// Fetches the first `len` elements. To choose for each line costs nothing: where the hint was fixed at compile

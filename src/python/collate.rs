@@ -19,14 +19,12 @@ use super::shielded;
 /// Stacks samples into one new batch, mixed by a plan: each sample is read, blended and written once.
 ///
 /// samples: a sequence of len(plan) arrays of one shape and dtype, as for MixPlan.apply; for a CutMix plan as well.
-/// None is
-///     written to. Those that are not in C order are copied.
+///     None is written to. Those that are not in C order are copied.
 /// plan: a MixPlan for as many samples.
 /// out: an array of shape (len(samples), ...) in C order to write to, that overlaps no sample.
 /// normalize: (mean, std), each a number or one per channel, which is the first axis of a sample or the last: uint8 or
-/// float32
-///     samples become (mixed - mean) / std of dtype float32, or of that of out: float32, float16 or bfloat16. A uint8
-///     of 255 counts as 1. Computed in float64, rounded once.
+///     float32 samples become (mixed - mean) / std of dtype float32, or of that of out: float32, float16 or bfloat16.
+///     A uint8 of 255 counts as 1. Computed in float64, rounded once.
 /// spatial_axes: the axes of height and width in the batch, for the boxes of a CutMix plan; one follows the other.
 ///
 /// Raises ValueError or TypeError before anything is written.
