@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
-use mixup_rs::{CutMix, Element, Key, Lam, MixPlan, Mixup};
+use mixup_rs::{CutMix, Element, Key, Lam, MixPlan, Mixup, Rule};
 use ndarray::{Array2, ArrayD, IxDyn, ShapeBuilder};
 
 /// Two samples of so many bytes: own, partner and result lie in the first-level cache.
@@ -36,7 +36,7 @@ fn kernels(criterion: &mut Criterion) {
 
 fn layouts(criterion: &mut Criterion) {
     const SHAPE: [usize; 4] = [64, 3, 64, 64];
-    let plan = MixPlan::mixup(SHAPE[0], &Mixup::default(), Key::new(&[1])).expect("a drawn plan");
+    let plan = Mixup::default().plan(SHAPE[0], &[], Key::new(&[1])).expect("a drawn plan");
     let c_order = ArrayD::<f32>::zeros(IxDyn(&SHAPE));
     let fortran = ArrayD::<f32>::zeros(IxDyn(&SHAPE).f());
     let mut mirrored = c_order.clone();
@@ -61,10 +61,10 @@ fn draws(criterion: &mut Criterion) {
     for n in [4, 64, 16384] {
         group.throughput(Throughput::Elements(n as u64));
         group.bench_function(BenchmarkId::new("mixup", n), |bencher| {
-            bencher.iter(|| MixPlan::mixup(black_box(n), &Mixup::default(), Key::new(&[1])));
+            bencher.iter(|| Mixup::default().plan(black_box(n), &[], Key::new(&[1])));
         });
         group.bench_function(BenchmarkId::new("cutmix", n), |bencher| {
-            bencher.iter(|| MixPlan::cutmix(black_box(n), 224, 224, &CutMix::default(), Key::new(&[1])));
+            bencher.iter(|| CutMix::default().plan(black_box(n), &[224, 224], Key::new(&[1])));
         });
     }
 }

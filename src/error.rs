@@ -1,4 +1,4 @@
-//! What can be wrong with a request. Every variant carries what came and what was expected.
+//! What can be wrong with a request. Every variant says what came and what was expected.
 
 use thiserror::Error;
 
@@ -6,8 +6,14 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum MixError {
-    #[error("alpha must be a finite number > 0, got {0}")]
+    #[error("alpha must be a finite number >= 0, got {0}")]
     Alpha(f64),
+    #[error("prob must lie in [0, 1], got {0}")]
+    Prob(f64),
+    #[error("expected {expected} probs, each >= 0 and together at most 1, got {got:?}")]
+    Probs { got: Vec<f64>, expected: usize },
+    #[error("a rule is chosen for each batch or for each sample, not for pairs")]
+    ChoiceMode,
     #[error("no memory for a plan of {0} samples")]
     TooManySamples(usize),
     #[error("lam must be a number or one per sample: expected {expected} values, got {got}")]
@@ -19,7 +25,7 @@ pub enum MixError {
     #[error("partner must lie in [0, {n}), got {value} at index {index}")]
     PartnerRange { index: usize, value: i128, n: usize },
     #[error(
-        "mode='pair' needs partners that name each other: \
+        "pairs need partners that name each other: \
          partner[{index}] is {partner}, but partner[{partner}] is {back}"
     )]
     NotPaired { index: usize, partner: usize, back: usize },
@@ -35,18 +41,23 @@ pub enum MixError {
     ClassIndex { index: usize, value: i128, num_classes: usize },
     #[error("minmax must be two fractions, 0 <= min <= max <= 1, got ({least}, {most})")]
     MinMax { least: f64, most: f64 },
-    #[error("a box must have 0 <= y0 <= y1 <= {height} and 0 <= x0 <= x1 <= {width}, got {value:?} at index {index}")]
-    Box { index: usize, value: [usize; 4], height: usize, width: usize },
+    #[error("a box must have starts <= ends within {shape:?}, got {value:?} at index {index}")]
+    Box { index: usize, value: Vec<usize>, shape: Vec<usize> },
     #[error("the bounds of a box must be at least 0, got {value} in the box at index {index}")]
     BoxBound { index: usize, value: i128 },
-    #[error("only a plan with boxes can be applied to elements that cannot be blended")]
-    NoBoxes,
-    #[error("spatial_axes must be two different axes behind the batch, got {axes:?} for {ndim} dimensions")]
-    SpatialAxes { axes: [isize; 2], ndim: usize },
-    #[error("the boxes are for samples of {expected:?} (height, width), got an array with {got:?} on axes {axes:?}")]
-    SpatialShape { got: [usize; 2], expected: [usize; 2], axes: [isize; 2] },
-    #[error("spatial_axes must follow one another to be cut while stacking, got {axes:?}")]
-    SpatialAxesApart { axes: [isize; 2] },
+    #[error(
+        "a box needs the shape of a sample's one to three spatial axes, such as (height, width), (length,) or \
+         (depth, height, width), got {got} of them"
+    )]
+    SpatialRank { got: usize },
+    #[error("plans of one batch must be for samples of one spatial shape, got {got:?} beside {expected:?}")]
+    SpatialShapes { got: Vec<usize>, expected: Vec<usize> },
+    #[error("these elements cannot be blended, only copied")]
+    NotBlended,
+    #[error("spatial_axes must be {expected} different axes behind the batch, got {axes:?} for {ndim} dimensions")]
+    SpatialAxes { axes: Vec<isize>, ndim: usize, expected: usize },
+    #[error("the boxes are for samples of {expected:?}, got an array with {got:?} on axes {axes:?}")]
+    SpatialShape { got: Vec<usize>, expected: Vec<usize>, axes: Vec<isize> },
     #[error(
         "normalize must be (mean, std), each a number or one per channel, finite and std > 0, got ({mean:?}, {std:?})"
     )]
@@ -57,13 +68,13 @@ pub enum MixError {
     LabelSmoothing(f64),
 }
 
-/// Asks whether there is memory for all that a plan of `n` samples needs, as running out of it later would end the
-/// process: partners, weights, boxes, their order, and copies of them on the way.
+/// Checks that there is memory for all that a plan of `n` samples needs: partners, weights, boxes, their order, and
+/// copies of them on the way. Running out of it later would end the process.
 pub(crate) fn memory_for(n: usize) -> Result<()> {
-    const BYTES_PER_SAMPLE: usize = 128;
+    const BYTES_PER_SAMPLE: usize = 256;
     let bytes = n.saturating_mul(BYTES_PER_SAMPLE);
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| MixError::TooManySamples(n))
 }
 
-/// The result of everything that checks its arguments.
+/// The result of a function that checks its arguments.
 pub type Result<T> = std::result::Result<T, MixError>;

@@ -1,15 +1,15 @@
 //! rayon's global pool hangs in a forked child, so nothing here may start it.
 
-use mixup_rs::{BYTES_PER_THREAD, CutMix, Key, MixPlan, Mixup, SoftTargets, threads};
+use mixup_rs::{BYTES_PER_THREAD, CutMix, Key, Lam, MixPlan, Mixup, Rule, SoftTargets, runtime};
 use ndarray::{Array2, Array3, ShapeBuilder};
 
 /// Everything that runs on threads, on batches large enough for them, out of place and in place, packed and not.
 #[test]
 fn it_is_never_touched() {
     const N: usize = 8;
-    threads::set_limit(2);
-    let plan = MixPlan::mixup(N, &Mixup::default(), Key::new(&[1])).unwrap();
-    let repeated = MixPlan::mixup(N, &Mixup { partner: Some(vec![0; N]), ..Mixup::default() }, Key::new(&[1])).unwrap();
+    runtime::set_limit(2);
+    let plan = Mixup::default().plan(N, &[], Key::new(&[1])).unwrap();
+    let repeated = MixPlan::new(Lam::Shared(0.3), vec![0; N]).unwrap();
     let width = 2 * BYTES_PER_THREAD / N / size_of::<f32>() + 1;
     let mut batch = Array2::from_elem((N, width), 0.5_f32);
     let mut packed = Array2::from_elem((N, width).f(), 0.5_f32);
@@ -19,14 +19,14 @@ fn it_is_never_touched() {
         plan.apply_in_place(batch.view_mut()).unwrap();
         plan.apply_in_place(packed.view_mut()).unwrap();
     }
-    let boxes = MixPlan::cutmix(N, 2, width, &CutMix::default(), Key::new(&[1])).unwrap();
+    let boxes = CutMix::default().plan(N, &[2, width], Key::new(&[1])).unwrap();
     let mut images = Array3::from_elem((N, 2, width), 0.5_f32);
     boxes.apply(images.view()).unwrap();
     boxes.apply_in_place(images.view_mut()).unwrap();
     let soft = SoftTargets::new(3, 0.1).unwrap();
     plan.soft_targets(&[0_i64; N], soft, &mut [0.0; 3 * N]).unwrap();
 
-    if threads::available() > 1 {
+    if runtime::available() > 1 {
         assert!(names().iter().any(|name| name.starts_with("mixup-rs")), "nothing ran on threads: {:?}", names());
     }
     // Fails where the global pool exists already.

@@ -1,7 +1,7 @@
 //! What holds for every plan and every array. `make fuzz-rust` tries many more than `cargo test`.
 
 use half::{bf16, f16};
-use mixup_rs::{CutMix, Element, Key, Lam, MixPlan, Mixup, Mode, SPATIAL_AXES, SoftTargets};
+use mixup_rs::{CutMix, Element, Key, Lam, MixPlan, Mixup, Mode, Opaque, Rect, Rule, SoftTargets};
 use ndarray::{Array2, ArrayD, Axis, IxDyn, Slice, s};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -122,34 +122,40 @@ proptest! {
         let mut out = shared.slice_axis_mut(Axis(0), to).into_shape_with_order(to_shape).unwrap();
         let out = out.slice_mut(s![..;to_step, ..width]).into_dyn().raw_view_mut();
         // SAFETY: both lie within `shared`.
-        unsafe { plan.apply_raw(x, out, SPATIAL_AXES, 2) }.unwrap();
+        unsafe { plan.apply_raw(x, out, None, 2) }.unwrap();
         prop_assert_eq!(alone, shared);
     }
 
     #[test]
     fn boxes_come_from_the_partner(
-        n in 1..9_usize, height in 1..12_usize, width in 1..12_usize, key: u64, mode in 0..3_usize, sized: bool,
+        n in 1..9_usize, shape in vec(1..12_usize, 1..=3), key: u64, mode in 0..3_usize, sized: bool,
     ) {
         let mode = [Mode::Elem, Mode::Pair, Mode::Batch][mode];
-        let how = CutMix { mode, minmax: sized.then_some((0.2, 0.9)), ..CutMix::default() };
-        let plan = MixPlan::cutmix(n, height, width, &how, Key::new(&[key])).unwrap();
-        let x = array(n, &[2, height, width], key, |bits| bits);
+        let rule = CutMix { mode, minmax: sized.then_some((0.2, 0.9)), ..CutMix::default() };
+        let plan = rule.plan(n, &shape, Key::new(&[key])).unwrap();
+        let sample: Vec<usize> = [2].into_iter().chain(shape.iter().copied()).collect();
+        let x = array(n, &sample, key, Opaque);
+        let boxes = plan.boxes().unwrap();
+        for (Rect { start, end }, lam) in boxes.iter().zip(plan.lam()) {
+            let whole = [vec![1; 3 - shape.len()], shape.clone()].concat();
+            prop_assert!((0..3).all(|axis| start[axis] <= end[axis] && end[axis] <= whole[axis]));
+            let covered: usize = (0..3).map(|axis| end[axis] - start[axis]).product();
+            let size: usize = shape.iter().product();
+            prop_assert!((lam - (size - covered) as f64 / size as f64).abs() < 1e-12);
+        }
         let mut expected = x.clone();
-        for (i, &[y0, x0, y1, x1]) in plan.boxes().unwrap().iter().enumerate() {
-            prop_assert!(y0 <= y1 && y1 <= height && x0 <= x1 && x1 <= width);
-            let left = height * width - (y1 - y0) * (x1 - x0);
-            prop_assert!((plan.lam()[i] - left as f64 / (height * width) as f64).abs() < 1e-12);
-            let region = x.slice(s![plan.partner()[i], .., y0..y1, x0..x1]);
-            expected.slice_mut(s![i, .., y0..y1, x0..x1]).assign(&region);
+        for (at, own) in expected.indexed_iter_mut() {
+            let Rect { start, end } = boxes[at[0]];
+            let first = 3 - shape.len();
+            if (0..shape.len()).all(|k| (start[first + k]..end[first + k]).contains(&at[2 + k])) {
+                let mut there = at.clone();
+                there[0] = plan.partner()[at[0]];
+                *own = x[there];
+            }
         }
-        let (mut apart, mut in_place) = (x.clone(), x.clone());
-        // SAFETY: the arrays live on.
-        unsafe {
-            plan.cut_raw(x.raw_view(), apart.raw_view_mut(), SPATIAL_AXES, 2).unwrap();
-            let out = in_place.raw_view_mut();
-            plan.cut_raw(out.raw_view(), out, SPATIAL_AXES, 2).unwrap();
-        }
-        prop_assert_eq!(apart, expected.clone());
+        prop_assert_eq!(&plan.apply(x.view()).unwrap(), &expected);
+        let mut in_place = x.clone();
+        plan.apply_in_place(in_place.view_mut()).unwrap();
         prop_assert_eq!(in_place, expected);
     }
 
@@ -178,9 +184,9 @@ proptest! {
         key in vec(any::<u64>(), 0..4),
     ) {
         let mode = [Mode::Elem, Mode::Pair, Mode::Batch][mode];
-        let how = Mixup { alpha, fold, mode, ..Mixup::default() };
-        let plan = MixPlan::mixup(n, &how, Key::new(&key)).unwrap();
-        prop_assert_eq!(&plan, &MixPlan::mixup(n, &how, Key::new(&key)).unwrap());
+        let rule = Mixup { alpha, fold, mode, ..Mixup::default() };
+        let plan = rule.plan(n, &[], Key::new(&key)).unwrap();
+        prop_assert_eq!(&plan, &rule.plan(n, &[], Key::new(&key)).unwrap());
         let least = if fold { 0.5 } else { 0.0 };
         prop_assert!(plan.lam().iter().all(|lam| (least..=1.0).contains(lam)));
         let mut partner = plan.partner().to_vec();

@@ -1,10 +1,9 @@
 //! NumPy arrays to views and back, without copies.
 //!
 //! The memory is taken as it is described by pointer, shape and strides, not through borrows: an in-place call passes
-//! the same array twice, and which arrays overlap is decided by their bytes (see [`crate::plan`]). As in NumPy, nobody
-//! may write to an array while another thread mixes it.
+//! the same array twice, and which arrays overlap is decided by their bytes (see `apply::overlap`). As in NumPy, an array
+//! must not be written to while another thread mixes it.
 
-use half::{bf16, f16};
 use ndarray::{IxDyn, RawArrayViewMut, ShapeBuilder};
 use numpy::npyffi::{self, PY_ARRAY_API, PyArrayObject, npy_intp};
 use numpy::prelude::*;
@@ -12,53 +11,18 @@ use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
 
-use crate::buffer::{Buffer, RECYCLED_BYTES};
-use crate::element::Element;
-use crate::layout::dense_like;
+use crate::apply::dense_like;
+use crate::arithmetic::{Element, Opaque};
 use crate::plan::MixPlan;
+use crate::runtime::buffer::{Buffer, RECYCLED_BYTES};
 
-use super::workers;
-
-pub(super) const MIXABLE: &str = "float64, float32, float16, bfloat16, uint8, int8, uint16 or int16";
+use super::describe::{dtype_name, refuse_masked};
+use super::dtype::{Dtype, Visitor};
+use super::settings;
 
 /// Batches below this are mixed in 0.1 ms or less, and keep the interpreter lock meanwhile.
 const UNLOCK_BYTES: usize = 1 << 20;
-
-/// The element type of an array, known at run time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dtype {
-    F64,
-    F32,
-    F16,
-    Bf16,
-    U8,
-    I8,
-    U16,
-    I16,
-}
-
-impl Dtype {
-    /// The element type that `descr` describes, if it is one that can be mixed, in native byte order.
-    pub(super) fn of(descr: &Bound<'_, PyArrayDescr>) -> Option<Self> {
-        if descr.is_native_byteorder() == Some(false) {
-            return None;
-        }
-        match (descr.kind(), descr.itemsize()) {
-            (b'f', 8) => Some(Self::F64),
-            (b'f', 4) => Some(Self::F32),
-            (b'f', 2) => Some(Self::F16),
-            (b'u', 1) => Some(Self::U8),
-            (b'i', 1) => Some(Self::I8),
-            (b'u', 2) => Some(Self::U16),
-            (b'i', 2) => Some(Self::I16),
-            // NumPy knows bfloat16 only from the package ml_dtypes, which registers it as a type of no known kind.
-            (_, 2) if descr.typeobj().name().is_ok_and(|name| name == "bfloat16") => Some(Self::Bf16),
-            _ => None,
-        }
-    }
-}
 
 /// An array that a plan can be applied to: aligned, its strides whole elements.
 #[derive(Clone)]
@@ -156,16 +120,31 @@ pub(super) fn samples(x: &Bound<'_, PyAny>) -> PyResult<usize> {
     x.shape().first().copied().ok_or_else(|| crate::MixError::NoBatchAxis.into())
 }
 
+/// The lengths of the axes that regions of `x` are along: those given, or the last two of three or more, or none.
+pub(super) fn spatial_shape(x: &Bound<'_, PyAny>, given: Option<&[isize]>) -> PyResult<Vec<usize>> {
+    let x = plain_array("x", x)?;
+    let (shape, ndim) = (x.shape(), x.ndim());
+    let Some(axes) = given else { return Ok(if ndim > 2 { shape[ndim - 2..].to_vec() } else { Vec::new() }) };
+    let len = |&axis: &isize| {
+        let at = usize::try_from(if axis < 0 { axis + ndim as isize } else { axis });
+        at.ok().and_then(|at| shape.get(at).copied())
+    };
+    axes.iter()
+        .map(len)
+        .collect::<Option<_>>()
+        .ok_or_else(|| crate::MixError::SpatialAxes { axes: axes.to_vec(), ndim, expected: axes.len() }.into())
+}
+
 /// The plan applied to `x`, an argument called `name`: into `out` if given, which is returned, else into a new array.
 pub(super) fn apply<'py>(
     plan: &MixPlan,
     name: &str,
     x: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
-    spatial_axes: [isize; 2],
+    spatial_axes: Option<&[isize]>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let x = Operand::input(name, x)?;
-    let function = if plan.boxes().is_some() { cut_function(name, &x)? } else { mix_function(name, &x)? };
+    let function = function(plan, name, &x)?;
     plan.check_batch(x.shape())?;
     let target = match out {
         Some(out) => Operand::output(out, &x.array.dtype())?,
@@ -176,64 +155,51 @@ pub(super) fn apply<'py>(
 }
 
 /// Applies a plan to arrays whose element type is known.
-type Function = fn(&MixPlan, &Operand<'_>, &Operand<'_>, [isize; 2]) -> PyResult<()>;
+type Function = fn(&MixPlan, &Operand<'_>, &Operand<'_>, Option<&[isize]>) -> PyResult<()>;
 
-fn mix_function(name: &str, x: &Operand<'_>) -> PyResult<Function> {
-    match Dtype::of(&x.array.dtype()) {
-        Some(Dtype::F64) => Ok(mix::<f64>),
-        Some(Dtype::F32) => Ok(mix::<f32>),
-        Some(Dtype::F16) => Ok(mix::<f16>),
-        Some(Dtype::Bf16) => Ok(mix::<bf16>),
-        Some(Dtype::U8) => Ok(mix::<u8>),
-        Some(Dtype::I8) => Ok(mix::<i8>),
-        Some(Dtype::U16) => Ok(mix::<u16>),
-        Some(Dtype::I16) => Ok(mix::<i16>),
-        None => {
-            let got = dtype_name(&x.array);
-            let hint = if name == "x" { "; x.astype(numpy.float32) would do" } else { "" };
-            Err(PyTypeError::new_err(format!("{name} must have dtype {MIXABLE}, got {got}{hint}")))
-        }
+struct ChooseFunction;
+
+impl Visitor for ChooseFunction {
+    type Output = Function;
+    fn visit<T: Element>(self) -> Function {
+        mix::<T>
     }
 }
 
-/// Boxes are copied, so any elements will do but those that own something.
-fn cut_function(name: &str, x: &Operand<'_>) -> PyResult<Function> {
-    match x.itemsize {
-        _ if x.array.dtype().has_object() => {}
-        1 => return Ok(cut::<u8>),
-        2 => return Ok(cut::<u16>),
-        4 => return Ok(cut::<u32>),
-        8 => return Ok(cut::<u64>),
-        16 => return Ok(cut::<[u64; 2]>),
-        _ => {}
+/// By the element type. Any elements can be copied, but for those that own something.
+fn function(plan: &MixPlan, name: &str, x: &Operand<'_>) -> PyResult<Function> {
+    if let Some(dtype) = Dtype::of(&x.array.dtype()) {
+        return Ok(dtype.visit(ChooseFunction));
     }
     let got = dtype_name(&x.array);
+    if !plan.only_copies() {
+        let hint = if name == "x" { "; x.astype(numpy.float32) would do" } else { "" };
+        return Err(PyTypeError::new_err(format!("{name} must have dtype {}, got {got}{hint}", Dtype::names())));
+    }
+    match x.itemsize {
+        _ if x.array.dtype().has_object() => {}
+        1 => return Ok(mix::<Opaque<u8>>),
+        2 => return Ok(mix::<Opaque<u16>>),
+        4 => return Ok(mix::<Opaque<u32>>),
+        8 => return Ok(mix::<Opaque<u64>>),
+        16 => return Ok(mix::<Opaque<[u64; 2]>>),
+        _ => {}
+    }
     Err(PyTypeError::new_err(format!("{name} must have elements of 1, 2, 4, 8 or 16 bytes, no objects, got {got}")))
 }
 
-fn mix<T: Element>(plan: &MixPlan, x: &Operand<'_>, target: &Operand<'_>, axes: [isize; 2]) -> PyResult<()> {
+fn mix<T: Element>(
+    plan: &MixPlan,
+    x: &Operand<'_>,
+    target: &Operand<'_>,
+    spatial_axes: Option<&[isize]>,
+) -> PyResult<()> {
     let (source, target) = (x.view::<T>().raw_view(), target.view::<T>());
     unlocked(x, |limit| {
         // SAFETY: the views are valid and aligned, the target writable; the caller keeps both arrays alive.
         #[allow(unsafe_code)]
         unsafe {
-            plan.apply_raw(source, target, axes, limit)
-        }
-    })
-}
-
-fn cut<T: Copy + Default + Send + Sync>(
-    plan: &MixPlan,
-    x: &Operand<'_>,
-    target: &Operand<'_>,
-    axes: [isize; 2],
-) -> PyResult<()> {
-    let (source, target) = (x.view::<T>().raw_view(), target.view::<T>());
-    unlocked(x, |limit| {
-        // SAFETY: as in `mix`.
-        #[allow(unsafe_code)]
-        unsafe {
-            plan.cut_raw(source, target, axes, limit)
+            plan.apply_raw(source, target, spatial_axes, limit)
         }
     })
 }
@@ -245,7 +211,7 @@ pub(super) fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error
     if x.bytes() < UNLOCK_BYTES {
         return Ok(call(1)?);
     }
-    let limit = workers::num_threads(py)?;
+    let limit = settings::num_threads(py)?;
     let call = Unlocked(move || call(limit));
     Ok(py.detach(|| call.run())?)
 }
@@ -334,22 +300,6 @@ fn plain_array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'p
     Ok(array.clone())
 }
 
-/// Refuses a masked array: its mask would be lost.
-pub(super) fn refuse_masked(name: &str, array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
-    static PLAIN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    static MASKED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let py = array.py();
-    if array.get_type().is(PLAIN.import(py, "numpy", "ndarray")?) {
-        return Ok(());
-    }
-    if array.is_instance(MASKED.import(py, "numpy.ma", "MaskedArray")?)? {
-        return Err(PyTypeError::new_err(format!(
-            "{name} must not be a masked array: its mask would be lost; fill it first, or pass {name}.data"
-        )));
-    }
-    Ok(())
-}
-
 /// Whether every element lies where the processor reads it whole: at a multiple of its size, of 8 bytes at most.
 fn is_addressable(array: &Bound<'_, PyUntypedArray>) -> bool {
     let size = array.dtype().itemsize();
@@ -370,8 +320,4 @@ fn data(array: &Bound<'_, PyUntypedArray>) -> *mut u8 {
 fn flags(array: &Bound<'_, PyUntypedArray>) -> i32 {
     // SAFETY: the pointer is to a live array object.
     unsafe { (*array.as_array_ptr()).fields.flags }
-}
-
-pub(super) fn dtype_name(array: &Bound<'_, PyUntypedArray>) -> String {
-    array.dtype().str().map_or_else(|_| "an unknown one".into(), |name| name.to_string())
 }

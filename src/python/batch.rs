@@ -1,13 +1,15 @@
 //! `mix_batch`: draw, apply to x, apply to y.
 
 use numpy::PyArray1;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyTuple, PyType};
 
-use crate::plan::SPATIAL_AXES;
+use crate::random::DRAWN_ALONE;
+use crate::rules::{Given, Mixup};
 
-use super::{arguments, arrays, labels, plan, shielded};
+use super::{arguments, arrays, catch_panics, key, labels, rules, settings};
 
 /// The named tuple that `mix_batch` returns, made at import.
 pub(super) fn mixed_batch_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
@@ -22,21 +24,73 @@ pub(super) fn mixed_batch_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     Ok(made.bind(py))
 }
 
-const DOC: &str = "What mix_batch returns.\n\n\
-    x: the mixed batch.\n\
-    y: the mixed labels; class indices without num_classes as they came; None where none were given.\n\
-    y_partner: y[partner] for class indices without num_classes, else None.\n\
-    lam: (n,) float64, the weight of each sample itself.\n\
-    partner: (n,) intp, with whom it was mixed.";
+const DOC: &str = "What `mix_batch` returns.\n\n\
+    Attributes\n----------\n\
+    x : numpy.ndarray\n    The mixed batch.\n\
+    y : numpy.ndarray or None\n    The mixed labels; class indices without `num_classes` as they came; None where none were given.\n\
+    y_partner : numpy.ndarray or None\n    `y[partner]` for class indices without `num_classes`.\n\
+    lam : numpy.ndarray\n    (n,) float64, the weight of each sample itself.\n\
+    partner : numpy.ndarray\n    (n,) intp, the index of the sample that each is mixed with.";
 
-/// Mixes a batch and its labels: x[i] becomes lam[i] * x[i] + (1 - lam[i]) * x[partner[i]], and y alike.
+/// Mix a batch and its labels.
 ///
-/// It draws a MixPlan and applies it to both; see MixPlan.mixup for alpha, mode, fold, lam, partner and rng,
-/// MixPlan.apply for x and out, and MixPlan.apply_labels for y, num_classes and label_smoothing.
-/// Returns a MixedBatch (x, y, y_partner, lam, partner). The method: Zhang et al., arXiv 1710.09412.
+/// `x[i]` becomes ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, and `y` alike: mixup, [1]_. It draws a `MixPlan` and
+/// applies it to both.
 ///
-/// Raises ValueError or TypeError before anything is written.
+/// Parameters
+/// ----------
+/// x : numpy.ndarray
+///     Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16, any
+///     strides. It is not copied, and not written to unless it is `out`.
+/// y : array_like, optional
+///     Floats of shape (n, ...) are blended. Integers of shape (n,) are class indices: float32 soft targets of shape
+///     (n, num_classes) with `num_classes`, else returned as they are beside those of the partners. Booleans of shape
+///     (n, k) are several labels at once, blended as float32.
+/// alpha : float, default 0.4
+///     lam ~ Beta(alpha, alpha); finite, 0 for no mixing.
+/// mode : {"elem", "pair", "batch"}, default "elem"
+///     A lam per sample; one that i and its partner share; one for the batch.
+/// fold : bool, default True
+///     lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
+/// lam : array_like, optional
+///     Given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1].
+/// partner : array_like, optional
+///     Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
+/// rule : Mixup, CutMix, OneOf or any object with a method `plan`, optional
+///     Draws the plan instead of the six arguments above. Its regions are along `spatial_axes`.
+/// num_classes : int, optional
+///     At least 1; class indices must be in [0, num_classes).
+/// label_smoothing : float, default 0.0
+///     s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+/// out : numpy.ndarray, optional
+///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any way.
+/// spatial_axes : sequence of int, optional
+///     The axes of `x` that regions are along: by default the last two of three or more.
+/// rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
+///     None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A Generator
+///     moves on, a SeedSequence does not.
 ///
+/// Returns
+/// -------
+/// MixedBatch
+///     A named tuple (x, y, y_partner, lam, partner).
+///
+/// Raises
+/// ------
+/// ValueError, TypeError
+///     Before anything is written, if an argument is not as described.
+///
+/// See Also
+/// --------
+/// MixPlan : Decide once, mix anything.
+/// Mixup : The rule behind `alpha`, `mode` and `fold`.
+///
+/// References
+/// ----------
+/// .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
+///
+/// Examples
+/// --------
 /// >>> import numpy as np, mixup_rs
 /// >>> x, y = np.array([[8.0, 0.0], [0.0, 4.0]]), np.array([0, 2])
 /// >>> mixed = mixup_rs.mix_batch(x, y, lam=0.75, partner=[1, 0], num_classes=3)
@@ -48,8 +102,8 @@ const DOC: &str = "What mix_batch returns.\n\n\
 ///        [0.25, 0.  , 0.75]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (
-    x, y=None, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None,
-    num_classes=None, label_smoothing=0.0, out=None, rng=None
+    x, y=None, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None, rule=None,
+    num_classes=None, label_smoothing=0.0, out=None, spatial_axes=None, rng=None
 ))]
 #[allow(clippy::too_many_arguments)] // the public signature
 pub(super) fn mix_batch<'py>(
@@ -61,13 +115,32 @@ pub(super) fn mix_batch<'py>(
     fold: bool,
     lam: Option<&Bound<'py, PyAny>>,
     partner: Option<&Bound<'py, PyAny>>,
+    rule: Option<&Bound<'py, PyAny>>,
     num_classes: Option<&Bound<'py, PyAny>>,
     #[pyo3(from_py_with = arguments::label_smoothing)] label_smoothing: f64,
     out: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: Option<Vec<isize>>,
     rng: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    shielded(|| {
-        let plan = plan::draw(py, arrays::samples(x)?, alpha, mode, fold, lam, partner, rng)?;
+    catch_panics(|| {
+        let mixup = Mixup { alpha, mode: arguments::mode(mode)?, fold, prob: 1.0 };
+        let (n, key) = (arrays::samples(x)?, key::key(rng)?);
+        let plan = match rule {
+            Some(rule) => {
+                if mixup != Mixup::default() || lam.is_some() || partner.is_some() {
+                    return Err(PyValueError::new_err(
+                        "a rule draws the plan: alpha, mode, fold, lam and partner cannot be given beside it",
+                    ));
+                }
+                rules::draw_any(rule, n, &arrays::spatial_shape(x, spatial_axes.as_deref())?, y, key)?
+            }
+            None => {
+                let lam = lam.map(arguments::lam).transpose()?;
+                let given = Given { lam, partner: partner.map(arguments::partner).transpose()? };
+                let limit = if n < DRAWN_ALONE { 1 } else { settings::num_threads(py)? };
+                mixup.plan_given(limit, n, given, key)?
+            }
+        };
         let how = labels::soft_targets(num_classes, label_smoothing)?;
         // Labels first: they are checked before anything is written.
         let (y, y_partner) = match y {
@@ -77,13 +150,13 @@ pub(super) fn mix_batch<'py>(
             }
             None => (None, None),
         };
-        let mixed = arrays::apply(&plan, "x", x, out, SPATIAL_AXES)?;
+        let mixed = arrays::apply(&plan, "x", x, out, spatial_axes.as_deref())?;
         let lam = PyArray1::from_slice(py, plan.lam());
         let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
-        // Not by calling the type: that would run Python's code, which hands over the lock; and up to Python 3.13 a
-        // daemon thread that asks for it while the interpreter ends is unwound, which frames of Rust below it turn into
-        // an abort. (PyO3 sees to its own: where `detach` comes back, such a thread waits for ever.)
+        // Not by calling the type: that would run Python code, which can release the lock; and up to Python 3.13 a daemon
+        // thread that asks for the lock while the interpreter ends is unwound, which frames of Rust below it turn into an
+        // abort. (PyO3 handles its own: where `detach` comes back, such a thread waits for ever.)
         static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let new = NEW.get_or_try_init(py, || PyResult::Ok(py.get_type::<PyTuple>().getattr("__new__")?.unbind()))?;
         new.bind(py).call1((mixed_batch_type(py)?, fields))

@@ -6,48 +6,72 @@ use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::collate::{Normal, Normalize, Pixel};
-use crate::element::Element;
-use crate::layout::dense_like;
+use crate::apply::dense_like;
+use crate::arithmetic::{Element, Normalize, NormalizedOutput, Pixel};
 use crate::plan::MixPlan;
 
 use super::arguments;
-use super::arrays::{self, Dtype, Operand, dtype_name};
+use super::arrays::{self, Operand};
+use super::catch_panics;
+use super::describe::dtype_name;
+use super::dtype::{Dtype, Visitor};
 use super::plan::PyMixPlan;
-use super::shielded;
 
-/// Stacks samples into one new batch, mixed by a plan: each sample is read, blended and written once.
+/// Stack samples into one new batch, mixed by a plan.
 ///
-/// samples: a sequence of len(plan) arrays of one shape and dtype, as for MixPlan.apply; for a CutMix plan as well.
-///     None is written to. Those that are not in C order are copied.
-/// plan: a MixPlan for as many samples.
-/// out: an array of shape (len(samples), ...) in C order to write to, that overlaps no sample.
-/// normalize: (mean, std), each a number or one per channel, which is the first axis of a sample or the last: uint8 or
-///     float32 samples become (mixed - mean) / std of dtype float32, or of that of out: float32, float16 or bfloat16.
-///     A uint8 of 255 counts as 1. Computed in float64, rounded once.
-/// spatial_axes: the axes of height and width in the batch, for the boxes of a CutMix plan; one follows the other.
+/// Each sample is read, blended and written once.
 ///
-/// Raises ValueError or TypeError before anything is written.
+/// Parameters
+/// ----------
+/// samples : sequence of numpy.ndarray
+///     `len(plan)` arrays of one shape and of one dtype that `MixPlan.apply` blends. They are not written to. Those that
+///     are not in C order are copied.
+/// plan : MixPlan
+///     A plan for as many samples.
+/// out : numpy.ndarray, optional
+///     An array of shape (len(samples), ...) in C order to write to, which overlaps no sample.
+/// normalize : (mean, std), optional
+///     Numbers, or one per channel, which is the first axis of a sample or the last: uint8 or float32 samples become
+///     (mixed - mean) / std of dtype float32, or of the dtype of `out`: float32, float16 or bfloat16. A uint8 of 255
+///     counts as 1. Computed in float64, rounded once.
+/// spatial_axes : sequence of int, optional
+///     The axes of the batch that the regions of the plan are along; by default the last ones.
 ///
+/// Returns
+/// -------
+/// numpy.ndarray
+///     The batch of shape (len(samples), ...): `out`, or a new array.
+///
+/// Raises
+/// ------
+/// ValueError, TypeError
+///     Before anything is written, if an argument is not as described.
+///
+/// See Also
+/// --------
+/// MixPlan.apply : Mix a batch that is stacked already.
+///
+/// Examples
+/// --------
 /// >>> import numpy as np, mixup_rs
 /// >>> samples = [np.array([8, 0], dtype=np.uint8), np.array([0, 4], dtype=np.uint8)]
 /// >>> mixup_rs.collate(samples, mixup_rs.MixPlan(lam=[0.75, 1.0], partner=[1, 0]))
 /// array([[6, 1],
 ///        [0, 4]], dtype=uint8)
 #[pyfunction]
-#[pyo3(signature = (samples, plan, *, out=None, normalize=None, spatial_axes=(-2, -1)))]
+#[pyo3(signature = (samples, plan, *, out=None, normalize=None, spatial_axes=None))]
 pub(super) fn collate<'py>(
     samples: &Bound<'py, PyAny>,
     plan: &Bound<'py, PyMixPlan>,
     out: Option<&Bound<'py, PyAny>>,
     normalize: Option<&Bound<'py, PyAny>>,
-    #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: (isize, isize),
+    #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: Option<Vec<isize>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    shielded(|| {
+    catch_panics(|| {
         let plan = &plan.get().0;
         let samples = Samples::new(samples, plan)?;
         let normalize = normalize.map(normalize_of).transpose()?;
-        let job = Job { plan, samples: &samples, normalize, axes: spatial_axes.into() };
+        let job = Job { plan, samples: &samples, normalize, axes: spatial_axes.as_deref() };
         let descr = job.descr(out)?;
         let function = job.function(&descr)?;
         let target = samples.target(out, descr)?;
@@ -139,7 +163,7 @@ fn gather<T: Copy + Send + Sync>(samples: &[&Operand<'_>], copies: &Operand<'_>)
         // SAFETY: the samples are valid, aligned and of one shape, the copies new, with room for each.
         #[allow(unsafe_code)]
         unsafe {
-            crate::collate::gather(&views, target, limit);
+            crate::apply::gather(&views, target, limit);
         }
         Ok(())
     })
@@ -176,7 +200,7 @@ struct Job<'a, 'py> {
     plan: &'a MixPlan,
     samples: &'a Samples<'py>,
     normalize: Option<Normalize>,
-    axes: [isize; 2],
+    axes: Option<&'a [isize]>,
 }
 
 type Function = fn(&Job<'_, '_>, &Operand<'_>) -> PyResult<()>;
@@ -198,19 +222,9 @@ impl<'py> Job<'_, 'py> {
         let source = Dtype::of(&self.samples.first.array.dtype());
         let got = || dtype_name(&self.samples.first.array);
         if self.normalize.is_none() {
-            return match source {
-                Some(Dtype::F64) => Ok(stack::<f64>),
-                Some(Dtype::F32) => Ok(stack::<f32>),
-                Some(Dtype::F16) => Ok(stack::<f16>),
-                Some(Dtype::Bf16) => Ok(stack::<bf16>),
-                Some(Dtype::U8) => Ok(stack::<u8>),
-                Some(Dtype::I8) => Ok(stack::<i8>),
-                Some(Dtype::U16) => Ok(stack::<u16>),
-                Some(Dtype::I16) => Ok(stack::<i16>),
-                None => {
-                    Err(PyTypeError::new_err(format!("samples must have dtype {}, got {}", arrays::MIXABLE, got())))
-                }
-            };
+            return source.map(|dtype| dtype.visit(ChooseStack)).ok_or_else(|| {
+                PyTypeError::new_err(format!("samples must have dtype {}, got {}", Dtype::names(), got()))
+            });
         }
         match (source, Dtype::of(target)) {
             (Some(Dtype::U8), Some(Dtype::F32)) => Ok(normalized::<u8, f32>),
@@ -228,13 +242,22 @@ impl<'py> Job<'_, 'py> {
     }
 }
 
+struct ChooseStack;
+
+impl Visitor for ChooseStack {
+    type Output = Function;
+    fn visit<T: Element>(self) -> Function {
+        stack::<T>
+    }
+}
+
 fn stack<T: Element>(job: &Job<'_, '_>, target: &Operand<'_>) -> PyResult<()> {
     run::<T, T>(job, target, |samples, batch, limit| {
         job.plan.collate(samples, job.samples.first.shape(), job.axes, batch, limit)
     })
 }
 
-fn normalized<T: Pixel, O: Normal>(job: &Job<'_, '_>, target: &Operand<'_>) -> PyResult<()> {
+fn normalized<T: Pixel, O: NormalizedOutput>(job: &Job<'_, '_>, target: &Operand<'_>) -> PyResult<()> {
     let Some(normalize) = &job.normalize else { unreachable!("chosen where it is given") };
     run::<T, O>(job, target, |samples, batch, limit| {
         let shape = job.samples.first.shape();

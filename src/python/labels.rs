@@ -5,11 +5,11 @@ use numpy::{PyArray1, PyReadwriteArray2, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::labels::SoftTargets;
-use crate::plan::{MixPlan, SPATIAL_AXES};
+use crate::plan::{MixPlan, SoftTargets};
 
 use super::arguments::{self, as_array};
-use super::arrays::{self, dtype_name};
+use super::arrays;
+use super::describe::dtype_name;
 
 /// The mixed labels, and those of the partners where labels cannot be blended.
 pub(super) type Mixed<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
@@ -69,14 +69,14 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
 }
 
 fn blend<'py>(plan: &MixPlan, y: &Bound<'py, PyUntypedArray>) -> PyResult<Mixed<'py>> {
-    let labels = plan.without_boxes();
+    let labels = plan.without_region();
     match y.dtype().kind() {
         b'b' => {
             let hot = y.as_any().call_method1("astype", ("float32",))?;
-            Ok((arrays::apply(&labels, "y", &hot, Some(&hot), SPATIAL_AXES)?, None))
+            Ok((arrays::apply(&labels, "y", &hot, Some(&hot), None)?, None))
         }
         // 'V': bfloat16; what else it could be is refused.
-        b'f' | b'V' => Ok((arrays::apply(&labels, "y", y.as_any(), None, SPATIAL_AXES)?, None)),
+        b'f' | b'V' => Ok((arrays::apply(&labels, "y", y.as_any(), None, None)?, None)),
         _ => {
             let got = dtype_name(y);
             Err(PyTypeError::new_err(format!("y must be floats, integers or booleans, got {got}")))

@@ -4,14 +4,19 @@ mod arguments;
 mod arrays;
 mod batch;
 mod collate;
+mod describe;
+mod dtype;
+mod key;
 mod labels;
 mod plan;
-mod workers;
+mod rules;
+mod settings;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::error::MixError;
 
@@ -24,9 +29,9 @@ impl From<MixError> for PyErr {
     }
 }
 
-/// Runs `body`; a panic in it becomes a RuntimeError. PyO3 would raise one that `except Exception` does not catch and
-/// whose message a DataLoader worker loses.
-fn shielded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+/// Runs `body` and turns a panic in it into a RuntimeError. PyO3 would raise an exception that `except Exception` does
+/// not catch and whose message a DataLoader worker loses.
+fn catch_panics<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let message = (panic.downcast_ref::<&str>().copied())
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
@@ -35,13 +40,13 @@ fn shielded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     })
 }
 
-/// Panics on one of the threads that share a job, as a bug in a kernel would.
+/// Panics on one of the threads that share the work, as a bug in a kernel would.
 #[cfg(feature = "panics")]
 #[pyfunction]
 fn _panic(py: Python<'_>, threads: usize) -> PyResult<()> {
     let work = |(): &mut (), job| assert!(job != 7, "a deliberate panic");
-    shielded(|| {
-        py.detach(|| crate::threads::for_each(16, threads, || (), work));
+    catch_panics(|| {
+        py.detach(|| crate::runtime::for_each(16, threads, || (), work));
         Ok(())
     })
 }
@@ -60,11 +65,14 @@ mod _core {
     #[pymodule_export]
     use super::plan::PyMixPlan;
     #[pymodule_export]
-    use super::workers::{clear_cache, get_num_threads, set_num_threads};
+    use super::rules::{check, draw};
+    #[pymodule_export]
+    use super::settings::{clear_cache, get_num_threads, set_num_threads};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        workers::warn_of_environment(module.py())?;
+        settings::warn_of_environment(module.py())?;
+        module.add("DTYPES", PyTuple::new(module.py(), dtype::Dtype::all_names())?)?;
         module.add("MixedBatch", batch::mixed_batch_type(module.py())?)?;
         module.add("SIMD_LEVEL", crate::Level::current().name())?;
         module.add("STREAM_VERSION", crate::STREAM_VERSION)?;

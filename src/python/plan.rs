@@ -5,21 +5,42 @@ use numpy::{PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::draw::{CutMix, Mixup};
-use crate::plan::MixPlan;
-use crate::sample::{DRAWN_ALONE, Key};
+use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan};
 
-use super::arrays;
-use super::{arguments, labels, shielded, workers};
+use super::{arguments, arrays, catch_panics, labels};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 ///
-/// mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]   (Zhang et al., arXiv 1710.09412)
+/// ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn by
+/// `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then the
+/// weight times the share outside of the box.
 ///
-/// lam: (n,) floats in [0, 1], or one for all. partner: (n,) integers in [0, n); repeats allowed.
+/// Parameters
+/// ----------
+/// lam : array_like
+///     (n,) floats in [0, 1], the weight of each sample itself, or one for all.
+/// partner : array_like
+///     (n,) integers in [0, n), the index of the sample that each is mixed with; repeats allowed.
 ///
-/// Raises ValueError if a weight or an index lies outside its range or the lengths differ, TypeError for other types.
+/// Raises
+/// ------
+/// ValueError
+///     If a weight or an index is outside its range or the lengths differ.
+/// TypeError
+///     For other types.
 ///
+/// See Also
+/// --------
+/// Mixup, CutMix, OneOf : Rules, which draw plans.
+///
+/// References
+/// ----------
+/// .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
+/// .. [2] Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+///    arXiv 1905.04899.
+///
+/// Examples
+/// --------
 /// >>> import numpy as np
 /// >>> from mixup_rs import MixPlan
 /// >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
@@ -33,137 +54,159 @@ pub(super) struct PyMixPlan(pub(super) MixPlan);
 impl PyMixPlan {
     #[new]
     fn new(lam: &Bound<'_, PyAny>, partner: &Bound<'_, PyAny>) -> PyResult<Self> {
-        shielded(|| Ok(Self(MixPlan::new(arguments::lam(lam)?, arguments::partner(partner)?)?)))
+        catch_panics(|| Ok(Self(MixPlan::new(arguments::lam(lam)?, arguments::partner(partner)?)?)))
     }
 
-    /// Draws a mixup plan for n samples: a pure function of its arguments, unless rng is None or a Generator.
+    /// Return the plan that leaves every sample as it is.
     ///
-    /// alpha: lam ~ Beta(alpha, alpha); finite and > 0.
-    /// mode: "elem", a lam per sample; "pair", i and its partner share lam; "batch", one lam.
-    /// fold: lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
-    /// lam: given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1].
-    /// partner: given partners: (n,) integers in [0, n); repeats allowed. By default a random permutation.
-    /// rng: None for fresh entropy; an int or a sequence of ints, such as (seed, epoch, rank, step), as a key; a
-    ///     numpy.random.Generator, which moves on, or SeedSequence, which does not.
+    /// Parameters
+    /// ----------
+    /// n : int
+    ///     The number of samples, at least 0.
     ///
-    /// Raises ValueError or TypeError for anything else.
+    /// Returns
+    /// -------
+    /// MixPlan
+    ///     A plan of `lam` 1 in which every sample is its own partner.
     ///
+    /// Examples
+    /// --------
     /// >>> from mixup_rs import MixPlan
-    /// >>> plan = MixPlan.mixup(4, rng=(42, 0))
-    /// >>> plan == MixPlan.mixup(4, rng=(42, 0))
-    /// True
-    /// >>> plan.partner
-    /// array([2, 1, 0, 3])
+    /// >>> MixPlan.identity(2)
+    /// MixPlan(lam=array([1., 1.]), partner=array([0, 1]))
     #[staticmethod]
-    #[pyo3(signature = (n, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None, rng=None))]
-    fn mixup(
-        n: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = arguments::alpha)] alpha: f64,
-        mode: &str,
-        fold: bool,
-        lam: Option<&Bound<'_, PyAny>>,
-        partner: Option<&Bound<'_, PyAny>>,
-        rng: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        shielded(|| draw(n.py(), arguments::count("n", n, 0)?, alpha, mode, fold, lam, partner, rng).map(Self))
+    fn identity(n: &Bound<'_, PyAny>) -> PyResult<Self> {
+        catch_panics(|| Ok(Self(MixPlan::identity(arguments::count("n", n, 0)?)?)))
     }
 
-    /// The weight of each sample itself: (n,) float64, a copy.
-    #[getter]
-    fn lam<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        shielded(|| Ok(PyArray1::from_slice(py, self.0.lam())))
-    }
-
-    /// With whom each sample is mixed: (n,) intp, a copy.
-    #[getter]
-    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<isize>>> {
-        shielded(|| Ok(PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))))
-    }
-
-    /// Draws a CutMix plan for n samples of height x width: a box of each is copied from its partner.
+    /// Return a plan of given boxes, which are taken from the partners: spans of time, rectangles or cuboids.
     ///
-    /// A box has the shape of the image and the area 1 - a, a ~ Beta(alpha, alpha); its centre lies anywhere, and it is
-    /// clipped. lam is what is then left of the sample (Yun et al., arXiv 1905.04899).
+    /// Parameters
+    /// ----------
+    /// boxes : array_like
+    ///     (n, 2 * d) integers, a half-open box per sample: the starts along d = 1, 2 or 3 spatial axes, then the ends,
+    ///     such as y0, x0, y1, x1. A box of zeros is none.
+    /// shape : sequence of int
+    ///     The lengths of a sample's d spatial axes: (length,), (height, width) or (depth, height, width).
+    /// partner : array_like
+    ///     (n,) integers in [0, n); repeats allowed.
+    /// weight : array_like, default 1.0
+    ///     (n,) floats in [0, 1], or one for all: the weight of each sample itself outside of its box.
     ///
-    /// alpha: finite and > 0.
-    /// mode: "batch", one box; "elem", a box per sample; "pair", i and its partner share a box.
-    /// minmax: each side of the box is drawn between these fractions of the image's instead; nothing is clipped.
-    /// partner, rng: as for mixup.
+    /// Returns
+    /// -------
+    /// MixPlan
+    ///     A plan whose `lam` is `weight` times the share of the sample outside of its box.
     ///
-    /// Raises ValueError or TypeError for anything else.
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If a box is not within `shape`, or a number is outside its range.
+    /// TypeError
+    ///     For other types.
     ///
+    /// Examples
+    /// --------
     /// >>> from mixup_rs import MixPlan
-    /// >>> plan = MixPlan.cutmix(2, 8, 8, rng=1)
-    /// >>> y0, x0, y1, x1 = plan.boxes[0]
-    /// >>> bool(plan.lam[0] == 1 - (y1 - y0) * (x1 - x0) / 64)
-    /// True
-    #[staticmethod]
-    #[pyo3(signature = (n, height, width, *, alpha=1.0, mode="batch", minmax=None, partner=None, rng=None))]
-    #[allow(clippy::too_many_arguments)] // the public signature
-    fn cutmix(
-        n: &Bound<'_, PyAny>,
-        height: &Bound<'_, PyAny>,
-        width: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = arguments::alpha)] alpha: f64,
-        mode: &str,
-        #[pyo3(from_py_with = arguments::minmax)] minmax: Option<(f64, f64)>,
-        partner: Option<&Bound<'_, PyAny>>,
-        rng: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        shielded(|| {
-            let partner = partner.map(arguments::partner).transpose()?;
-            let how = CutMix { alpha, mode: arguments::mode(mode)?, minmax, partner };
-            let (height, width) = (arguments::count("height", height, 1)?, arguments::count("width", width, 1)?);
-            let key: Key = arguments::key(rng)?;
-            Ok(Self(MixPlan::cutmix(arguments::count("n", n, 0)?, height, width, &how, key)?))
-        })
-    }
-
-    /// A CutMix plan of given boxes: (n, 4) integers y0, x0, y1, x1 within height x width, and partners (n,).
-    ///
-    /// >>> from mixup_rs import MixPlan
-    /// >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], 8, 8, partner=[1, 0]).lam
+    /// >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], (8, 8), partner=[1, 0]).lam
     /// array([0.5, 1. ])
     #[staticmethod]
-    #[pyo3(signature = (boxes, height, width, partner))]
+    #[pyo3(signature = (boxes, shape, partner, weight=None), text_signature = "(boxes, shape, partner, weight=1.0)")]
     fn from_boxes(
         boxes: &Bound<'_, PyAny>,
-        height: &Bound<'_, PyAny>,
-        width: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = arguments::shape)] shape: Vec<usize>,
         partner: &Bound<'_, PyAny>,
+        weight: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        shielded(|| {
-            let (height, width) = (arguments::count("height", height, 1)?, arguments::count("width", width, 1)?);
-            let plan = MixPlan::from_boxes(arguments::boxes(boxes)?, height, width, arguments::partner(partner)?)?;
-            Ok(Self(plan))
+        catch_panics(|| {
+            let weight = weight.map_or(Ok(Lam::Shared(1.0)), arguments::weight)?;
+            let boxes = arguments::boxes(boxes, shape.len())?;
+            Ok(Self(MixPlan::from_boxes(boxes, &shape, arguments::partner(partner)?, weight)?))
         })
     }
 
-    /// The boxes of a CutMix plan, (n, 4) intp y0, x0, y1, x1, a copy; None for a mixup plan.
+    /// numpy.ndarray : (n,) float64, a copy: what remains of each sample, by which labels are weighted.
+    #[getter]
+    fn lam<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        catch_panics(|| Ok(PyArray1::from_slice(py, self.0.lam())))
+    }
+
+    /// numpy.ndarray : (n,) float64, a copy: the weight of each sample outside of its box; `lam` where there are none.
+    #[getter]
+    fn weight<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        catch_panics(|| Ok(PyArray1::from_slice(py, self.0.weight())))
+    }
+
+    /// numpy.ndarray : (n,) intp, a copy: the index of the sample that each is mixed with.
+    #[getter]
+    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<isize>>> {
+        catch_panics(|| Ok(PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))))
+    }
+
+    /// numpy.ndarray or None : (n, 2 * d) intp, a copy: the boxes, starts then ends; None for a plan without regions.
     #[getter]
     fn boxes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<isize>>>> {
-        shielded(|| {
-            let Some(boxes) = self.0.boxes() else { return Ok(None) };
-            let flat = boxes.iter().flatten().map(|&bound| bound as isize);
-            Ok(Some(PyArray1::from_iter(py, flat).reshape([boxes.len(), 4])?))
+        catch_panics(|| {
+            let (Some(boxes), Some(shape)) = (self.0.boxes(), self.0.spatial_shape()) else { return Ok(None) };
+            let first = MAX_SPATIAL_AXES - shape.len();
+            let bounds = |rect: &crate::Rect| [rect.start, rect.end].map(|ends| ends[first..].to_vec()).concat();
+            let flat = boxes.iter().flat_map(bounds).map(|bound| bound as isize);
+            Ok(Some(PyArray1::from_iter(py, flat).reshape([boxes.len(), 2 * shape.len()])?))
         })
     }
 
-    /// The (height, width) of the samples of a CutMix plan; None for a mixup plan.
+    /// tuple of int or None : The lengths of a sample's spatial axes; None for a plan without regions.
     #[getter]
-    fn spatial_shape(&self) -> Option<(usize, usize)> {
-        self.0.spatial_shape().map(Into::into)
+    fn spatial_shape<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        self.0.spatial_shape().map(|shape| PyTuple::new(py, shape)).transpose()
     }
 
-    /// The mixed array: new, in the memory layout of x, or out.
+    /// Return the plan for what has no such spatial axes: every sample blended by `lam` as a whole.
     ///
-    /// x: a numpy.ndarray of shape (n, ...) and dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8,
-    ///     uint16 or int16; for a CutMix plan of any, masks too. It is not copied, nor written to unless it is out.
-    /// out: an array of the shape and dtype of x to write to, or x itself to mix in place. It may overlap x in any way.
-    /// spatial_axes: the axes of height and width, for the boxes of a CutMix plan alone.
+    /// Returns
+    /// -------
+    /// MixPlan
+    ///     The same `lam` and `partner`, without boxes.
     ///
-    /// Raises ValueError or TypeError before anything is written.
+    /// Examples
+    /// --------
+    /// >>> from mixup_rs import MixPlan
+    /// >>> plan = MixPlan.from_boxes([[0, 4], [0, 0]], (8,), partner=[1, 0])
+    /// >>> plan.without_region() == MixPlan(lam=[0.5, 1.0], partner=[1, 0])
+    /// True
+    fn without_region(slf: &Bound<'_, Self>) -> PyResult<Py<Self>> {
+        catch_panics(|| match slf.get().0.without_region() {
+            std::borrow::Cow::Borrowed(_) => Ok(slf.clone().unbind()),
+            std::borrow::Cow::Owned(plan) => Py::new(slf.py(), Self(plan)),
+        })
+    }
+
+    /// Mix an array.
     ///
+    /// Parameters
+    /// ----------
+    /// x : numpy.ndarray
+    ///     Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16; if
+    ///     the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to unless
+    ///     it is `out`.
+    /// out : numpy.ndarray, optional
+    ///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
+    ///     way.
+    /// spatial_axes : sequence of int, optional
+    ///     The axes of `x` that the boxes are along; by default the last ones.
+    ///
+    /// Returns
+    /// -------
+    /// numpy.ndarray
+    ///     `out`, or a new array in the memory layout of `x`.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     Before anything is written, if an argument is not as described.
+    ///
+    /// Examples
+    /// --------
     /// >>> import numpy as np
     /// >>> from mixup_rs import MixPlan
     /// >>> x = np.array([[8, 0], [0, 4]], dtype=np.uint8)
@@ -173,26 +216,41 @@ impl PyMixPlan {
     /// >>> x
     /// array([[6, 1],
     ///        [0, 4]], dtype=uint8)
-    #[pyo3(signature = (x, out=None, spatial_axes=(-2, -1)))]
+    #[pyo3(signature = (x, out=None, spatial_axes=None))]
     fn apply<'py>(
         &self,
         x: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
-        #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: (isize, isize),
+        #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: Option<Vec<isize>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        shielded(|| arrays::apply(&self.0, "x", x, out, spatial_axes.into()))
+        catch_panics(|| arrays::apply(&self.0, "x", x, out, spatial_axes.as_deref()))
     }
 
-    /// The mixed labels, as (y, y_partner); y_partner is None where y is already mixed.
+    /// Mix labels.
     ///
-    /// y: floats of shape (n, ...) are blended like x. Integers of shape (n,) become float32 soft targets of shape
-    ///     (n, num_classes); without num_classes they are returned as they are, with y[partner] as y_partner: the
+    /// Parameters
+    /// ----------
+    /// y : array_like
+    ///     Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft targets
+    ///     of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the partners: the
     ///     paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as float32.
-    /// num_classes: at least 1; class indices must lie in [0, num_classes).
-    /// label_smoothing: s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+    /// num_classes : int, optional
+    ///     At least 1; class indices must be in [0, num_classes).
+    /// label_smoothing : float, default 0.0
+    ///     s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
     ///
-    /// Raises ValueError or TypeError.
+    /// Returns
+    /// -------
+    /// tuple of (numpy.ndarray, numpy.ndarray or None)
+    ///     The mixed labels and None, or class indices and those of the partners.
     ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     If an argument is not as described.
+    ///
+    /// Examples
+    /// --------
     /// >>> import numpy as np
     /// >>> from mixup_rs import MixPlan
     /// >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
@@ -208,7 +266,7 @@ impl PyMixPlan {
         num_classes: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = arguments::label_smoothing)] label_smoothing: f64,
     ) -> PyResult<labels::Mixed<'py>> {
-        shielded(|| labels::apply(&self.0, y, labels::soft_targets(num_classes, label_smoothing)?))
+        catch_panics(|| labels::apply(&self.0, y, labels::soft_targets(num_classes, label_smoothing)?))
     }
 
     fn __len__(&self) -> usize {
@@ -221,13 +279,11 @@ impl PyMixPlan {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, plan) = (slf.py(), slf.get());
-        match plan.0.spatial_shape() {
-            None => (slf.get_type(), (plan.lam(py)?, plan.partner(py)?)).into_pyobject(py),
-            Some([height, width]) => {
-                let arguments = (plan.boxes(py)?, height, width, plan.partner(py)?);
-                (slf.getattr("from_boxes")?, arguments).into_pyobject(py)
-            }
+        if plan.0.spatial_shape().is_none() {
+            return (slf.get_type(), (plan.lam(py)?, plan.partner(py)?)).into_pyobject(py);
         }
+        let arguments = (plan.boxes(py)?, plan.spatial_shape(py)?, plan.partner(py)?, plan.weight(py)?);
+        (slf.getattr("from_boxes")?, arguments).into_pyobject(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -237,26 +293,4 @@ impl PyMixPlan {
             Some(boxes) => format!("MixPlan(lam={lam}, partner={partner}, boxes={})", boxes.repr()?),
         })
     }
-}
-
-#[allow(clippy::too_many_arguments)] // those of mix_batch
-pub(super) fn draw(
-    py: Python<'_>,
-    n: usize,
-    alpha: f64,
-    mode: &str,
-    fold: bool,
-    lam: Option<&Bound<'_, PyAny>>,
-    partner: Option<&Bound<'_, PyAny>>,
-    rng: Option<&Bound<'_, PyAny>>,
-) -> PyResult<MixPlan> {
-    let how = Mixup {
-        alpha,
-        mode: arguments::mode(mode)?,
-        fold,
-        lam: lam.map(arguments::lam).transpose()?,
-        partner: partner.map(arguments::partner).transpose()?,
-    };
-    let limit = if n < DRAWN_ALONE { 1 } else { workers::num_threads(py)? };
-    Ok(MixPlan::mixup_on(limit, n, &how, arguments::key(rng)?)?)
 }

@@ -1,0 +1,59 @@
+//! Out of place, along the partners.
+
+use super::batch::Batch;
+use super::columns::Stretch;
+use super::tuning::is_streamed;
+use crate::arithmetic::Element;
+use crate::runtime;
+use crate::simd::{blend_into, stream};
+
+#[allow(unsafe_code)]
+impl<T: Element> Batch<'_, T> {
+    /// # Safety
+    /// As for [`super::batch::mix`], with contiguous runs and source and target apart.
+    pub(super) unsafe fn apart(&self) {
+        let (columns, parts) = self.columns();
+        let samples = &self.mixing.order.samples;
+        let part = samples.len().div_ceil(parts);
+        let parts = samples.len().div_ceil(part);
+        let streamed = is_streamed(self.bytes);
+        let scratch = || streamed.then(stream::Scratch::new);
+        let stretch = |job: usize| {
+            let start = job % parts * part;
+            Stretch { column: columns.get(job / parts), places: start..(start + part).min(samples.len()) }
+        };
+        let jobs = columns.count() * parts;
+        runtime::for_each(jobs, self.threads, scratch, |scratch, job| {
+            let (here, next) = (stretch(job), stretch((job + 1) % jobs));
+            let column = &here.column;
+            // SAFETY: the column is in both arrays, which do not overlap; no other job has these samples of it.
+            unsafe {
+                let (source, target) = (self.source.from(column.source), self.target.from(column.target));
+                for at in here.places.clone() {
+                    let i = samples[at];
+                    let own = source.get(i, column.len);
+                    let partner = source.get(self.mixing.partner[i], column.len);
+                    let out = target.get_mut(i, column.len);
+                    let (recipe, ahead) = (self.mixing.recipe::<T>(i), self.ahead(at, &here, &next));
+                    let take_region = |from: usize, out: &mut [T]| {
+                        let window = column.at + from..column.at + from + out.len();
+                        self.mixing.take_region(i, window, out, &partner[from..][..out.len()]);
+                    };
+                    match scratch {
+                        Some(scratch) if self.mixing.runs(i, column.window()).is_some() => {
+                            stream::blend_and(self.level, recipe, out, own, partner, ahead, scratch, take_region);
+                        }
+                        Some(scratch) => stream::blend_into(self.level, recipe, out, own, partner, ahead, scratch),
+                        None => {
+                            blend_into(self.level, recipe, out, own, partner, ahead);
+                            take_region(0, out);
+                        }
+                    }
+                }
+            }
+            if streamed {
+                stream::fence();
+            }
+        });
+    }
+}

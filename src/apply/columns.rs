@@ -1,0 +1,176 @@
+//! A batch cut across its samples.
+//!
+//! A *column* is a stretch of elements of every sample. Columns do not depend on one another, and one of a few samples
+//! stays in the cache.
+
+use std::ops::Range;
+
+use super::layout::Layout;
+
+/// The memory of a batch: a sample every `step` elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Samples<T> {
+    pub first: *mut T,
+    pub step: isize,
+}
+
+// SAFETY: the drivers give different threads disjoint parts; `mix` requires the rest of its caller.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Send for Samples<T> {}
+#[allow(unsafe_code)]
+unsafe impl<T: Sync> Sync for Samples<T> {}
+
+#[allow(unsafe_code)]
+impl<T> Samples<T> {
+    /// The same samples, `offset` elements on.
+    ///
+    /// # Safety
+    /// The new first element must be in the batch.
+    pub unsafe fn from(self, offset: isize) -> Self {
+        // SAFETY: as required above.
+        Self { first: unsafe { self.first.offset(offset) }, step: self.step }
+    }
+
+    /// Where sample `i` lies.
+    pub fn address(self, i: usize) -> *const T {
+        self.first.wrapping_offset(i as isize * self.step)
+    }
+
+    /// # Safety
+    /// Sample `i` must have `len` elements here, which nobody writes while the slice lives.
+    pub unsafe fn get<'a>(self, i: usize, len: usize) -> &'a [T] {
+        // SAFETY: as required above.
+        unsafe { std::slice::from_raw_parts(self.first.offset(i as isize * self.step), len) }
+    }
+
+    /// # Safety
+    /// Sample `i` must have `len` elements here, which nobody else reads or writes while the slice lives.
+    pub unsafe fn get_mut<'a>(self, i: usize, len: usize) -> &'a mut [T] {
+        // SAFETY: as required above.
+        unsafe { std::slice::from_raw_parts_mut(self.first.offset(i as isize * self.step), len) }
+    }
+}
+
+/// A stretch of elements of every sample.
+pub(crate) struct Column {
+    /// Offsets from the first element of a sample.
+    pub source: isize,
+    pub target: isize,
+    /// Which elements these are, counted as the layout runs through a sample.
+    pub at: usize,
+    pub len: usize,
+}
+
+impl Column {
+    pub fn window(&self) -> Range<usize> {
+        self.at..self.at + self.len
+    }
+}
+
+/// Every run of a layout cut into columns of `len` elements, of which the first is `lead` shorter. Where a batch begins
+/// within a page, as NumPy's do, the others can so begin with one: in the first sample, and in all if each fills whole
+/// pages; with a cache line, if each fills whole lines.
+pub(crate) struct Columns<'a> {
+    layout: &'a Layout,
+    pub len: usize,
+    lead: usize,
+    per_run: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub fn new(layout: &'a Layout, len: usize, lead: usize) -> Self {
+        let len = len.clamp(1, layout.run.len);
+        let lead = if len < layout.run.len { lead % len } else { 0 };
+        Self { layout, len, lead, per_run: (layout.run.len + lead).div_ceil(len) }
+    }
+
+    pub fn count(&self) -> usize {
+        self.layout.runs() * self.per_run
+    }
+
+    pub fn get(&self, index: usize) -> Column {
+        let (source, target) = self.layout.run_start(index / self.per_run);
+        let end = (index % self.per_run + 1) * self.len - self.lead;
+        let (start, end) = (end.saturating_sub(self.len), end.min(self.layout.run.len));
+        Column {
+            source: source + start as isize * self.layout.run.source,
+            target: target + start as isize * self.layout.run.target,
+            at: index / self.per_run * self.layout.run.len + start,
+            len: end - start,
+        }
+    }
+}
+
+/// What one job mixes: the samples at these places of the visiting order, in this column.
+pub(crate) struct Stretch {
+    pub column: Column,
+    pub places: Range<usize>,
+}
+
+/// Copies `len` elements of `n` samples, which on either side lie a stride apart, in squares that stay in the cache
+/// whichever way they are read and written.
+///
+/// # Safety
+/// Both sides must hold those elements, and not overlap.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn transfer<T: Copy>(n: usize, len: usize, from: (Samples<T>, isize), to: (Samples<T>, isize)) {
+    const SQUARE: usize = 16;
+    let at = |(samples, stride): (Samples<T>, isize), i: usize, j: usize| {
+        samples.first.wrapping_offset(i as isize * samples.step + j as isize * stride)
+    };
+    for i in (0..n).step_by(SQUARE) {
+        for j in (0..len).step_by(SQUARE) {
+            let (height, width) = (SQUARE.min(n - i), SQUARE.min(len - j));
+            for column in j..j + width {
+                let (source, target) = (at(from, i, column), at(to, i, column));
+                for row in 0..height as isize {
+                    // SAFETY: row and column lie within n and len.
+                    unsafe { *target.wrapping_offset(row * to.0.step) = *source.wrapping_offset(row * from.0.step) };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_every_run_from_end_to_end() {
+        // Two runs of ten elements, mirrored in the source, in columns of four.
+        let layout = Layout::new(&[3, 2, 10], &[50, 25, -2], &[20, 10, 1]).unwrap();
+        let columns = Columns::new(&layout, 4, 0);
+        let got: Vec<_> = (0..columns.count()).map(|index| columns.get(index)).collect();
+        assert!(got.iter().map(Column::window).eq([0..4, 4..8, 8..10, 10..14, 14..18, 18..20]));
+        let got: Vec<_> = got.iter().map(|column| (column.source, column.target, column.len)).collect();
+        assert_eq!(got, [(0, 0, 4), (-8, 4, 4), (-16, 8, 2), (25, 10, 4), (17, 14, 4), (9, 18, 2)]);
+        // The same with the target mirrored as well, and more than one element apart.
+        let layout = Layout::new(&[3, 5], &[50, 2], &[60, -3]).unwrap();
+        let columns = Columns::new(&layout, 3, 0);
+        let got = [0, 1].map(|index| columns.get(index)).map(|column| (column.source, column.target, column.len));
+        assert_eq!(got, [(8, -12, 3), (2, -3, 2)]);
+    }
+
+    #[test]
+    fn the_first_column_is_shorter_by_the_lead() {
+        let lengths = |len: usize, lead: usize| -> Vec<(isize, usize)> {
+            let layout = Layout::new(&[3, 10], &[10, 1], &[10, 1]).unwrap();
+            let columns = Columns::new(&layout, len, lead);
+            (0..columns.count()).map(|index| columns.get(index)).map(|column| (column.source, column.len)).collect()
+        };
+        assert_eq!(lengths(4, 1), [(0, 3), (3, 4), (7, 3)]);
+        assert_eq!(lengths(4, 3), [(0, 1), (1, 4), (5, 4), (9, 1)]);
+        assert_eq!(lengths(4, 6), lengths(4, 2));
+        // A single column stays one.
+        assert_eq!(lengths(10, 3), [(0, 10)]);
+        assert_eq!(lengths(11, 3), [(0, 10)]);
+    }
+
+    #[test]
+    fn the_address_of_a_sample_is_where_it_lies() {
+        let mut memory = [0_u16; 20];
+        let samples = Samples { first: memory.as_mut_ptr(), step: 5 };
+        assert_eq!([0, 1, 3].map(|i| samples.address(i)), [0, 5, 15].map(|at| std::ptr::from_ref(&memory[at])));
+    }
+}

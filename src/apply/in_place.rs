@@ -1,0 +1,113 @@
+//! In place, along the partners.
+
+use super::batch::Batch;
+use super::columns::{Column, Samples, Stretch};
+use crate::arithmetic::Element;
+use crate::plan::{Last, Segment};
+use crate::runtime;
+use crate::simd::{Ahead, Recipe, blend_in_place};
+
+#[allow(unsafe_code)]
+impl<T: Element> Batch<'_, T> {
+    /// # Safety
+    /// As for [`super::batch::mix`], with contiguous runs and source and target the same.
+    pub(super) unsafe fn in_place(&self) {
+        let (columns, parts) = self.columns();
+        let order = self.mixing.order;
+        let pieces = if parts > 1 { order.split(parts) } else { None };
+        let Some(pieces) = pieces else {
+            let whole: Vec<Segment> = order.segments().collect();
+            let stretch = |job: usize| Stretch { column: columns.get(job), places: 0..order.mixed() };
+            return runtime::for_each(columns.count(), self.threads, Vec::new, |head, job| {
+                let (here, next) = (stretch(job), stretch((job + 1) % columns.count()));
+                let (column, ahead) = (&here.column, |at| self.ahead(at, &here, &next));
+                // SAFETY: the column is in the array and no other job has it.
+                unsafe { self.walk(&whole, self.target.from(column.target), column, head, &[], ahead) };
+            });
+        };
+        // Each piece reads the head of the next, so all heads are saved before any is overwritten.
+        let heads: Vec<Vec<T>> = (0..columns.count())
+            .map(|index| {
+                let column = columns.get(index);
+                let mut heads = Vec::with_capacity(pieces.len() * column.len);
+                for piece in &pieces {
+                    // SAFETY: the column is in the array, which no job has written to yet.
+                    let head = unsafe {
+                        let samples = self.target.from(column.target);
+                        samples.get(order.samples[piece.range.start], column.len)
+                    };
+                    heads.extend_from_slice(head);
+                }
+                heads
+            })
+            .collect();
+        let stretch = |job: usize| {
+            let places = pieces[job % pieces.len()].range.clone();
+            Stretch { column: columns.get(job / pieces.len()), places }
+        };
+        let jobs = columns.count() * pieces.len();
+        runtime::for_each(jobs, self.threads, Vec::new, |head, job| {
+            let (index, piece) = (job / pieces.len(), job % pieces.len());
+            let (here, next) = (stretch(job), stretch((job + 1) % jobs));
+            let (column, ahead) = (&here.column, |at| self.ahead(at, &here, &next));
+            // SAFETY: the column is in the array; no other job has these samples of it, and of another piece's samples
+            // this one reads only the saved head.
+            unsafe {
+                let samples = self.target.from(column.target);
+                self.walk(&pieces[piece..=piece], samples, column, head, &heads[index], ahead);
+            }
+        });
+    }
+
+    /// Mixes a column of the samples in these segments in place. `head` is scratch, `heads` holds the first samples of
+    /// all segments where a segment refers to one; `ahead` says what to fetch meanwhile.
+    ///
+    /// # Safety
+    /// The samples must have the column's elements, and no other thread may use them, except for the first samples of
+    /// other segments.
+    pub(super) unsafe fn walk(
+        &self,
+        segments: &[Segment],
+        samples: Samples<T>,
+        column: &Column,
+        head: &mut Vec<T>,
+        heads: &[T],
+        ahead: impl Fn(usize) -> Option<Ahead<T>>,
+    ) {
+        let (order, len) = (&self.mixing.order.samples, column.len);
+        for Segment { range, last } in segments {
+            if *last == Last::Head {
+                // SAFETY: as required above.
+                self.save(order[range.end - 1], column, unsafe { samples.get(order[range.start], len) }, head);
+            }
+            for at in range.clone() {
+                let (i, is_last) = (order[at], at + 1 == range.end);
+                // SAFETY: as required above; a sample in a segment is never its own partner, so the two slices are
+                // disjoint.
+                let (own, in_batch) = unsafe { (samples.get_mut(i, len), |partner| samples.get(partner, len)) };
+                let partner = match *last {
+                    Last::InPlace => in_batch(self.mixing.partner[i]),
+                    _ if !is_last => in_batch(order[at + 1]),
+                    Last::Head => &head[..],
+                    Last::HeadOf(segment) => &heads[segment * len..][..len],
+                };
+                blend_in_place(self.level, Recipe::new::<T>(self.mixing.weight[i]), own, partner, ahead(at));
+                self.mixing.take_region(i, column.window(), own, partner);
+            }
+        }
+    }
+
+    /// Saves of the first sample of a cycle what its last one, `reader`, will need.
+    fn save(&self, reader: usize, column: &Column, first: &[T], head: &mut Vec<T>) {
+        match (self.mixing.recipe::<T>(reader), self.mixing.regions) {
+            (Recipe::KeepOwn, Some(_)) => {
+                head.resize(first.len(), T::default());
+                self.mixing.take_region(reader, column.window(), head, first);
+            }
+            _ => {
+                head.clear();
+                head.extend_from_slice(first);
+            }
+        }
+    }
+}

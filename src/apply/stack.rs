@@ -1,0 +1,355 @@
+//! Mixing while stacking: samples anywhere in memory, blended straight into one new batch.
+//!
+//! Each sample is read, blended with its partner and written once. The samples are visited along their partners (see
+//! `plan::order`) in columns, so that the partner of one, which is the next, is still in the cache. Pixels may be
+//! normalised in the same pass.
+
+#[cfg(any(feature = "python", test))]
+use ndarray::{ArrayViewMut, IxDyn, RawArrayView};
+
+use super::columns::Samples;
+use super::layout::{dense_like, sample_axes};
+use super::normalized::Normalized;
+use super::tuning::COLLATE_COLUMN_BYTES;
+use crate::arithmetic::{Element, Normalize, NormalizedOutput, Pixel};
+use crate::error::Result;
+use crate::plan::MixPlan;
+use crate::runtime;
+use crate::simd::{Ahead, Cache, Level, Recipe, blend_into};
+
+/// What is done with a stretch of a sample, while what is needed next is fetched.
+pub(super) trait Finish<T>: Sync {
+    type Out: Copy + Send + Sync;
+    fn finish(&self, level: Level, weight: f64, out: &mut [Self::Out], stretch: StretchOf<'_, T>);
+}
+
+/// A stretch of a sample and of its partner, at which element it starts, and what comes next.
+pub(super) struct StretchOf<'a, T> {
+    pub own: &'a [T],
+    pub partner: &'a [T],
+    pub at: usize,
+    pub ahead: Option<Ahead<T>>,
+}
+
+/// Blended, nothing else.
+struct Blended;
+
+impl<T: Element> Finish<T> for Blended {
+    type Out = T;
+    fn finish(&self, level: Level, weight: f64, out: &mut [T], stretch: StretchOf<'_, T>) {
+        blend_into(level, Recipe::new::<T>(weight), out, stretch.own, stretch.partner, stretch.ahead);
+    }
+}
+
+/// Copies samples of any memory order to C order one after the other, on at most `limit` threads.
+///
+/// # Safety
+/// The samples must be valid for reads and of one shape, and `target` for writes of all their elements, which overlap
+/// no sample.
+#[cfg(any(feature = "python", test))]
+#[allow(unsafe_code)]
+pub unsafe fn gather<T: Copy + Send + Sync>(samples: &[RawArrayView<T, IxDyn>], target: *mut T, limit: usize) {
+    let Some(first) = samples.first() else { return };
+    let (len, shape) = (first.len(), first.raw_dim());
+    let target = Samples { first: target, step: len as isize };
+    let samples: Vec<_> = samples
+        .iter()
+        // SAFETY: as required above.
+        .map(|sample| unsafe { sample.clone().deref_into_view() })
+        .collect();
+    let bytes = 2 * samples.len() * len * size_of::<T>();
+    runtime::for_each(
+        samples.len(),
+        runtime::worth(bytes, limit),
+        || (),
+        |(), i| {
+            // SAFETY: as required above; this job alone has this sample.
+            let mut copy = unsafe { ArrayViewMut::from_shape_ptr(shape.clone(), target.address(i).cast_mut()) };
+            copy.assign(&samples[i]);
+        },
+    );
+}
+
+impl MixPlan {
+    /// Stacks samples, each the elements of `shape` in C order, into `batch`, mixed, on at most `limit` threads.
+    /// `spatial_axes`, of the batch, are those of the regions; by default the last ones.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan};
+    ///
+    /// let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0])?;
+    /// let mut batch = [0; 4];
+    /// plan.collate(&[&[8, 0], &[0, 4]], &[2], None, &mut batch, 1)?;
+    /// assert_eq!(batch, [6, 1, 0, 4_u8]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    pub fn collate<T: Element>(
+        &self,
+        samples: &[&[T]],
+        shape: &[usize],
+        spatial_axes: Option<&[isize]>,
+        batch: &mut [T],
+        limit: usize,
+    ) -> Result<()> {
+        self.check_blends::<T>()?;
+        self.stack(samples, shape, spatial_axes, batch, limit, &Blended)
+    }
+
+    /// As [`MixPlan::collate`], and normalises the mixed pixels in the same pass by the mean and standard deviation of
+    /// each channel, which is the first axis of a sample or the last. Computed in float64 and rounded once.
+    pub fn collate_normalized<T: Pixel, O: NormalizedOutput>(
+        &self,
+        samples: &[&[T]],
+        shape: &[usize],
+        spatial_axes: Option<&[isize]>,
+        normalize: &Normalize,
+        batch: &mut [O],
+        limit: usize,
+    ) -> Result<()> {
+        let finish = Normalized::new(normalize.table::<T>(shape)?);
+        self.stack(samples, shape, spatial_axes, batch, limit, &finish)
+    }
+
+    #[allow(unsafe_code)]
+    fn stack<T: Element, F: Finish<T>>(
+        &self,
+        samples: &[&[T]],
+        shape: &[usize],
+        spatial_axes: Option<&[isize]>,
+        batch: &mut [F::Out],
+        limit: usize,
+        finish: &F,
+    ) -> Result<()> {
+        self.check_batch(&[samples.len()])?;
+        let len: usize = shape.iter().product();
+        assert!(samples.iter().all(|sample| sample.len() == len) && batch.len() == samples.len() * len);
+        let batch_shape = [&[samples.len()], shape].concat();
+        let strides = dense_like(&batch_shape, &vec![0; batch_shape.len()]);
+        let grid = self.grid(&batch_shape, spatial_axes, || sample_axes(&batch_shape, &strides, &strides))?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mixing = self.mixing(grid.as_ref());
+        let (level, order) = (Level::current(), &mixing.order.samples);
+        let column = (COLLATE_COLUMN_BYTES / size_of::<T>()).min(len);
+        let threads = runtime::worth(size_of_val(batch), limit);
+        let parts = runtime::jobs(threads).min(order.len());
+        let part = order.len().div_ceil(parts);
+        let target = Samples { first: batch.as_mut_ptr(), step: len as isize };
+        let stretch_of = |i: usize, start: usize, end: usize, ahead| {
+            let (own, partner) = (samples[i], samples[mixing.partner[i]]);
+            StretchOf { own: &own[start..end], partner: &partner[start..end], at: start, ahead }
+        };
+        runtime::for_each(
+            len.div_ceil(column) * parts,
+            threads,
+            || (),
+            |(), job| {
+                let (start, first) = (job / parts * column, job % parts * part);
+                let end = (start + column).min(len);
+                let visited = &order[first.min(order.len())..(first + part).min(order.len())];
+                for (at, &i) in visited.iter().enumerate() {
+                    // SAFETY: the column is in the batch, of n × len elements, and no other job has these samples of it.
+                    let out = unsafe { target.from(start as isize).get_mut(i, end - start) };
+                    let weight = if mixing.partner[i] == i { 1.0 } else { mixing.weight[i] };
+                    let next = visited.get(at + 1).map(|&next| &samples[mixing.partner[next]][start..end]);
+                    // Samples come from anywhere in memory: as if the batch were in no cache.
+                    let ahead = next.map(|next| Ahead::new(next.as_ptr(), Cache::best(size_of_val(next), usize::MAX)));
+                    finish.finish(level, weight, out, stretch_of(i, start, end, ahead));
+                    for run in mixing.runs(i, start..end).into_iter().flatten() {
+                        let out = &mut out[run.start - start..run.end - start];
+                        finish.finish(level, 0.0, out, stretch_of(i, run.start, run.end, None));
+                    }
+                }
+            },
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::MixError;
+    use crate::plan::{Lam, Rect};
+    use half::{bf16, f16};
+    use ndarray::Array;
+
+    /// A plan whose partners are the next but one, of a box each.
+    fn boxes(n: usize, shape: &[usize], weight: &[f64]) -> MixPlan {
+        let side = |i: usize, len: usize| (i * 7 % len, (i * 7 % len + 1 + i * 5 % len).min(len));
+        let rect = |i: usize| {
+            let (start, end): (Vec<_>, Vec<_>) = shape.iter().map(|&len| side(i, len)).unzip();
+            if i % 4 == 3 { Rect::default() } else { Rect::new(&start, &end) }
+        };
+        let partner = (0..n).map(|i| (i + 2) % n).collect();
+        let weight = Lam::Each((0..n).map(|i| weight[i % weight.len()]).collect());
+        MixPlan::from_boxes((0..n).map(rect).collect(), shape, partner, weight).unwrap()
+    }
+
+    /// A plan with weights of every kind and partners of one cycle.
+    fn blend(n: usize) -> MixPlan {
+        let lam = (0..n).map(|i| [0.3, 0.9, 1.0, 0.0, 0.5][i % 5]).collect();
+        MixPlan::new(Lam::Each(lam), (0..n).map(|i| (i + 1) % n).collect()).unwrap()
+    }
+
+    fn stack(n: usize, shape: &[usize]) -> ndarray::ArrayD<u8> {
+        let mut value = 0_u8;
+        Array::from_shape_simple_fn(IxDyn(&[&[n], shape].concat()), || {
+            value = value.wrapping_mul(101).wrapping_add(17);
+            value
+        })
+    }
+
+    #[test]
+    fn collating_is_stacking_and_mixing_on_any_number_of_threads() {
+        let shape = [3, 40, 30];
+        for n in [1, 2, 9] {
+            let batch = stack(n, &shape);
+            let samples: Vec<&[u8]> = batch.as_slice().unwrap().chunks(3600).collect();
+            let given = MixPlan::new(Lam::Each((0..n).map(|i| [0.3, 1.0, 0.0][i % 3]).collect()), vec![0; n]).unwrap();
+            let (cut, both) = (boxes(n, &[40, 30], &[1.0]), boxes(n, &[40, 30], &[1.0, 0.25, 0.75]));
+            for plan in [given, blend(n), cut, both] {
+                let expected = plan.apply(batch.view()).unwrap();
+                for threads in [1, 2, 8] {
+                    let mut got = vec![0; batch.len()];
+                    plan.collate(&samples, &shape, None, &mut got, threads).unwrap();
+                    assert_eq!(got, expected.as_slice().unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn views_are_gathered_in_c_order() {
+        let images = stack(9, &[600, 400, 3]);
+        assert!(runtime::worth(2 * images.len(), 8) > 1, "enough for several threads");
+        let views = images.view().permuted_axes(vec![0, 3, 1, 2]);
+        let samples: Vec<_> = views.outer_iter().map(|view| view.raw_view()).collect();
+        for threads in [1, 2, 8] {
+            let mut got = vec![0; images.len()];
+            // SAFETY: `images` and `got` live, and have so many elements.
+            #[allow(unsafe_code)]
+            unsafe {
+                gather(&samples, got.as_mut_ptr(), threads);
+            }
+            assert!(views.iter().eq(&got));
+        }
+    }
+
+    #[test]
+    fn long_samples_are_collated_alike_by_several_threads() {
+        let (n, len) = (45, 50_001);
+        let batch = Array::from_shape_fn((n, len), |(i, j)| (i * 31 + j * 7) as f32);
+        let samples: Vec<&[f32]> = batch.as_slice().unwrap().chunks(len).collect();
+        let plan = blend(n);
+        let expected = plan.apply(batch.view()).unwrap();
+        for threads in [1, 2, 3] {
+            let mut got = vec![f32::NAN; n * len];
+            plan.collate(&samples, &[len], None, &mut got, threads).unwrap();
+            assert!(got == expected.as_slice().unwrap());
+        }
+    }
+
+    #[test]
+    fn boxes_are_along_any_axes() {
+        for (shape, axes) in [
+            (&[3, 20, 30][..], &[2, 3][..]),
+            (&[20, 30, 3], &[1, 2]),
+            (&[20, 3, 30], &[1, 3]),
+            (&[30, 3, 20], &[3, 1]),
+            (&[6, 300], &[2]),
+            (&[3, 6, 10, 10], &[2, 3, 4]),
+        ] {
+            let spatial: Vec<usize> = axes.iter().map(|&axis| shape[axis as usize - 1]).collect();
+            let plan = boxes(5, &spatial, &[1.0]);
+            let batch = stack(5, shape);
+            let samples: Vec<&[u8]> = batch.as_slice().unwrap().chunks(1800).collect();
+            let mut got = vec![0; batch.len()];
+            plan.collate(&samples, shape, Some(axes), &mut got, 1).unwrap();
+            let mut expected = batch.clone();
+            for (at, value) in expected.indexed_iter_mut() {
+                let rect = plan.boxes().unwrap()[at[0]];
+                let first = 3 - axes.len();
+                let inside = |(k, &axis): (usize, &isize)| {
+                    (rect.start[first + k]..rect.end[first + k]).contains(&at[axis as usize])
+                };
+                if !rect.is_empty() && axes.iter().enumerate().all(inside) {
+                    let mut there = at.clone();
+                    there[0] = plan.partner()[at[0]];
+                    *value = batch[there];
+                }
+            }
+            assert_eq!(got, expected.as_slice().unwrap(), "{shape:?}");
+        }
+    }
+
+    /// Normalised samples against the formula in float64, within `error` of the largest.
+    fn check_normalized<T: Pixel + Into<f64>, O: NormalizedOutput + Into<f64>>(
+        value: impl Fn(usize) -> T,
+        shape: &[usize],
+        error: f64,
+    ) {
+        let (mean, std) = ([0.5, 0.25, 0.4], [0.25, 0.5, 0.125]);
+        let lam = [0.3, 0.7, 1.0, 0.0, 0.5];
+        let plan = MixPlan::new(Lam::Each(lam.to_vec()), vec![1, 2, 3, 4, 0]).unwrap();
+        let len: usize = shape.iter().product();
+        let pixels: Vec<T> = (0..5 * len).map(value).collect();
+        let samples: Vec<&[T]> = pixels.chunks(len).collect();
+        for channels in [1, 3] {
+            let normalize = Normalize::new(mean[..channels].to_vec(), std[..channels].to_vec()).unwrap();
+            let mut out: Vec<O> = vec![O::round(f64::NAN); 5 * len];
+            plan.collate_normalized(&samples, shape, None, &normalize, &mut out, 1).unwrap();
+            for (at, got) in out.into_iter().enumerate() {
+                let (i, k) = (at / len, at % len);
+                let channel = match channels {
+                    1 => 0,
+                    _ if shape[0] == 3 => k / (len / 3),
+                    _ => k % 3,
+                };
+                let [own, partner]: [f64; 2] = [samples[i][k], samples[(i + 1) % 5][k]].map(Into::into);
+                let mixed = (lam[i] * own + (1.0 - lam[i]) * partner) / T::UNIT;
+                let expected = (mixed - mean[channel]) / std[channel];
+                let got: f64 = got.into();
+                assert!((got - expected).abs() <= error, "{shape:?} {channels} {at}: {got}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn normalised_pixels_are_those_of_the_formula() {
+        // More pixels in a channel than are normalised at once, and in a row no multiple of them.
+        for shape in [[3, 20, 35], [20, 35, 3]] {
+            let byte = |i: usize| (i * 101 % 256) as u8;
+            check_normalized::<u8, f32>(byte, &shape, 1e-6);
+            check_normalized::<u8, f16>(byte, &shape, 4e-3);
+            check_normalized::<u8, bf16>(byte, &shape, 3e-2);
+            check_normalized::<f32, f32>(|i| f32::from(byte(i)) / 255.0, &shape, 1e-6);
+        }
+        // And samples of more than one column.
+        check_normalized::<u8, f32>(|i| (i * 101 % 256) as u8, &[3, 100, 301], 1e-6);
+    }
+
+    #[test]
+    fn what_is_kept_does_not_meet_its_partner() {
+        let normalize = Normalize::new(vec![0.0], vec![1.0]).unwrap();
+        let plan = MixPlan::new(Lam::Each(vec![1.0, 0.0]), vec![1, 0]).unwrap();
+        let mut out = [0.0_f32; 2];
+        plan.collate_normalized(&[&[2.0], &[f32::NAN]], &[1], None, &normalize, &mut out, 1).unwrap();
+        assert_eq!(out, [2.0, 2.0]);
+    }
+
+    #[test]
+    fn channels_come_first_or_last() {
+        let normalize = Normalize::new(vec![0.5, 0.25], vec![0.5, 0.125]).unwrap();
+        let plan = MixPlan::new(Lam::Shared(0.5), vec![0]).unwrap();
+        let run = |shape: &[usize], pixels: &[f32]| {
+            let mut out = vec![0.0_f32; pixels.len()];
+            let done = plan.collate_normalized(&[pixels], shape, None, &normalize, &mut out, 1);
+            done.map(|()| out)
+        };
+        assert_eq!(run(&[2, 1, 3], &[0.5, 1.0, 0.0, 0.25, 0.5, 0.0]).unwrap(), [0.0, 1.0, -1.0, 0.0, 2.0, -2.0]);
+        assert_eq!(run(&[1, 3, 2], &[0.5, 0.25, 1.0, 0.5, 0.0, 0.0]).unwrap(), [0.0, 0.0, 1.0, 2.0, -1.0, -2.0]);
+        assert_eq!(run(&[3], &[0.0; 3]), Err(MixError::Channels { got: vec![3], expected: 2 }));
+    }
+}

@@ -1,0 +1,154 @@
+//! Normalised pixels: (pixel / unit − mean) / std, computed in float64 as pixel · factor + summand.
+
+use half::{bf16, f16};
+
+use super::element::{Element, narrow_bf16, narrow_f16};
+use crate::error::{MixError, Result};
+
+/// What samples can be normalised from.
+pub trait Pixel: Element {
+    /// The value that maps to 1.0: 255 for u8, 1 for floats.
+    const UNIT: f64;
+
+    /// Exact.
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! pixel {
+    ($pixel:ident, $unit:expr) => {
+        impl Pixel for $pixel {
+            const UNIT: f64 = $unit;
+
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self.into()
+            }
+        }
+    };
+}
+pixel!(u8, 255.0);
+pixel!(f32, 1.0);
+
+/// What normalised samples are rounded to.
+pub trait NormalizedOutput: Copy + Send + Sync {
+    /// To nearest.
+    fn round(value: f64) -> Self;
+}
+
+impl NormalizedOutput for f32 {
+    #[inline(always)]
+    fn round(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl NormalizedOutput for f16 {
+    #[inline(always)]
+    fn round(value: f64) -> Self {
+        Self::from_bits(narrow_f16(value as f32))
+    }
+}
+
+impl NormalizedOutput for bf16 {
+    #[inline(always)]
+    fn round(value: f64) -> Self {
+        Self::from_bits(narrow_bf16(value as f32))
+    }
+}
+
+/// The mean and the standard deviation of each channel, or one of each for all channels.
+#[derive(Debug, Clone)]
+pub struct Normalize {
+    channels: Vec<(f64, f64)>,
+}
+
+impl Normalize {
+    /// One mean and one standard deviation for all channels, or one for each.
+    pub fn new(mean: Vec<f64>, std: Vec<f64>) -> Result<Self> {
+        let is_std = |std: &f64| std.is_finite() && *std > 0.0;
+        if mean.len() != std.len() || mean.is_empty() || !mean.iter().all(|mean| mean.is_finite()) {
+            return Err(MixError::Normalize { mean, std });
+        }
+        if !std.iter().all(is_std) {
+            return Err(MixError::Normalize { mean, std });
+        }
+        Ok(Self { channels: mean.into_iter().zip(std).collect() })
+    }
+
+    /// The factors and summands for pixels `T` of samples of this shape, whose channels are the first axis or the last.
+    pub(crate) fn table<T: Pixel>(&self, shape: &[usize]) -> Result<Table> {
+        let count = self.channels.len();
+        let terms: Vec<(f64, f64)> =
+            self.channels.iter().map(|(mean, std)| (1.0 / T::UNIT / std, -mean / std)).collect();
+        let size: usize = shape.iter().product();
+        let repeated = |terms: &[(f64, f64)]| -> Terms { terms.iter().copied().cycle().take(PATTERN + count).unzip() };
+        if count == 1 {
+            Ok(Table { inner: size, period: 1, patterns: vec![repeated(&terms)] })
+        } else if shape.first() == Some(&count) {
+            let patterns = terms.chunks(1).map(repeated).collect();
+            Ok(Table { inner: size / count, period: 1, patterns })
+        } else if shape.last() == Some(&count) {
+            Ok(Table { inner: size, period: count, patterns: vec![repeated(&terms)] })
+        } else {
+            Err(MixError::Channels { got: shape.to_vec(), expected: count })
+        }
+    }
+}
+
+/// Elements that are normalised at once, by factors that are stored side by side.
+const PATTERN: usize = 256;
+
+type Terms = (Vec<f64>, Vec<f64>);
+
+/// Factors and summands as they repeat along a sample: a pattern for every `inner` elements, with that period.
+pub(crate) struct Table {
+    inner: usize,
+    period: usize,
+    patterns: Vec<Terms>,
+}
+
+impl Table {
+    /// The factors and summands of the elements from `at` on: of at most `len` of them, all of one pattern.
+    pub fn terms(&self, at: usize, len: usize) -> (&[f64], &[f64]) {
+        let (pattern, within) = (at / self.inner, at % self.inner);
+        let len = PATTERN.min(self.inner - within).min(len);
+        let (factors, summands) = &self.patterns[pattern];
+        let phase = within % self.period;
+        (&factors[phase..][..len], &summands[phase..][..len])
+    }
+}
+
+/// One pixel, blended with its partner by `weight` of the far one and normalised.
+#[inline(always)]
+pub(crate) fn blend_normalized<T: Pixel, O: NormalizedOutput>(
+    near: T,
+    far: T,
+    weight: f64,
+    factor: f64,
+    summand: f64,
+) -> O {
+    let (near, far) = (near.to_f64(), far.to_f64());
+    O::round((near - (near - far) * weight) * factor + summand)
+}
+
+/// One pixel, normalised.
+#[inline(always)]
+pub(crate) fn normalized<T: Pixel, O: NormalizedOutput>(pixel: T, factor: f64, summand: f64) -> O {
+    O::round(pixel.to_f64() * factor + summand)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_repeat_as_the_channels_do() {
+        let normalize = Normalize::new(vec![0.5, 0.25], vec![0.5, 0.125]).unwrap();
+        let first = normalize.table::<f32>(&[2, 600]).unwrap();
+        assert_eq!(first.terms(590, 100), (&[2.0; 10][..], &[-1.0; 10][..]));
+        assert_eq!(first.terms(600, 1000), (&[8.0; PATTERN][..], &[-2.0; PATTERN][..]));
+        let last = normalize.table::<f32>(&[600, 2]).unwrap();
+        assert_eq!(last.terms(3, 3), (&[8.0, 2.0, 8.0][..], &[-2.0, -1.0, -2.0][..]));
+        assert!(matches!(normalize.table::<f32>(&[3]), Err(MixError::Channels { .. })));
+    }
+}

@@ -1,0 +1,311 @@
+//! What is decided once and applied to anything: who is mixed with whom, how much, and of which region.
+
+mod labels;
+mod order;
+mod region;
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use crate::error::{MixError, Result, memory_for};
+
+pub use labels::SoftTargets;
+pub use region::{MAX_SPATIAL_AXES, Rect, Region};
+
+pub(crate) use order::{Last, Order, Segment};
+pub(crate) use region::{Regions, SpatialAxes};
+
+/// For how many samples a λ is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// One per sample.
+    #[default]
+    Elem,
+    /// One per couple: partners name each other.
+    Pair,
+    /// One for the whole batch.
+    Batch,
+}
+
+/// Given weights in [0, 1].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lam {
+    /// One for all samples.
+    Shared(f64),
+    /// One per sample.
+    Each(Vec<f64>),
+}
+
+impl Lam {
+    /// One per sample, each in [0, 1].
+    pub(crate) fn for_samples(self, n: usize) -> Result<Vec<f64>> {
+        let lam = match self {
+            Self::Shared(lam) => memory_for(n).map(|()| vec![lam; n])?,
+            Self::Each(lam) if lam.len() != n => return Err(MixError::LamLength { got: lam.len(), expected: n }),
+            Self::Each(lam) => lam,
+        };
+        match lam.iter().position(|lam| !(0.0..=1.0).contains(lam)) {
+            Some(index) => Err(MixError::LamRange { index, value: lam[index] }),
+            None => Ok(lam),
+        }
+    }
+}
+
+/// mixed[i] = weight[i]·x[i] + (1 − weight[i])·x[partner[i]], of which a region is then taken from x[partner[i]] as it
+/// is, for any array whose axis 0 is the batch.
+///
+/// Mixup (Zhang et al., arXiv 1710.09412) has no region, CutMix (Yun et al., arXiv 1905.04899) a weight of 1, and one
+/// plan can hold both. `lam`, the weight times the share outside of the region, is how labels are weighted.
+///
+/// ```
+/// use mixup_rs::{Lam, MixPlan};
+/// use ndarray::array;
+///
+/// let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0])?;
+/// let mixed = plan.apply(array![[8.0, 0.0], [0.0, 4.0]].view().into_dyn())?;
+/// assert_eq!(mixed, array![[6.0, 1.0], [0.0, 4.0]].into_dyn());
+/// # Ok::<(), mixup_rs::MixError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct MixPlan {
+    lam: Vec<f64>,
+    partner: Vec<usize>,
+    regions: Option<Regions>,
+    order: OnceLock<Order>,
+}
+
+impl MixPlan {
+    /// A plan of given weights and partners, one index per sample.
+    pub fn new(lam: Lam, partner: Vec<usize>) -> Result<Self> {
+        let n = match &lam {
+            Lam::Shared(_) => partner.len(),
+            Lam::Each(lam) => lam.len(),
+        };
+        let lam = lam.for_samples(n)?;
+        check_partners(&partner, n)?;
+        Ok(Self { lam, partner, regions: None, order: OnceLock::new() })
+    }
+
+    /// The plan that leaves every sample as it is.
+    ///
+    /// ```
+    /// use mixup_rs::MixPlan;
+    /// assert_eq!(MixPlan::identity(2)?.partner(), [0, 1]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    pub fn identity(n: usize) -> Result<Self> {
+        memory_for(n)?;
+        Self::new(Lam::Shared(1.0), (0..n).collect())
+    }
+
+    /// A plan of given boxes, one per sample, that are taken from the partners. `shape` is that of a sample's one to
+    /// three spatial axes, `weight` that of the sample itself outside of its box: 1 for CutMix.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan, Rect};
+    /// let boxes = vec![Rect::new(&[0, 0], &[4, 8]), Rect::default()];
+    /// let plan = MixPlan::from_boxes(boxes, &[8, 8], vec![1, 0], Lam::Shared(1.0))?;
+    /// assert_eq!(plan.lam(), [0.5, 1.0]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    pub fn from_boxes(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
+        let n = boxes.len();
+        let regions = Regions::of_boxes(boxes, shape, weight.for_samples(n)?)?;
+        check_partners(&partner, n)?;
+        Ok(Self { lam: regions.lam(), partner, regions: Some(regions), order: OnceLock::new() })
+    }
+
+    /// Attaches a precomputed visiting order of the same partners.
+    pub(crate) fn with_order(self, order: Option<Order>) -> Self {
+        Self { order: order.map_or_else(OnceLock::new, OnceLock::from), ..self }
+    }
+
+    /// One plan of several for the same batch: sample i is mixed as the plan with the number `which[i]` says, or, where
+    /// that is `None`, left as it is.
+    pub(crate) fn choose(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
+        let n = which.len();
+        let Some(first) = plans.iter().flatten().next() else { return Self::identity(n) };
+        plans.iter().flatten().try_for_each(|plan| plan.check_batch(&[n]))?;
+        let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
+        // A sample that is left as it is keeps its place in the permutation.
+        let partner: Vec<usize> = (0..n).map(|i| chosen(i).unwrap_or(first).partner[i]).collect();
+        let order = (partner == first.partner).then(|| first.order.get().cloned()).flatten();
+        let weight = Lam::Each((0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect());
+        let mut shapes = plans.iter().flatten().filter_map(|plan| plan.spatial_shape());
+        let Some(shape) = shapes.next() else { return Ok(Self::new(weight, partner)?.with_order(order)) };
+        if let Some(other) = shapes.find(|other| *other != shape) {
+            return Err(MixError::SpatialShapes { got: other.to_vec(), expected: shape.to_vec() });
+        }
+        let rect =
+            |i: usize| chosen(i).and_then(|plan| plan.regions.as_ref()).map_or(Rect::default(), |r| r.of[i].rect());
+        Ok(Self::from_boxes((0..n).map(rect).collect(), shape, partner, weight)?.with_order(order))
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.lam.len()
+    }
+
+    /// Whether it is for an empty batch.
+    pub fn is_empty(&self) -> bool {
+        self.lam.is_empty()
+    }
+
+    /// What remains of each sample, in [0, 1]: how its own label is weighted.
+    pub fn lam(&self) -> &[f64] {
+        &self.lam
+    }
+
+    /// The weight of each sample itself outside of its region, in [0, 1].
+    pub fn weight(&self) -> &[f64] {
+        self.regions.as_ref().map_or(&self.lam, |regions| &regions.weight)
+    }
+
+    /// The index of the sample that each is mixed with.
+    pub fn partner(&self) -> &[usize] {
+        &self.partner
+    }
+
+    /// The boxes that come from the partners, one per sample; `None` for a plan without regions.
+    pub fn boxes(&self) -> Option<Vec<Rect>> {
+        self.regions.as_ref().map(|regions| regions.of.iter().map(Region::rect).collect())
+    }
+
+    /// The lengths of the spatial axes of the samples; `None` for a plan without regions.
+    pub fn spatial_shape(&self) -> Option<&[usize]> {
+        self.regions.as_ref().map(|regions| regions.shape.as_slice())
+    }
+
+    /// The plan for what has no such spatial axes, labels above all: blended by `lam` as a whole.
+    pub fn without_region(&self) -> Cow<'_, Self> {
+        match self.regions {
+            None => Cow::Borrowed(self),
+            Some(_) => Cow::Owned(Self { regions: None, ..self.clone() }),
+        }
+    }
+
+    /// Whether it has regions and blends nothing outside of them: then it moves elements of any type.
+    pub fn only_copies(&self) -> bool {
+        self.regions.as_ref().is_some_and(|regions| regions.weight.iter().all(|&weight| weight == 1.0 || weight == 0.0))
+    }
+
+    pub(crate) fn regions(&self) -> Option<&Regions> {
+        self.regions.as_ref()
+    }
+
+    /// All samples, each before its partner where that is possible.
+    pub(crate) fn order(&self) -> &Order {
+        self.order.get_or_init(|| Order::new(&self.partner))
+    }
+
+    /// Asks for the memory that an order needs, unless it is there.
+    pub(crate) fn memory_for_order(&self) -> Result<()> {
+        self.order.get().map_or_else(|| memory_for(self.len()), |_| Ok(()))
+    }
+
+    /// Class indices, one per sample, to mixed soft targets: a row of `num_classes` per sample in `targets`.
+    pub fn soft_targets<C: Copy + Into<i128>>(
+        &self,
+        classes: &[C],
+        how: SoftTargets,
+        targets: &mut [f32],
+    ) -> Result<()> {
+        self.check_batch(&[classes.len()])?;
+        how.fill(classes, &self.lam, &self.partner, targets)
+    }
+
+    /// Refuses a shape whose axis 0 is not this plan's batch.
+    pub fn check_batch(&self, shape: &[usize]) -> Result<()> {
+        match shape.first() {
+            None => Err(MixError::NoBatchAxis),
+            Some(&got) if got != self.len() => Err(MixError::BatchLength { got, expected: self.len() }),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+fn check_partners(partner: &[usize], n: usize) -> Result<()> {
+    if partner.len() != n {
+        return Err(MixError::PartnerLength { got: partner.len(), expected: n });
+    }
+    match partner.iter().position(|&partner| partner >= n) {
+        Some(index) => Err(MixError::PartnerRange { index, value: partner[index] as i128, n }),
+        None => Ok(()),
+    }
+}
+
+impl PartialEq for MixPlan {
+    fn eq(&self, other: &Self) -> bool {
+        self.lam == other.lam && self.partner == other.partner && self.regions == other.regions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(rect: Rect) -> MixPlan {
+        MixPlan::from_boxes(vec![rect, Rect::default()], &[1, 2], vec![1, 0], Lam::Shared(1.0)).unwrap()
+    }
+
+    fn plan(lam: f64, partner: usize) -> MixPlan {
+        MixPlan::new(Lam::Each(vec![lam, 1.0]), vec![partner, 0]).unwrap()
+    }
+
+    #[test]
+    fn plans_are_equal_by_value() {
+        assert_eq!(plan(0.5, 1), plan(0.5, 1));
+        assert_ne!(plan(0.5, 1), plan(0.25, 1));
+        assert_ne!(plan(0.5, 1), plan(0.5, 0));
+        // One pixel of two: λ = ½, as without a region.
+        let (left, right) = (Rect::new(&[0, 0], &[1, 1]), Rect::new(&[0, 1], &[1, 2]));
+        assert_eq!(cut(left), cut(left));
+        assert_ne!(cut(left), cut(right));
+        assert_ne!(cut(left), plan(0.5, 1));
+        assert_eq!(*cut(left).without_region(), plan(0.5, 1));
+        assert_eq!(*plan(0.5, 1).without_region(), plan(0.5, 1));
+    }
+
+    #[test]
+    fn a_plan_says_what_it_is_for() {
+        let plan = cut(Rect::default());
+        assert_eq!((plan.len(), plan.is_empty(), plan.spatial_shape()), (2, false, Some(&[1, 2][..])));
+        assert!(plan.only_copies());
+        let plan = MixPlan::new(Lam::Each(vec![]), vec![]).unwrap();
+        assert_eq!((plan.len(), plan.is_empty(), plan.spatial_shape()), (0, true, None));
+        assert!(!plan.only_copies());
+        let both = MixPlan::from_boxes(vec![Rect::default()], &[3], vec![0], Lam::Shared(0.5)).unwrap();
+        assert!(!both.only_copies());
+    }
+
+    #[test]
+    fn labels_are_mixed_as_the_plan_says() {
+        let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0]).unwrap();
+        let mut targets = [9.0; 6];
+        plan.soft_targets(&[0_u8, 2], SoftTargets::new(3, 0.0).unwrap(), &mut targets).unwrap();
+        assert_eq!(targets, [0.75, 0.0, 0.25, 0.0, 0.0, 1.0]);
+        let three = plan.soft_targets(&[0_u8; 3], SoftTargets::new(3, 0.0).unwrap(), &mut targets);
+        assert_eq!(three, Err(MixError::BatchLength { got: 3, expected: 2 }));
+        assert_eq!(plan.check_batch(&[]), Err(MixError::NoBatchAxis));
+    }
+
+    #[test]
+    fn samples_choose_among_plans() {
+        let (blend, cut) = (plan(0.5, 1), cut(Rect::new(&[0, 0], &[1, 1])));
+        let choose = |which: [Option<usize>; 2]| {
+            MixPlan::choose(&[None, Some(blend.clone()), Some(cut.clone())], &which).unwrap()
+        };
+        assert_eq!(choose([Some(2), Some(2)]), cut);
+        let mixed = choose([Some(1), Some(2)]);
+        assert_eq!((mixed.lam(), mixed.weight(), mixed.partner()), (&[0.5, 1.0][..], &[0.5, 1.0][..], &[1, 0][..]));
+        let rest = choose([None, Some(1)]);
+        assert_eq!((rest.lam(), rest.partner()), (&[1.0, 1.0][..], &[1, 0][..]));
+        assert_eq!(MixPlan::choose(&[None], &[None, None]).unwrap(), MixPlan::identity(2).unwrap());
+        assert!(MixPlan::choose(&[Some(blend)], &[Some(0); 3]).is_err());
+        let other = MixPlan::from_boxes(vec![Rect::default(); 2], &[2, 2], vec![1, 0], Lam::Shared(1.0)).unwrap();
+        assert!(matches!(
+            MixPlan::choose(&[Some(cut), Some(other)], &[Some(0), Some(1)]),
+            Err(MixError::SpatialShapes { .. })
+        ));
+    }
+}

@@ -1,0 +1,211 @@
+//! What a sample takes from its partner as it is: nothing, or a box along one to three spatial axes.
+//!
+//! This is the only place that tells the kinds of regions apart. A new kind is an arm of [`Region`], and a way in
+//! `apply` to carry it through a batch.
+
+use crate::error::{MixError, Result};
+
+/// Spatial axes of a sample, at most.
+pub const MAX_SPATIAL_AXES: usize = 3;
+
+/// The region of a sample that comes from its partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Region {
+    /// There is none: the sample is blended as a whole.
+    #[default]
+    None,
+    Box(Rect),
+}
+
+/// A half-open box. Spatial axes that the samples lack come first, and have a length of 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rect {
+    pub start: [usize; MAX_SPATIAL_AXES],
+    pub end: [usize; MAX_SPATIAL_AXES],
+}
+
+impl Rect {
+    /// A box with these ends along the last axes.
+    ///
+    /// ```
+    /// use mixup_rs::Rect;
+    /// let rect = Rect::new(&[10, 20], &[30, 40]);
+    /// assert_eq!((rect.start, rect.end), ([0, 10, 20], [1, 30, 40]));
+    /// ```
+    pub fn new(start: &[usize], end: &[usize]) -> Self {
+        let mut rect = Self { start: [0; MAX_SPATIAL_AXES], end: [1; MAX_SPATIAL_AXES] };
+        rect.start[MAX_SPATIAL_AXES - start.len()..].copy_from_slice(start);
+        rect.end[MAX_SPATIAL_AXES - end.len()..].copy_from_slice(end);
+        rect
+    }
+
+    /// How many elements of one channel it covers.
+    fn size(&self) -> f64 {
+        self.start.iter().zip(&self.end).map(|(start, end)| end.saturating_sub(*start) as f64).product()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start.iter().zip(&self.end).any(|(start, end)| start >= end)
+    }
+}
+
+impl Region {
+    /// A box of zeros is no region, so that every region can be written as a box.
+    pub(crate) fn of_rect(rect: Rect, axes: usize) -> Self {
+        let is_zero = rect.end[MAX_SPATIAL_AXES - axes..].iter().all(|&end| end == 0);
+        if is_zero { Self::None } else { Self::Box(rect) }
+    }
+
+    /// The box that covers the region.
+    pub(crate) fn rect(&self) -> Rect {
+        match self {
+            Self::None => Rect::default(),
+            Self::Box(rect) => *rect,
+        }
+    }
+}
+
+/// The lengths of the spatial axes of a sample, one to three of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpatialShape {
+    axes: usize,
+    len: [usize; MAX_SPATIAL_AXES],
+}
+
+impl SpatialShape {
+    pub fn new(shape: &[usize]) -> Result<Self> {
+        if !(1..=MAX_SPATIAL_AXES).contains(&shape.len()) {
+            return Err(MixError::SpatialRank { got: shape.len() });
+        }
+        let mut len = [1; MAX_SPATIAL_AXES];
+        len[MAX_SPATIAL_AXES - shape.len()..].copy_from_slice(shape);
+        Ok(Self { axes: shape.len(), len })
+    }
+
+    pub fn as_slice(&self) -> &[usize] {
+        &self.len[MAX_SPATIAL_AXES - self.axes..]
+    }
+
+    fn size(&self) -> f64 {
+        self.len.iter().map(|&len| len as f64).product()
+    }
+
+    fn contains(&self, rect: &Rect) -> bool {
+        (0..MAX_SPATIAL_AXES).all(|axis| rect.start[axis] <= rect.end[axis] && rect.end[axis] <= self.len[axis])
+    }
+
+    /// Which axes of a batch of `shape` the regions are along, counted from its front: those given, from either end, or
+    /// the last ones.
+    pub fn axes_of(&self, shape: &[usize], given: Option<&[isize]>) -> Result<SpatialAxes> {
+        let ndim = shape.len();
+        let last: Vec<isize> = (1..=self.axes as isize).rev().map(|axis| -axis).collect();
+        let given = given.unwrap_or(&last);
+        let wrong = || MixError::SpatialAxes { axes: given.to_vec(), ndim, expected: self.axes };
+        if given.len() != self.axes {
+            return Err(wrong());
+        }
+        let mut axes = [None; MAX_SPATIAL_AXES];
+        for (found, &axis) in axes[MAX_SPATIAL_AXES - self.axes..].iter_mut().zip(given) {
+            let from_front = usize::try_from(if axis < 0 { axis + ndim as isize } else { axis });
+            *found = Some(from_front.ok().filter(|axis| (1..ndim).contains(axis)).ok_or_else(wrong)?);
+        }
+        let found: Vec<usize> = axes.iter().copied().flatten().collect();
+        if found.iter().enumerate().any(|(i, axis)| found[..i].contains(axis)) {
+            return Err(wrong());
+        }
+        let got: Vec<usize> = found.iter().map(|&axis| shape[axis]).collect();
+        if got != self.as_slice() {
+            return Err(MixError::SpatialShape { got, expected: self.as_slice().to_vec(), axes: given.to_vec() });
+        }
+        Ok(SpatialAxes(axes))
+    }
+}
+
+/// The axes of a batch along which regions are; `None` for those that it lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpatialAxes(pub [Option<usize>; MAX_SPATIAL_AXES]);
+
+/// The regions of a batch: one per sample, and by which weight each sample is blended outside of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Regions {
+    pub shape: SpatialShape,
+    pub weight: Vec<f64>,
+    pub of: Vec<Region>,
+}
+
+impl Regions {
+    /// Boxes within samples of this shape.
+    pub fn of_boxes(boxes: Vec<Rect>, shape: &[usize], weight: Vec<f64>) -> Result<Self> {
+        let shape = SpatialShape::new(shape)?;
+        if let Some(index) = boxes.iter().position(|rect| !shape.contains(rect)) {
+            let first = MAX_SPATIAL_AXES - shape.axes;
+            let value = [&boxes[index].start[first..], &boxes[index].end[first..]].concat();
+            return Err(MixError::Box { index, value, shape: shape.as_slice().to_vec() });
+        }
+        let of = boxes.into_iter().map(|rect| Region::of_rect(rect, shape.axes)).collect();
+        Ok(Self { shape, weight, of })
+    }
+
+    /// What is left of each sample: its weight times the share outside of its region.
+    pub fn lam(&self) -> Vec<f64> {
+        let size = self.shape.size().max(1.0);
+        let kept = |(region, weight): (&Region, &f64)| match region {
+            Region::None => *weight,
+            Region::Box(rect) => weight * (1.0 - rect.size() / size),
+        };
+        self.of.iter().zip(&self.weight).map(kept).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axes_of(shape: &[usize], batch: &[usize], given: Option<&[isize]>) -> Result<Vec<usize>> {
+        let axes = SpatialShape::new(shape).unwrap().axes_of(batch, given)?;
+        Ok(axes.0.into_iter().flatten().collect())
+    }
+
+    #[test]
+    fn spatial_axes_are_counted_from_either_end() {
+        assert_eq!(axes_of(&[3, 4], &[2, 5, 3, 4], None), Ok(vec![2, 3]));
+        assert_eq!(axes_of(&[3, 4], &[2, 5, 3, 4], Some(&[-2, -1])), Ok(vec![2, 3]));
+        assert_eq!(axes_of(&[3, 4], &[2, 3, 4, 5], Some(&[1, 2])), Ok(vec![1, 2]));
+        assert_eq!(axes_of(&[3, 4], &[2, 4, 3], Some(&[2, -2])), Ok(vec![2, 1]));
+        assert_eq!(axes_of(&[7], &[2, 5, 7], None), Ok(vec![2]));
+        assert_eq!(axes_of(&[5, 6, 7], &[2, 5, 6, 7, 3], Some(&[1, 2, 3])), Ok(vec![1, 2, 3]));
+        for axes in [[1, 1], [-1, 2], [0, 1], [1, 0], [-3, 1], [1, -3], [3, 1], [1, 3], [-4, 1], [1, -4]] {
+            let wrong = MixError::SpatialAxes { axes: axes.to_vec(), ndim: 3, expected: 2 };
+            assert_eq!(axes_of(&[3, 4], &[2, 3, 4], Some(&axes)), Err(wrong));
+        }
+        let one = MixError::SpatialAxes { axes: vec![1], ndim: 3, expected: 2 };
+        assert_eq!(axes_of(&[3, 4], &[2, 3, 4], Some(&[1])), Err(one));
+        assert!(axes_of(&[3, 4], &[2, 3], None).is_err());
+        let turned = MixError::SpatialShape { got: vec![4, 3], expected: vec![3, 4], axes: vec![1, 2] };
+        assert_eq!(axes_of(&[3, 4], &[2, 4, 3], Some(&[1, 2])), Err(turned));
+        assert_eq!(SpatialShape::new(&[]), Err(MixError::SpatialRank { got: 0 }));
+        assert_eq!(SpatialShape::new(&[1; 4]), Err(MixError::SpatialRank { got: 4 }));
+    }
+
+    #[test]
+    fn lam_is_the_weight_times_the_share_outside() {
+        let boxes = vec![Rect::new(&[0, 0], &[5, 6]), Rect::new(&[1, 2], &[3, 4]), Rect::new(&[2, 2], &[2, 6])];
+        let regions = Regions::of_boxes(boxes, &[5, 6], vec![1.0, 0.5, 0.25]).unwrap();
+        assert_eq!(regions.lam(), [0.0, 0.5 * 26.0 / 30.0, 0.25]);
+        let volume = Regions::of_boxes(vec![Rect::new(&[1, 1, 1], &[2, 3, 4])], &[2, 3, 4], vec![1.0]).unwrap();
+        assert_eq!(volume.lam(), [0.75]);
+        let outside = Regions::of_boxes(vec![Rect::new(&[3], &[8])], &[7], vec![1.0]);
+        assert_eq!(outside, Err(MixError::Box { index: 0, value: vec![3, 8], shape: vec![7] }));
+    }
+
+    #[test]
+    fn every_region_can_be_written_as_a_box() {
+        for rect in [Rect::new(&[0, 0], &[0, 0]), Rect::new(&[2, 3], &[2, 3]), Rect::new(&[0, 1], &[4, 2])] {
+            let region = Region::of_rect(rect, 2);
+            assert_eq!(Region::of_rect(region.rect(), 2), region);
+        }
+        assert_eq!(Region::of_rect(Rect::new(&[0], &[0]), 1), Region::None);
+        assert!(Region::None.rect().is_empty());
+        assert!(Rect::new(&[2, 3], &[2, 5]).is_empty() && !Rect::new(&[2, 3], &[3, 4]).is_empty());
+    }
+}

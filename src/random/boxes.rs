@@ -1,0 +1,107 @@
+//! Boxes along one to three axes: spans of time, rectangles, cuboids.
+
+use rand::RngExt;
+
+use super::key::{Key, Stream};
+use crate::error::{MixError, Result};
+
+/// Spatial axes of a sample, at most.
+pub(crate) const MAX_AXES: usize = 3;
+
+/// A half-open span along each axis. Axes that a sample lacks come first, and have a length of 1.
+pub(crate) type Spans = [[usize; 2]; MAX_AXES];
+
+/// A box of the share 1 − λ for each λ, of the shape of the sample: its centre anywhere, clipped to the sample.
+pub(crate) fn draw_boxes(key: Key, kept: &[f64], shape: &[usize]) -> Vec<Spans> {
+    let mut rng = key.stream(Stream::Box);
+    let mut span = |whole: usize, lam: f64| {
+        let length = (whole as f64 * side(1.0 - lam, shape.len())).round() as usize;
+        let centre = if whole == 0 { 0 } else { rng.random_range(0..whole as u64) as usize };
+        let end = centre + length.div_ceil(2);
+        [end.saturating_sub(length), end.min(whole)]
+    };
+    kept.iter().map(|&lam| spans(shape, |whole| span(whole, lam))).collect()
+}
+
+fn spans(shape: &[usize], mut span: impl FnMut(usize) -> [usize; 2]) -> Spans {
+    let mut spans = [[0, 1]; MAX_AXES];
+    for (axis, &whole) in spans[MAX_AXES - shape.len()..].iter_mut().zip(shape) {
+        *axis = span(whole);
+    }
+    spans
+}
+
+/// The side of a cube of this volume. By functions that round alike on every machine.
+fn side(volume: f64, axes: usize) -> f64 {
+    match axes {
+        1 => volume,
+        2 => volume.sqrt(),
+        _ => libm::cbrt(volume),
+    }
+}
+
+/// Refuses fractions that are not 0 <= min <= max <= 1.
+pub(crate) fn check_minmax((least, most): (f64, f64)) -> Result<()> {
+    if 0.0 <= least && least <= most && most <= 1.0 { Ok(()) } else { Err(MixError::MinMax { least, most }) }
+}
+
+/// `count` boxes within the sample, each side between two fractions of the sample's.
+pub(crate) fn draw_sizes(key: Key, count: usize, minmax: (f64, f64), shape: &[usize]) -> Vec<Spans> {
+    let (least, most) = minmax;
+    let mut rng = key.stream(Stream::Box);
+    let mut span = |whole: usize| {
+        let bound = |fraction: f64| ((whole as f64 * fraction) as u64).min(whole as u64);
+        let length = rng.random_range(bound(least)..=bound(most));
+        let start = rng.random_range(0..=whole as u64 - length);
+        [start as usize, (start + length) as usize]
+    };
+    (0..count).map(|_| spans(shape, &mut span)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_have_the_share_they_were_drawn_for() {
+        for shape in [&[50][..], &[31, 40], &[9, 16, 25]] {
+            for lam in [0.0, 0.19, 0.5, 0.75, 1.0] {
+                let boxes = draw_boxes(Key::new(&[3]), &[lam; 400], shape);
+                for (axis, &whole) in shape.iter().enumerate() {
+                    let length = (whole as f64 * (1.0_f64 - lam).powf(1.0 / shape.len() as f64)).round() as usize;
+                    let axis = MAX_AXES - shape.len() + axis;
+                    for spans in &boxes {
+                        let [start, end] = spans[axis];
+                        assert!(start <= end && end <= whole && end - start <= length);
+                        // Shorter only where it was clipped.
+                        assert!(end - start == length || start == 0 || end == whole);
+                    }
+                    // Their centres are anywhere in the sample, so some are whole.
+                    let whole = |spans: &Spans| spans[axis][1] - spans[axis][0] == length;
+                    assert!(boxes.iter().any(whole), "{shape:?} {lam}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_are_between_their_bounds() {
+        let boxes = draw_sizes(Key::new(&[3]), 500, (0.2, 0.8), &[10, 20]);
+        let heights: Vec<usize> = boxes.iter().map(|spans| spans[1][1] - spans[1][0]).collect();
+        assert_eq!((heights.iter().min(), heights.iter().max()), (Some(&2), Some(&8)));
+        assert!(boxes.iter().all(|spans| spans[2][1] <= 20 && (4..=16).contains(&(spans[2][1] - spans[2][0]))));
+        let ends = (boxes.iter().map(|spans| spans[2][0]).min(), boxes.iter().map(|spans| spans[2][1]).max());
+        assert_eq!(ends, (Some(0), Some(20)), "they start anywhere");
+        for bad in [(-0.1, 0.5), (0.5, 0.4), (0.5, 1.1), (f64::NAN, 0.5)] {
+            assert!(check_minmax(bad).is_err());
+        }
+        assert!(check_minmax((0.0, 1.0)).is_ok());
+    }
+
+    #[test]
+    fn a_sample_without_pixels_has_empty_boxes() {
+        assert!(draw_boxes(Key::new(&[1]), &[0.0, 0.5], &[0, 9]).iter().all(|spans| spans[1] == [0, 0]));
+        let none = draw_sizes(Key::new(&[1]), 1, (0.0, 0.0), &[0, 9]);
+        assert!(none.iter().flat_map(|spans| &spans[1..]).all(|[start, end]| start == end));
+    }
+}

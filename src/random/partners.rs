@@ -1,0 +1,94 @@
+//! Partners: random permutations and random matchings.
+
+use rand::seq::SliceRandom;
+
+use super::key::{Key, Stream};
+
+/// A permutation, and its cycles: finding them would take longer than drawing it.
+#[derive(Debug, Clone)]
+pub(crate) struct Cycles {
+    pub partner: Vec<usize>,
+    /// All samples, cycle by cycle, each along the partners.
+    pub sequence: Vec<usize>,
+    /// Where in `sequence` the cycles begin.
+    pub starts: Vec<usize>,
+}
+
+/// A partner for each of `n` samples: a uniformly random permutation, as in the paper.
+///
+/// What is drawn is the sequence of its cycles, each from its largest number on, which begins where one is larger than
+/// all before it: every sequence is one permutation, and the other way round (Foata's correspondence; Stanley,
+/// Enumerative Combinatorics, 2nd edition, 1.3.1).
+pub(crate) fn draw_cycles(key: Key, n: usize) -> Cycles {
+    let sequence = shuffled(key, n);
+    let mut partner = vec![0; n];
+    let mut starts = Vec::new();
+    for (at, &i) in sequence.iter().enumerate() {
+        if starts.last().is_none_or(|&start: &usize| i > sequence[start]) {
+            starts.push(at);
+        }
+        // The partner of the last of a cycle is its first, below.
+        partner[i] = sequence.get(at + 1).copied().unwrap_or(0);
+    }
+    for (cycle, &start) in starts.iter().enumerate() {
+        let end = starts.get(cycle + 1).copied().unwrap_or(n);
+        partner[sequence[end - 1]] = sequence[start];
+    }
+    Cycles { partner, sequence, starts }
+}
+
+/// Partners that name each other: a uniformly random matching. With an odd `n` one sample is its own partner.
+pub(crate) fn draw_matching(key: Key, n: usize) -> Vec<usize> {
+    let shuffled = shuffled(key, n);
+    let mut partner: Vec<usize> = (0..n).collect();
+    for couple in shuffled.chunks_exact(2) {
+        partner[couple[0]] = couple[1];
+        partner[couple[1]] = couple[0];
+    }
+    partner
+}
+
+fn shuffled(key: Key, n: usize) -> Vec<usize> {
+    let mut sequence: Vec<usize> = (0..n).collect();
+    sequence.shuffle(&mut key.stream(Stream::Partner));
+    sequence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_are_those_of_the_partners() {
+        for n in [0, 1, 2, 3, 10, 1000] {
+            let Cycles { partner, sequence, starts } = draw_cycles(Key::new(&[n as u64]), n);
+            let mut seen = sequence.clone();
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..n));
+            for (cycle, &start) in starts.iter().enumerate() {
+                let members = &sequence[start..starts.get(cycle + 1).copied().unwrap_or(n)];
+                assert!((0..members.len()).all(|at| partner[members[at]] == members[(at + 1) % members.len()]));
+            }
+        }
+    }
+
+    #[test]
+    fn every_permutation_is_as_likely() {
+        let mut count = std::collections::HashMap::new();
+        for key in 0..24_000 {
+            *count.entry(draw_cycles(Key::new(&[key]), 4).partner).or_insert(0) += 1;
+        }
+        // Each 1,000 times, with a standard deviation of 31.
+        assert_eq!(count.len(), 24);
+        assert!(count.values().all(|count| (850..1150).contains(count)), "{count:?}");
+    }
+
+    #[test]
+    fn a_matching_leaves_out_one_of_an_odd_number() {
+        for n in [0, 1, 2, 9, 10] {
+            let partner = draw_matching(Key::new(&[7]), n);
+            assert!((0..n).all(|i| partner[partner[i]] == i));
+            assert_eq!((0..n).filter(|&i| partner[i] == i).count(), n % 2);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! CutMix (Yun et al., arXiv 1905.04899): a box of each sample comes from its partner.
+//!
+//! Along one spatial axis the box is a span of time, along two a rectangle, along three a cuboid.
+
+use super::partners::partners;
+use super::{Rule, check_alpha, check_prob, draws, keep, share};
+use crate::error::{MixError, Result};
+use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Mode, Rect};
+use crate::random::{Key, Spans, check_minmax, draw_boxes, draw_lam, draw_sizes};
+
+/// How a CutMix plan is drawn. The box has the share 1 − a of the sample, a ~ Beta(α, α), and the sample's own shape;
+/// its centre lies anywhere and it is clipped. λ is what is then left of the sample.
+///
+/// ```
+/// use mixup_rs::{CutMix, Key, Rule};
+/// let plan = CutMix::default().plan(4, &[32, 32], Key::new(&[42]))?;
+/// let rect = plan.boxes().unwrap()[0];
+/// let [_, height, width] = [0, 1, 2].map(|axis| rect.end[axis] - rect.start[axis]);
+/// assert_eq!(plan.lam()[0], 1.0 - (height * width) as f64 / 1024.0);
+/// # Ok::<(), mixup_rs::MixError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct CutMix {
+    /// The share that is kept ~ Beta(alpha, alpha), before the box is clipped; finite, 0 for no mixing.
+    pub alpha: f64,
+    pub mode: Mode,
+    /// Each side of the box is drawn between these fractions of the sample's instead, and the box lies within it.
+    pub minmax: Option<(f64, f64)>,
+    /// The probability with which each box that is drawn is used.
+    pub prob: f64,
+}
+
+impl CutMix {
+    /// The α that is taken where none is named: the paper's.
+    pub const ALPHA: f64 = 1.0;
+}
+
+impl Default for CutMix {
+    fn default() -> Self {
+        Self { alpha: Self::ALPHA, mode: Mode::Batch, minmax: None, prob: 1.0 }
+    }
+}
+
+impl Rule for CutMix {
+    fn check(&self) -> Result<()> {
+        check_alpha(self.alpha)?;
+        check_prob(self.prob)?;
+        self.minmax.map_or(Ok(()), check_minmax)
+    }
+
+    fn plan_on(&self, _: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
+        self.check()?;
+        if self.alpha == 0.0 {
+            return MixPlan::identity(n);
+        }
+        if !(1..=MAX_SPATIAL_AXES).contains(&shape.len()) {
+            return Err(MixError::SpatialRank { got: shape.len() });
+        }
+        let (partner, order) = partners(n, self.mode, None, key)?;
+        let draws = draws(n, self.mode);
+        let drawn = match self.minmax {
+            Some(minmax) => draw_sizes(key, draws, minmax, shape),
+            None => draw_boxes(key, &draw_lam(key, draws, self.alpha, false, 1)?, shape),
+        };
+        let mut boxes: Vec<Rect> = drawn.into_iter().map(rect).collect();
+        keep(&mut boxes, self.prob, Rect::default(), key);
+        share(&mut boxes, n, self.mode, &partner);
+        Ok(MixPlan::from_boxes(boxes, shape, partner, Lam::Shared(1.0))?.with_order(order))
+    }
+}
+
+fn rect(spans: Spans) -> Rect {
+    Rect { start: spans.map(|[start, _]| start), end: spans.map(|[_, end]| end) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rule: &CutMix, n: usize, shape: &[usize]) -> MixPlan {
+        rule.plan(n, shape, Key::new(&[7])).unwrap()
+    }
+
+    #[test]
+    fn boxes_are_shared_as_the_mode_says() {
+        let draw = |mode| plan(&CutMix { mode, ..CutMix::default() }, 9, &[32, 32]);
+        let boxes = |mode| draw(mode).boxes().unwrap();
+        assert!(boxes(Mode::Batch).iter().all(|one| *one == boxes(Mode::Batch)[0]));
+        let pair = draw(Mode::Pair);
+        for (i, &partner) in pair.partner().iter().enumerate() {
+            assert_eq!(pair.boxes().unwrap()[partner], pair.boxes().unwrap()[i]);
+        }
+        assert_ne!(boxes(Mode::Elem)[0], boxes(Mode::Elem)[1]);
+        assert_eq!(plan(&CutMix::default(), 0, &[32, 32]).len(), 0);
+    }
+
+    #[test]
+    fn spans_and_cuboids_are_boxes_too() {
+        let rule = CutMix { mode: Mode::Elem, ..CutMix::default() };
+        for shape in [&[1000][..], &[40, 60], &[9, 20, 30]] {
+            let plan = plan(&rule, 50, shape);
+            let size: usize = shape.iter().product();
+            for (rect, lam) in plan.boxes().unwrap().iter().zip(plan.lam()) {
+                let inside: usize = rect.start.iter().zip(&rect.end).map(|(start, end)| end - start).product();
+                assert_eq!(*lam, 1.0 - inside as f64 / size as f64);
+            }
+        }
+        for shape in [&[][..], &[1; 4]] {
+            assert_eq!(rule.plan(2, shape, Key::new(&[7])), Err(MixError::SpatialRank { got: shape.len() }));
+        }
+    }
+
+    #[test]
+    fn prob_and_alpha_say_whether_anything_is_cut() {
+        let all = plan(&CutMix { mode: Mode::Elem, ..CutMix::default() }, 500, &[32, 32]);
+        let some = plan(&CutMix { mode: Mode::Elem, prob: 0.3, ..CutMix::default() }, 500, &[32, 32]);
+        let (all, some) = (all.boxes().unwrap(), some.boxes().unwrap());
+        let cut = (0..500).filter(|&i| some[i] != Rect::default()).count();
+        assert!((100..200).contains(&cut), "{cut}");
+        assert!((0..500).all(|i| some[i] == Rect::default() || some[i] == all[i]));
+        assert_eq!(plan(&CutMix { alpha: 0.0, ..CutMix::default() }, 5, &[]), MixPlan::identity(5).unwrap());
+        assert!(CutMix { minmax: Some((0.5, 0.4)), ..CutMix::default() }.check().is_err());
+    }
+}

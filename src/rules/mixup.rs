@@ -1,0 +1,148 @@
+//! Mixup (Zhang et al., arXiv 1710.09412): each sample is blended with its partner by λ ~ Beta(α, α).
+
+use super::partners::partners;
+use super::{Rule, check_alpha, check_prob, draws, keep, share};
+use crate::error::Result;
+use crate::plan::{Lam, MixPlan, Mode};
+use crate::random::{Key, draw_lam};
+
+/// How a mixup plan is drawn.
+///
+/// ```
+/// use mixup_rs::{Key, Mixup, Rule};
+/// let plan = Mixup { alpha: 1.0, fold: false, ..Mixup::default() }.plan(8, &[], Key::new(&[42]))?;
+/// assert!(plan.lam().iter().all(|lam| (0.0..=1.0).contains(lam)));
+/// # Ok::<(), mixup_rs::MixError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixup {
+    /// λ ~ Beta(alpha, alpha); finite, 0 for no mixing.
+    pub alpha: f64,
+    pub mode: Mode,
+    /// λ := max(λ, 1 − λ), so that every sample stays mostly itself.
+    pub fold: bool,
+    /// The probability with which each λ that is drawn is used; otherwise it is 1.
+    pub prob: f64,
+}
+
+impl Mixup {
+    /// The α that is taken where none is named: fastai's.
+    pub const ALPHA: f64 = 0.4;
+}
+
+impl Default for Mixup {
+    fn default() -> Self {
+        Self { alpha: Self::ALPHA, mode: Mode::Elem, fold: true, prob: 1.0 }
+    }
+}
+
+/// What of a plan is given instead of drawn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Given {
+    /// Weights, never folded.
+    pub lam: Option<Lam>,
+    /// Partners, one index per sample; repeats allowed.
+    pub partner: Option<Vec<usize>>,
+}
+
+impl Mixup {
+    /// As [`Rule::plan_on`], with weights or partners that are given.
+    pub fn plan_given(&self, limit: usize, n: usize, given: Given, key: Key) -> Result<MixPlan> {
+        self.check()?;
+        if self.alpha == 0.0 && given == Given::default() {
+            return MixPlan::identity(n);
+        }
+        let (partner, order) = partners(n, self.mode, given.partner, key)?;
+        let lam = match given.lam {
+            Some(lam) => lam,
+            None if self.alpha == 0.0 => Lam::Shared(1.0),
+            None => {
+                let mut drawn = draw_lam(key, draws(n, self.mode), self.alpha, self.fold, limit)?;
+                keep(&mut drawn, self.prob, 1.0, key);
+                share(&mut drawn, n, self.mode, &partner);
+                Lam::Each(drawn)
+            }
+        };
+        // As many as partners, whatever number of weights was given.
+        Ok(MixPlan::new(Lam::Each(lam.for_samples(n)?), partner)?.with_order(order))
+    }
+}
+
+impl Rule for Mixup {
+    fn check(&self) -> Result<()> {
+        check_alpha(self.alpha)?;
+        check_prob(self.prob)
+    }
+
+    fn plan_on(&self, limit: usize, n: usize, _: &[usize], key: Key) -> Result<MixPlan> {
+        self.plan_given(limit, n, Given::default(), key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::MixError;
+
+    fn plan(rule: &Mixup, n: usize) -> MixPlan {
+        rule.plan(n, &[], Key::new(&[7])).unwrap()
+    }
+
+    #[test]
+    fn modes_share_lam_as_they_say() {
+        let draw = |mode| plan(&Mixup { mode, ..Mixup::default() }, 9);
+        let elem = draw(Mode::Elem);
+        assert!((1..9).all(|i| elem.lam()[i] != elem.lam()[0]));
+        let batch = draw(Mode::Batch);
+        assert!(batch.lam().iter().all(|&lam| lam == batch.lam()[0]));
+        let pair = draw(Mode::Pair);
+        for (i, &partner) in pair.partner().iter().enumerate() {
+            assert_eq!(pair.partner()[partner], i);
+            assert_eq!(pair.lam()[partner], pair.lam()[i]);
+        }
+        assert_eq!(plan(&Mixup { mode: Mode::Batch, ..Mixup::default() }, 0).len(), 0);
+    }
+
+    #[test]
+    fn draws_do_not_depend_on_threads() {
+        let draw = |limit, n| Mixup::default().plan_on(limit, n, &[], Key::new(&[7])).unwrap();
+        let whole = draw(1, 40_000);
+        assert_eq!(whole, draw(8, 40_000));
+        assert_eq!(whole.lam()[..1000], draw(1, 1000).lam()[..]);
+        assert_ne!(whole.lam()[..1000], whole.lam()[1024..2024]);
+    }
+
+    #[test]
+    fn prob_is_how_often_a_drawn_lam_is_used() {
+        let all = plan(&Mixup::default(), 1000);
+        let some = plan(&Mixup { prob: 0.3, ..Mixup::default() }, 1000);
+        let used = (0..1000).filter(|&i| some.lam()[i] != 1.0).count();
+        assert!((240..360).contains(&used), "{used}");
+        assert!((0..1000).all(|i| some.lam()[i] == 1.0 || some.lam()[i] == all.lam()[i]));
+        assert_eq!(some.partner(), all.partner());
+        assert!(plan(&Mixup { prob: 0.0, ..Mixup::default() }, 9).lam().iter().all(|&lam| lam == 1.0));
+        let pair = plan(&Mixup { prob: 0.5, mode: Mode::Pair, ..Mixup::default() }, 100);
+        assert!((0..100).all(|i| pair.lam()[i] == pair.lam()[pair.partner()[i]]));
+    }
+
+    #[test]
+    fn an_alpha_of_0_mixes_nothing() {
+        assert_eq!(plan(&Mixup { alpha: 0.0, ..Mixup::default() }, 5), MixPlan::identity(5).unwrap());
+        for rule in [Mixup { alpha: -1.0, ..Mixup::default() }, Mixup { prob: 1.5, ..Mixup::default() }] {
+            assert!(rule.plan(5, &[], Key::new(&[7])).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_given_is_not_drawn() {
+        let key = Key::new(&[7]);
+        let given = |lam, partner| Mixup::default().plan_given(1, 3, Given { lam, partner }, key);
+        let drawn = plan(&Mixup::default(), 3);
+        assert_eq!(given(None, None).unwrap(), drawn);
+        assert_eq!(given(Some(Lam::Shared(0.25)), None).unwrap().partner(), drawn.partner());
+        assert_eq!(given(None, Some(vec![0; 3])).unwrap().lam(), drawn.lam());
+        let few = given(Some(Lam::Each(vec![0.5; 2])), None);
+        assert_eq!(few, Err(MixError::LamLength { got: 2, expected: 3 }));
+        assert_eq!(given(None, Some(vec![0; 4])), Err(MixError::PartnerLength { got: 4, expected: 3 }));
+    }
+}

@@ -1,0 +1,155 @@
+//! One rule of several, chosen for each batch or for each sample.
+
+use super::Rule;
+use crate::error::{MixError, Result};
+use crate::plan::{MixPlan, Mode};
+use crate::random::{Key, draw_uniform};
+
+/// How often each of several rules is chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The probability of each rule. Their sum may be less than 1: the rest stays as it is.
+    probs: Vec<f64>,
+    /// [`Mode::Batch`], a choice for the batch, or [`Mode::Elem`], one per sample.
+    mode: Mode,
+}
+
+impl Choice {
+    /// A choice among `count` rules, equally likely unless `probs` says otherwise.
+    pub fn new(count: usize, probs: Option<Vec<f64>>, mode: Mode) -> Result<Self> {
+        let probs = probs.unwrap_or_else(|| vec![1.0 / count as f64; count]);
+        let sum: f64 = probs.iter().sum();
+        // Thirds and tenths do not add up to 1 exactly.
+        let is_right = count > 0 && probs.len() == count && probs.iter().all(|prob| *prob >= 0.0) && sum <= 1.0 + 1e-9;
+        if !is_right {
+            return Err(MixError::Probs { got: probs, expected: count });
+        }
+        if mode == Mode::Pair {
+            return Err(MixError::ChoiceMode);
+        }
+        Ok(Self { probs, mode })
+    }
+
+    /// Draws the plan of the rules that `plan` draws from, given the number of a rule and its key: a child of `key`, so
+    /// that all share their partners.
+    pub fn plan_by<E: From<MixError>>(
+        &self,
+        n: usize,
+        key: Key,
+        mut plan: impl FnMut(usize, Key) -> std::result::Result<MixPlan, E>,
+    ) -> std::result::Result<MixPlan, E> {
+        let draws = if self.mode == Mode::Batch { 1 } else { n };
+        let chosen: Vec<Option<usize>> = draw_uniform(key, draws).into_iter().map(|u| self.at(u)).collect();
+        let mut draw = |rule: usize| plan(rule, key.child(rule as u64));
+        if self.mode == Mode::Batch {
+            return chosen[0].map_or_else(|| Ok(MixPlan::identity(n)?), draw);
+        }
+        let mut plans: Vec<Option<MixPlan>> = Vec::with_capacity(self.probs.len());
+        for rule in 0..self.probs.len() {
+            plans.push(if chosen.contains(&Some(rule)) { Some(draw(rule)?) } else { None });
+        }
+        Ok(MixPlan::choose(&plans, &chosen)?)
+    }
+
+    /// The rule in whose part of [0, 1) a number lies.
+    fn at(&self, uniform: f64) -> Option<usize> {
+        let mut end = 0.0;
+        self.probs.iter().position(|prob| {
+            end += prob;
+            uniform < end
+        })
+    }
+}
+
+/// One of several rules.
+///
+/// ```
+/// use mixup_rs::{Choice, CutMix, Key, Mixup, Mode, OneOf, Rule};
+/// let rules: Vec<Box<dyn Rule>> = vec![Box::new(Mixup::default()), Box::new(CutMix::default())];
+/// let rule = OneOf { choice: Choice::new(2, None, Mode::Elem)?, rules };
+/// let plan = rule.plan(64, &[32, 32], Key::new(&[1]))?;
+/// let blended = plan.weight().iter().filter(|weight| **weight < 1.0).count();
+/// assert!(0 < blended && blended < 64);
+/// # Ok::<(), mixup_rs::MixError>(())
+/// ```
+#[derive(Debug)]
+pub struct OneOf {
+    pub rules: Vec<Box<dyn Rule>>,
+    pub choice: Choice,
+}
+
+impl Rule for OneOf {
+    fn check(&self) -> Result<()> {
+        if self.rules.len() != self.choice.probs.len() {
+            return Err(MixError::Probs { got: self.choice.probs.clone(), expected: self.rules.len() });
+        }
+        self.rules.iter().try_for_each(|rule| rule.check())
+    }
+
+    fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
+        self.check()?;
+        self.choice.plan_by(n, key, |rule, key| self.rules[rule].plan_on(limit, n, shape, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Rect;
+    use crate::rules::{CutMix, Mixup};
+
+    fn one_of(probs: Option<Vec<f64>>, mode: Mode) -> OneOf {
+        let cut = CutMix { mode: Mode::Elem, minmax: Some((0.25, 0.5)), ..CutMix::default() };
+        let rules: Vec<Box<dyn Rule>> = vec![Box::new(Mixup { alpha: 1.0, ..Mixup::default() }), Box::new(cut)];
+        OneOf { rules, choice: Choice::new(2, probs, mode).unwrap() }
+    }
+
+    fn counts(rule: &OneOf, n: usize, key: u64) -> [usize; 2] {
+        let plan = rule.plan(n, &[32, 32], Key::new(&[key])).unwrap();
+        let boxes = plan.boxes().unwrap_or_else(|| vec![Rect::default(); n]);
+        let blended = plan.weight().iter().filter(|weight| **weight != 1.0).count();
+        [blended, boxes.iter().filter(|rect| **rect != Rect::default()).count()]
+    }
+
+    #[test]
+    fn each_sample_has_its_own_choice() {
+        let near = |got: usize, expected: usize| got.abs_diff(expected) < 90;
+        for (probs, expected) in
+            [(None, [1000, 1000]), (Some(vec![0.2, 0.3]), [400, 600]), (Some(vec![1.0, 0.0]), [2000, 0])]
+        {
+            let got = counts(&one_of(probs, Mode::Elem), 2000, 1);
+            assert!(near(got[0], expected[0]) && near(got[1], expected[1]), "{got:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn partners_of_all_rules_are_one_permutation() {
+        let rule = one_of(Some(vec![0.4, 0.4]), Mode::Elem);
+        let plan = rule.plan(100, &[32, 32], Key::new(&[5])).unwrap();
+        let alone = Mixup::default().plan(100, &[], Key::new(&[5])).unwrap();
+        assert_eq!(plan.partner(), alone.partner());
+        assert_ne!(plan.lam(), alone.lam());
+    }
+
+    #[test]
+    fn a_batch_is_of_one_rule() {
+        let rule = one_of(Some(vec![0.5, 0.25]), Mode::Batch);
+        let all: Vec<_> = (0..400).map(|key| counts(&rule, 8, key)).collect();
+        let times = |kind: [bool; 2]| all.iter().filter(|count| count.map(|count| count == 8) == kind).count();
+        let got = [times([true, false]), times([false, true]), times([false, false])];
+        assert_eq!(got.iter().sum::<usize>(), 400);
+        assert!(got.iter().zip([200, 100, 100]).all(|(got, expected)| got.abs_diff(expected) < 45), "{got:?}");
+    }
+
+    #[test]
+    fn probabilities_must_be_some() {
+        for probs in [vec![0.5], vec![0.5, 0.6], vec![-0.1, 0.5], vec![f64::NAN, 0.5]] {
+            assert!(Choice::new(2, Some(probs.clone()), Mode::Elem).is_err(), "{probs:?}");
+        }
+        assert!(Choice::new(0, None, Mode::Elem).is_err());
+        assert!(Choice::new(10, Some(vec![0.1; 10]), Mode::Elem).is_ok());
+        assert_eq!(Choice::new(2, None, Mode::Pair), Err(MixError::ChoiceMode));
+        let wrong = OneOf { choice: Choice::new(1, None, Mode::Elem).unwrap(), ..one_of(None, Mode::Elem) };
+        assert!(wrong.check().is_err());
+    }
+}

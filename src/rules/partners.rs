@@ -1,0 +1,73 @@
+//! Who is mixed with whom, where the rule leaves that to chance.
+
+use crate::error::{MixError, Result, memory_for};
+use crate::plan::{Mode, Order};
+use crate::random::{Cycles, Key, draw_cycles, draw_matching};
+
+/// Partners that are given or drawn, with their order where that is known.
+pub(super) fn partners(
+    n: usize,
+    mode: Mode,
+    given: Option<Vec<usize>>,
+    key: Key,
+) -> Result<(Vec<usize>, Option<Order>)> {
+    memory_for(n)?;
+    if given.is_none() && mode != Mode::Pair {
+        let Cycles { partner, sequence, starts } = draw_cycles(key, n);
+        return Ok((partner, Some(Order::of_cycles(&sequence, &starts))));
+    }
+    let partner = match given {
+        Some(partner) if partner.len() != n => {
+            return Err(MixError::PartnerLength { got: partner.len(), expected: n });
+        }
+        Some(partner) => partner,
+        None => draw_matching(key, n),
+    };
+    if mode == Mode::Pair {
+        check_paired(&partner)?;
+    }
+    Ok((partner, None))
+}
+
+fn check_paired(partner: &[usize]) -> Result<()> {
+    for (index, &named) in partner.iter().enumerate() {
+        match partner.get(named) {
+            None => {
+                return Err(MixError::PartnerRange { index, value: named as i128, n: partner.len() });
+            }
+            Some(&back) if back != index => {
+                return Err(MixError::NotPaired { index, partner: named, back });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partners_are_any_permutation_unless_paired() {
+        let named_back = |mode| {
+            let (partner, _) = partners(9, mode, None, Key::new(&[7])).unwrap();
+            (0..9).filter(|&i| partner[partner[i]] == i).count()
+        };
+        assert_eq!(named_back(Mode::Pair), 9);
+        assert!(named_back(Mode::Elem) < 9 && named_back(Mode::Batch) < 9);
+    }
+
+    #[test]
+    fn given_partners_are_checked() {
+        let key = Key::new(&[7]);
+        let given =
+            |mode, partner: &[usize]| partners(3, mode, Some(partner.to_vec()), key).map(|(partner, _)| partner);
+        assert_eq!(given(Mode::Elem, &[0, 0, 1]), Ok(vec![0, 0, 1]));
+        assert_eq!(given(Mode::Elem, &[0; 4]), Err(MixError::PartnerLength { got: 4, expected: 3 }));
+        // Couples are complete without the third, whose λ would be looked up beyond them.
+        assert_eq!(given(Mode::Pair, &[1, 0]), Err(MixError::PartnerLength { got: 2, expected: 3 }));
+        assert_eq!(given(Mode::Pair, &[1, 2, 0]), Err(MixError::NotPaired { index: 0, partner: 1, back: 2 }));
+        assert_eq!(given(Mode::Pair, &[1, 0, 3]), Err(MixError::PartnerRange { index: 2, value: 3, n: 3 }));
+    }
+}

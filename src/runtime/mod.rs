@@ -1,0 +1,9 @@
+//! What the operating system gives: threads, memory, and settings from the environment.
+
+pub mod buffer;
+pub mod environment;
+mod help;
+mod pool;
+
+pub use pool::{BYTES_PER_THREAD, THREADS_ENVIRONMENT, available, requested, set_limit};
+pub(crate) use pool::{for_each, for_each_chunk, jobs, worth};
