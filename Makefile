@@ -103,6 +103,10 @@ mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test mu
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
 	$(BIN)/python -m mixup_rs bench
 
+.PHONY: readme
+readme: $(VENV)/test $(VENV)/built ## write the README's tables, and docs' plots, from docs/bench.json
+	$(BIN)/python tools/report.py docs/bench.json
+
 .PHONY: docs
 docs: $(VENV)/test $(VENV)/built ## write docs/fastai.md: what becomes of the hard cases, with fastai's callbacks and ours
 	$(BIN)/python tests/fastai_cases.py docs/fastai.md

@@ -5,18 +5,21 @@ import pickle
 import sys
 from pathlib import Path
 
+import checks
 import numpy as np
 import pytest
+import report
 import torch
 from PIL import Image
 from test_plot_bench import document_of
 from torch.utils.data import default_collate
 
-from mixup_rs.bench import checks, loader, report
+from mixup_rs.bench import loader
 from mixup_rs.bench.cases import CASES, LOADER, LoaderCase
 from mixup_rs.bench.contender import MIX_COLLATE, NORMALISED, TIMM_COLLATE, TORCH_RECIPE, UNMIXED, Contender
 from mixup_rs.bench.loader import COLLATES, EPOCHS, Feed
 from mixup_rs.bench.measure import Timing
+from mixup_rs.bench.report import table
 from mixup_rs.bench.results import Results
 from mixup_rs.bench.run import run_cases
 
@@ -64,7 +67,7 @@ def test_a_run_measures_collates_and_epochs():
     assert results.epochs()[1]["source"].startswith("4 JPEG files of ")
     assert results.cases() == results.cases(sweep=True) == []
     assert [entry["contender"] for entry in results.document["skipped"]] == ["timm's FastCollateMixup"]
-    printed = report.table(results)
+    printed = table(results)
     assert "collate of uint8 4x3x16x24 (4.61 KB), ms" in printed
     assert "DataLoader of images in memory, 0 workers, images a second" in printed
 
@@ -232,7 +235,7 @@ def test_the_readme_shows_collates_in_milliseconds_and_loaders_in_images():
 
 
 def test_speeds_are_the_other_way_round():
-    printed = report.table(Results(document_of(TIMES)))
+    printed = table(Results(document_of(TIMES)))
     assert "MixCollate                       500 [250 to 1000]" in printed
 
 

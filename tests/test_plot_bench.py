@@ -4,15 +4,18 @@ import io
 import json
 import sys
 
+import checks
 import numpy as np
 import pytest
+import report
 
 import mixup_rs
 from mixup_rs import bench
-from mixup_rs.bench import cases, checks, peers, report
+from mixup_rs.bench import cases, peers
 from mixup_rs.bench.cases import Batch, Case
 from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, Contender
 from mixup_rs.bench.measure import measure
+from mixup_rs.bench.report import table
 from mixup_rs.bench.results import FORMAT, Results, case_record
 from mixup_rs.bench.run import run_cases
 
@@ -50,7 +53,7 @@ def test_a_run_measures_all_who_are_there_and_names_who_is_not():
     skipped = {(entry["contender"], entry["case"]): entry["why"] for entry in results.document["skipped"]}
     assert {("timm's Mixup", ""), ("timm's FastCollateMixup", ""), ("numba loop", "")} <= skipped.keys()
     assert "RuntimeError" in skipped[FASTAI, "uint8 4x3x8x8"]
-    assert "numba loop" in report.table(results)
+    assert "numba loop" in table(results)
 
 
 @pytest.mark.usefixtures("few_peers")
@@ -69,7 +72,7 @@ def test_the_command_writes_json_that_reads_back(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "float32 4x3x8x8" in captured.out
     assert "[3/3" in captured.err
-    bench.main(["--check", str(path)])
+    checks.main([str(path)])
     assert "2. not measured fastai / in place >= 14" in capsys.readouterr().out
 
 
@@ -221,8 +224,7 @@ class TestReport:
         return tmp_path
 
     def written(self, repository):
-        args = ["--report", str(repository / "results.json"), "--readme", str(repository / "README.md")]
-        assert bench.main(args) == 0
+        report.main([str(repository / "results.json"), "--readme", str(repository / "README.md")])
         files = sorted(repository.rglob("*.*"))
         return {file.name: file.read_bytes() for file in files}
 
@@ -324,7 +326,7 @@ class TestChecks:
     def test_the_command_fails_where_a_ratio_is_not_reached(self, tmp_path, capsys):
         for times, status in ((MAIN_TIMES, 1), (MAIN_TIMES[5:8], 0)):
             (tmp_path / "results.json").write_text(json.dumps(document_of(times)))
-            assert bench.main(["--check", str(tmp_path / "results.json")]) == status
+            assert checks.main([str(tmp_path / "results.json")]) == status
             assert ("NOT REACHED" in capsys.readouterr().out) == bool(status)
 
 

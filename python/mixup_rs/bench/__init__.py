@@ -1,9 +1,8 @@
 """The benchmark: `mixup-rs bench`, which is `make bench`.
 
 Cases (`cases`) × contenders (`lineup`, `peers`, `limits`, and for the DataLoader `loader`) are measured by turns
-(`measure`, `run`) into one JSON document (`results`), from which everything else is made: the tables (`report`), the
-pictures (`plots`), and the list of ratios aimed at (`checks`). Apart from these, `step` measures what mixing takes of a
-step of training.
+(`measure`, `run`) into one JSON document (`results`), from which the table (`report`) and the pictures (`plots`) are
+made. Apart from these, `step` measures what mixing takes of a step of training.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from mixup_rs.bench.cases import CASES, Case
-from mixup_rs.bench.checks import all_checks, checks_text
 from mixup_rs.bench.plots import save_plots
-from mixup_rs.bench.report import readme_section, table, update_readme
+from mixup_rs.bench.report import table
 from mixup_rs.bench.results import Results
 from mixup_rs.bench.run import run_cases
 
@@ -28,7 +26,7 @@ _SECONDS, _SECONDS_QUICK = 8.0, 0.5
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Measures, or reads what was measured; returns the exit status: 1 where `--check` finds a ratio not reached."""
+    """Measures, prints the table, and writes the results and the pictures. Returns the exit status."""
     parser = _parser()
     options = parser.parse_args(args)
     if options.step:
@@ -36,11 +34,6 @@ def main(args: Sequence[str] | None = None) -> int:
 
         print(step_report())
         return 0
-    if options.report:
-        _report(options.report, options.readme)
-        return 0
-    if isinstance(options.check, Path):
-        return _check(Results.read(options.check))
     cases = [case for case in CASES if _is_wanted(case, options)]
     if not cases:
         parser.error(f"no case is called {options.cases}; there are {', '.join(case.name for case in CASES)}")
@@ -50,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
     results.write(options.json)
     print(f"\nresults: {options.json}")
     _save_plots(results, options.plots)
-    return _check(results) if options.check else 0
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,18 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, default=Path("bench/results.json"), help="where the figures go (default: %(default)s)")
     add("--plots", type=Path, default=Path("bench"), metavar="DIR", help="where pictures go (default: %(default)s)")
     add(
-        "--check",
-        type=Path,
-        nargs="?",
-        const=True,
-        metavar="JSON",
-        help="list the ratios aimed at and whether they are reached, in this run or in results given",
-    )
-    add("--report", type=Path, metavar="JSON", help="measure nothing; write the README's table and the plots in docs")
-    add(
         "--step", action="store_true", help="measure what mixing takes of a training step of resnet34, and nothing else"
     )
-    add("--readme", type=Path, default=Path("README.md"), help="for --report (default: %(default)s)")
     return parser
 
 
@@ -105,24 +88,9 @@ def _command(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _report(path: Path, readme: Path) -> None:
-    results = Results.read(path)
-    plots = _save_plots(results, readme.parent / "docs")
-    update_readme(readme, readme_section(results, [f"docs/{plot.name}" for plot in plots]))
-    print(f"written: {readme}")
-
-
-def _check(results: Results) -> int:
-    print(f"\n{checks_text(results)}")
-    return int(any(check.reached is False for check in all_checks(results)))
-
-
-def _save_plots(results: Results, folder: Path) -> list[Path]:
+def _save_plots(results: Results, folder: Path) -> None:
     try:
-        saved = save_plots(results, folder)
+        for path in save_plots(results, folder):
+            print(f"plot: {path}")
     except ModuleNotFoundError as error:
         print(f"no plots: {error.name} is not installed; pip install 'mixup-rs[plot]'")
-        return []
-    for path in saved:
-        print(f"plot: {path}")
-    return saved

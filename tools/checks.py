@@ -1,9 +1,15 @@
-"""The ratios that this library promises to reach, each computed from the results of one run."""
+"""The ratios that this library promises to reach: `python tools/checks.py docs/bench.json`.
+
+Each is computed from the results of one run of `mixup-rs bench`. Fails where one is not reached.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mixup_rs.bench.contender import (
     COLD,
@@ -19,8 +25,6 @@ from mixup_rs.bench.contender import (
     UNMIXED,
 )
 from mixup_rs.bench.results import Results, size_text, threads_text
-
-__all__ = ["Check", "all_checks", "checks_text"]
 
 #: Below the size that wakes a second thread, one and two threads run the same code: what differs is noise.
 _NOISE = 1.05
@@ -61,8 +65,13 @@ class Check:
         return f"{self.item:>2}. {verdict:12} {self.text} {sign} {self.bound:g}: {figures}{more}".rstrip(": ")
 
 
-def checks_text(results: Results) -> str:
-    return "\n".join(map(str, all_checks(results)))
+def main(args: Sequence[str] | None = None) -> int:
+    """Prints every check; returns the exit status: 1 where a ratio is not reached."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, help="what `mixup-rs bench` measured, as JSON")
+    checks = list(all_checks(Results.read(parser.parse_args(args).results)))
+    print(*checks, sep="\n")
+    return int(any(check.reached is False for check in checks))
 
 
 def all_checks(results: Results) -> Iterator[Check]:
@@ -162,3 +171,7 @@ def _threads_gain(results: Results) -> dict[str, float | None]:
             one, more = results.ms(case["name"], call, 1), results.ms(case["name"], call, most)
             figures[f"{call}, {size_text(case['bytes'])}"] = more / one if one and more else None
     return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
