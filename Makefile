@@ -6,8 +6,6 @@ BIN := $(VENV)/bin
 TOOLS := .tools/bin
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
-WITHOUT_TORCH := $(foreach subject,torch fastai plot,--ignore-glob='tests/test_$(subject)*')
-
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -26,12 +24,12 @@ test: $(VENV)/test $(VENV)/built check test-panic ## everything: Rust and Python
 .PHONY: test-panic
 test-panic: $(VENV)/test-core $(VENV)/built ## a bug that panics is a RuntimeError: with a library that has one
 	cargo build --quiet --features panics
-	MIXUP_RS_PANICS=target/debug/libmixup_rs.so $(BIN)/python -m pytest tests/test_panic.py
+	MIXUP_RS_PANICS=target/debug/libmixup_rs.so $(BIN)/python -m pytest tests/core/test_panic.py
 
 .PHONY: test-core
-test-core: $(VENV)/test-core $(VENV)/built ## the tests that need no torch
+test-core: $(VENV)/test-core $(VENV)/built ## the tests that need NumPy alone
 	cargo test --quiet
-	$(BIN)/python -m pytest $(WITHOUT_TORCH)
+	$(BIN)/python -m pytest tests/core
 
 .PHONY: check
 check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs against the built module
@@ -44,14 +42,14 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 
 .PHONY: fuzz
 fuzz: $(VENV)/test $(VENV)/built ## 100,000 random cases and as many calls of each function; writes docs/reliability.md
-	$(BIN)/python tests/fuzz.py docs/reliability/fuzz.json $(FUZZ)
-	$(BIN)/python tests/reliability.py docs
+	$(BIN)/python tools/fuzz.py docs/reliability/fuzz.json $(FUZZ)
+	$(BIN)/python tools/reliability.py docs
 
 .PHONY: dist
 dist: $(VENV)/test-core ## build sdist and wheel, and test the wheel with the oldest and the newest NumPy
 	rm -rf dist
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin build --release --locked --quiet --sdist --out dist
-	$(BIN)/python tests/check_dist.py dist $(WITHOUT_TORCH)
+	$(BIN)/python tools/check_dist.py dist
 
 .PHONY: audit
 audit: $(VENV)/audit $(TOOLS)/cargo-deny ## licences, sources and versions of what it is built from; the workflows
@@ -96,8 +94,8 @@ fuzz-rust: ## the Rust properties on many more cases: PROPTEST_CASES=100000
 .PHONY: mutants
 mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (an hour or more)
 	ulimit -v 8000000; PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants || [ $$? = 2 -o $$? = 3 ]
-	$(PYTHON) tests/mutants.py docs target/mutants.out/outcomes.json
-	$(PYTHON) tests/reliability.py docs
+	$(PYTHON) tools/mutants.py docs target/mutants.out/outcomes.json
+	$(PYTHON) tools/reliability.py docs
 
 .PHONY: bench
 bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
@@ -109,7 +107,7 @@ readme: $(VENV)/test $(VENV)/built ## write the README's tables, and docs' plots
 
 .PHONY: docs
 docs: $(VENV)/test $(VENV)/built ## write docs/fastai.md: what becomes of the hard cases, with fastai's callbacks and ours
-	$(BIN)/python tests/fastai_cases.py docs/fastai.md
+	$(BIN)/python tools/hard_cases.py docs/fastai.md
 
 .PHONY: fmt
 fmt: $(VENV)/test-core ## format all sources

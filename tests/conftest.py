@@ -9,6 +9,9 @@ from hypothesis import settings
 
 import mixup_rs
 
+# They assert, and are no test modules.
+pytest.register_assert_rewrite("applying", "device")
+
 # `make test` tries the same few cases each time, `make fuzz` (--hypothesis-profile=fuzz) many, from another seed.
 settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True, database=None)
 FUZZ_CASES = int(os.environ.get("MIXUP_RS_FUZZ_CASES", 13_000))
@@ -22,6 +25,13 @@ def set_num_threads():
     before = mixup_rs.get_num_threads()
     yield mixup_rs.set_num_threads
     mixup_rs.set_num_threads(before)
+
+
+@pytest.fixture
+def few_peers(monkeypatch):
+    """No numba and no timm: importing and compiling them would take longer than all else here."""
+    for library in ("numba", "timm"):
+        monkeypatch.setitem(sys.modules, library, None)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is promised, and the latest figures: `python tests/reliability.py docs`, which writes docs/reliability.md.
+"""What is promised, and the latest figures: `python tools/reliability.py docs`, which writes docs/reliability.md.
 
 The figures are those that `make fuzz` and `make mutants` left in docs/reliability. A test holds the page against them.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 PROMISES = [
     (
         "Results have the very bits of the formula, for every shape, dtype, stride, alignment, mode and `out`",
-        "`tests/test_properties*.py`, `tests/test_mix.py`, `tests/test_overlap.py`, `tests/properties.rs`",
+        "`tests/*/test_properties*.py`, `tests/core/test_mix.py`, `tests/core/test_overlap.py`, `tests/properties.rs`",
         "`make test`; `make fuzz`",
     ),
     (
@@ -19,36 +19,40 @@ PROMISES = [
         "`src/kernel/mod.rs`, `src/plan.rs`, `tests/properties.rs`",
         "`make test`; `make fuzz-rust`",
     ),
-    ("Values drawn from a key never change", "`tests/test_sample.py`", "`make test`"),
+    ("Values drawn from a key never change", "`tests/core/test_sample.py`", "`make test`"),
     (
         "A wrong argument is a ValueError or TypeError, and nothing is written",
-        "`tests/test_errors.py`, `tests/test_properties_plans.py`",
+        "`tests/core/test_errors.py`, `tests/core/test_properties_plans.py`",
         "`make test`; `make fuzz`",
     ),
     (
         "Used before and after fork, nested, and while other threads mix, nothing hangs: 200 forks in each run",
-        "`tests/test_fork.py`, `tests/test_torch_collate.py`",
+        "`tests/core/test_fork.py`, `tests/torch/test_collate.py`",
         "`make test`",
     ),
     ("rayon's global pool is never touched", "`tests/global_pool.rs`", "`make test`"),
     (
         "Threads that share an input or one `out`, a busy thread beside small batches, Ctrl-C, daemon threads at exit",
-        "`tests/test_concurrency.py`",
+        "`tests/core/test_concurrency.py`",
         "`make test`",
     ),
-    ("Calls leave no memory, thread or descriptor behind", "`tests/test_leaks.py`", "`make test`; `make fuzz`"),
-    ("In place needs no second batch; inputs are not copied", "`tests/test_memory.py`", "`make test`"),
-    ("A panic becomes a RuntimeError, and the pool survives it", "`tests/test_panic.py`", "`make test-panic`"),
-    ("Absurd settings in the environment are answered with a warning", "`tests/test_environment.py`", "`make test`"),
+    ("Calls leave no memory, thread or descriptor behind", "`tests/core/test_leaks.py`", "`make test`; `make fuzz`"),
+    ("In place needs no second batch; inputs are not copied", "`tests/core/test_memory.py`", "`make test`"),
+    ("A panic becomes a RuntimeError, and the pool survives it", "`tests/core/test_panic.py`", "`make test-panic`"),
+    (
+        "Absurd settings in the environment are answered with a warning",
+        "`tests/core/test_environment.py`",
+        "`make test`",
+    ),
     (
         "No invalid access, no leak in the core",
         "the Rust tests under valgrind, ASan, Miri",
         "`make valgrind asan miri`",
     ),
     ("A change of the core makes a test fail", "[mutants.md](mutants.md)", "`make mutants`"),
-    ("A Learner is left as it was found, whatever ends a fit", "`tests/test_fastai_state.py`", "`make test`"),
+    ("A Learner is left as it was found, whatever ends a fit", "`tests/fastai/test_state.py`", "`make test`"),
     ("Dependencies: licences, sources, versions, advisories", "`deny.toml`", "`make audit audit-advisories`"),
-    ("The wheel works alone, with the oldest and the newest NumPy", "`tests/check_dist.py`", "`make dist`"),
+    ("The wheel works alone, with the oldest and the newest NumPy", "`tools/check_dist.py`", "`make dist`"),
 ]
 
 

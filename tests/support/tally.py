@@ -1,4 +1,4 @@
-"""What a run has tried and found: the number of cases and the largest errors. `tests/fuzz.py` writes it down."""
+"""What a run has tried and found: the number of cases and the largest errors. `tools/fuzz.py` writes it down."""
 
 import time
 from collections import Counter

@@ -100,14 +100,6 @@ def test_the_result_of_mix_batch_serves_as_a_plan():
     assert len(plot_mixed_batch(x, mixed.x, mixed, max_n=2).axes) == 6
 
 
-def test_tensors_are_shown_too():
-    torch = pytest.importorskip("torch")
-    x = torch.rand(3, 3, 4, 4, requires_grad=True)
-    figure = plot_mixed_batch(x, x.bfloat16(), PLAN, torch.tensor([1, 0, 1]))
-    np.testing.assert_allclose(shown(figure, 0, 0), x[0].detach().permute(1, 2, 0))
-    assert words(figure)[0][2] == "0.75 1 + 0.25 0"
-
-
 def test_a_path_saves_the_picture(tmp_path):
     x = images((3, 3, 4, 4))
     plot_mixed_batch(x, PLAN.apply(x), PLAN, path=tmp_path / "new" / "mixed.png")

@@ -1,4 +1,4 @@
-"""The long run of the property and leak tests: `python tests/fuzz.py docs/reliability/fuzz.json`.
+"""The long run of the property and leak tests: `python tools/fuzz.py docs/reliability/fuzz.json`.
 
 Prints progress and, of a failure, what reproduces it. Writes the number of cases, the largest error of each element
 type and the bytes that calls left behind; nothing where a test failed.
@@ -12,7 +12,7 @@ import secrets
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parent.parent / "tests"
 
 
 def arguments():
@@ -28,6 +28,7 @@ def main():
     given = arguments()
     # Read when the tests are imported.
     os.environ |= {"MIXUP_RS_FUZZ_CASES": str(given.cases), "MIXUP_RS_LEAK_CALLS": str(given.calls)}
+    sys.path.insert(0, str(TESTS / "support"))
     import pytest
     import tally
 
@@ -35,7 +36,7 @@ def main():
     tally.progress = os.fdopen(os.dup(2), "w")
     print(f"seed {given.seed}", flush=True)
     profile = ["--hypothesis-profile=fuzz", f"--hypothesis-seed={given.seed}", "-p", "no:cacheprovider", "-q"]
-    tests = [*HERE.glob("test_properties*.py"), *HERE.glob("test_torch_properties*.py"), HERE / "test_leaks.py"]
+    tests = [*TESTS.glob("*/test_properties*.py"), TESTS / "core" / "test_leaks.py"]
     status = pytest.main([*map(str, sorted(tests)), *profile])
     if status:
         sys.exit(f"failed; reproduce with: make fuzz FUZZ='--seed {given.seed} --cases {given.cases}'")

@@ -12,7 +12,7 @@ import sys
 import torch
 import torch.distributed as dist
 from fastai.vision.all import Callback
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {support!r})
 from learners import learner, loaders, tiny_model
 from mixup_rs.fastai import RustMixUp
 
@@ -38,7 +38,8 @@ dist.destroy_process_group()
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo's file store is not to be had")
 def test_ranks_mix_differently_and_agree_on_the_parameters(tmp_path, request):
     def start(rank):
-        code = WORKER.format(tests=str(request.path.parent), meeting=str(tmp_path / "meeting"), rank=rank)
+        support = str(request.path.parents[1] / "support")
+        code = WORKER.format(support=support, meeting=str(tmp_path / "meeting"), rank=rank)
         environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(code)], env=environment, stdout=subprocess.PIPE, text=True

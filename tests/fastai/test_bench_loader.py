@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import report
 import torch
+from documents import document_of
 from PIL import Image
-from test_plot_bench import document_of
 from torch.utils.data import default_collate
 
 from mixup_rs.bench import loader

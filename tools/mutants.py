@@ -1,4 +1,4 @@
-"""What became of the mutants: `python tests/mutants.py docs target/mutants.out/outcomes.json...`.
+"""What became of the mutants: `python tools/mutants.py docs target/mutants.out/outcomes.json...`.
 
 Writes docs/reliability/mutants.json and the table of docs/mutants.md. Fails for a mutant that no test saw and that
 docs/mutants.md does not name, without its line, together with the reason why.

@@ -32,7 +32,7 @@ from mixup_rs.fastai import RustMixUp
 from mixup_rs.torch import apply
 
 matplotlib.use("Agg")
-PETS = Path(__file__).parent.parent.parent / "shared" / "pets" / "images"
+PETS = Path(__file__).parents[2].parent / "shared" / "pets" / "images"
 SIZE, BATCH = 64, 16
 
 

@@ -1,15 +1,12 @@
 """The hard cases of mixing in a fastai learner, each as a function of the callback: it raises where the case fails.
 
-Run as a script it writes what becomes of each, with fastai's callbacks and with ours, to the file it is given.
+`tools/hard_cases.py` writes down what becomes of each, with fastai's callbacks and with ours.
 """
 
-import sys
 import tempfile
-import warnings
 from functools import partial
 from pathlib import Path
 
-import fastai
 import torch
 from fastai.vision.all import (
     BCEWithLogitsLossFlat,
@@ -285,38 +282,3 @@ export, load_learner"""
 CUTMIX = {name: MIXUP[name] for name in OF_CUTMIX.replace("\n", "").split("|")}
 CASES = [(MixUp, RustMixUp, name, case) for name, case in MIXUP.items()]
 CASES += [(CutMix, RustCutMix, name, case) for name, case in CUTMIX.items()]
-
-
-def outcome(case, callback):
-    """ "works", or how it fails in one line."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            case(callback)
-    except Exception as error:
-        text = str(error).strip().splitlines() or [""]
-        return f"{type(error).__name__}: {text[-1].strip()[:70]}"
-    return "works"
-
-
-def table():
-    rows = ["| callback | case | fastai's | ours |", "|---|---|---|---|"]
-    for theirs, ours, name, case in CASES:
-        cells = (theirs.__name__, name, outcome(case, theirs()), outcome(case, ours()))
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows)
-
-
-HEAD = """# The hard cases in fastai
-
-What becomes of each with fastai's own callback and with ours, as `make docs` found it with fastai {version}. Each is a
-test (`tests/test_fastai_cases.py`).
-
-Apple's MPS long had no Beta to draw from, on which mixing callbacks failed. Ours draws on the host, whatever torch's
-default device, and the batch stays where it is: `tests/test_torch_device.py` follows every operation on a device whose
-memory cannot be read.
-
-"""
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(HEAD.format(version=fastai.__version__) + table() + "\n")

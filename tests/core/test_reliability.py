@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import reliability
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.skipif(not (DOCS / "reliability").exists(), reason="a source distribution has the page, not the figures")

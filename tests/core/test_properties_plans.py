@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import strategies as some
 import tally
+from applying import applied, drawing, kept
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import DTYPES, FLOATS, assert_mixed, assert_same_bits, bits, soft_targets, ulp, values
-from test_properties import applied, drawing, kept
 
 import mixup_rs
 from mixup_rs import MixPlan, mix_batch

@@ -7,7 +7,7 @@ from pathlib import Path
 from fastai.vision.all import CrossEntropyLossFlat, vision_learner
 from learners import loaders
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_the_snippets_run(monkeypatch):

@@ -1,0 +1,13 @@
+"""The examples in the docstrings of what is for fastai."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["fastai", "manifold"])
+def test_the_examples_run(name):
+    failed, tried = doctest.testmod(importlib.import_module(f"mixup_rs.{name}"))
+    assert tried > 0
+    assert failed == 0

@@ -1,0 +1,144 @@
+"""The benchmark: that it measures, says what it could not measure, and reports what was measured. Never how fast."""
+
+import io
+import json
+import sys
+
+import checks
+import numpy as np
+import pytest
+from documents import document_of
+
+import mixup_rs
+from mixup_rs import bench
+from mixup_rs.bench import cases, peers
+from mixup_rs.bench.cases import Batch, Case
+from mixup_rs.bench.contender import Contender
+from mixup_rs.bench.measure import measure
+from mixup_rs.bench.results import FORMAT
+
+pytest.importorskip("matplotlib")
+
+TINY = Case("f32", (4, 3, 8, 8))
+
+
+@pytest.mark.usefixtures("few_peers")
+def test_the_command_writes_json_that_reads_back(tmp_path, capsys):
+    path = tmp_path / "new" / "results.json"
+    args = ["--quick", "--cases", "tiny,sweep-1024,sweep-16384", "--threads", "1", "--seconds", "0.001"]
+    assert bench.main([*args, "--json", str(path), "--plots", str(tmp_path)]) == 0
+    document = json.loads(path.read_text())
+    assert document.keys() == document_of().keys()
+    assert document["format"] == FORMAT
+    assert document["command"] == "mixup-rs bench " + " ".join(args)
+    assert document["versions"]["mixup-rs"] == mixup_rs.__version__
+    assert [case["name"] for case in document["cases"]] == ["tiny", "sweep-1024", "sweep-16384"]
+    assert str(tmp_path) not in path.read_text()
+    assert (tmp_path / "bench-time-by-size.png").stat().st_size > 1000
+    captured = capsys.readouterr()
+    assert "float32 4x3x8x8" in captured.out
+    assert "[3/3" in captured.err
+    checks.main([str(path)])
+    assert "2. not measured fastai / in place >= 14" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("args", [["--cases", "nothing"], ["--threads", "0"], ["--threads", "two"]])
+def test_a_wrong_command_line_is_refused(args):
+    with pytest.raises(SystemExit) as stop:
+        bench.main(args)
+    assert stop.value.code == 2
+
+
+class TestMeasure:
+    def test_contenders_take_turns_on_a_refilled_batch(self):
+        batch, calls = Batch(TINY), []
+        pristine = batch.x.copy()
+
+        def run_(name):
+            def run():
+                if calls[-1:] != [name]:
+                    np.testing.assert_array_equal(batch.x, pristine)
+                    calls.append(name)
+                batch.x[...] = 0
+
+            return Contender(name, run)
+
+        timings, skipped = measure(batch, [run_("one"), run_("two")], threads=[1], seconds=0)
+        assert calls == ["one", "two"] * 4  # the first calls, then three rounds
+        assert [len(timing.nanoseconds) for timing in timings] == [3, 3]
+        assert skipped == {}
+
+    def test_what_is_prepared_is_spent_once(self):
+        prepared = []
+
+        def run():
+            prepared.pop()
+
+        measure(Batch(TINY), [Contender("cold", run, prepare=lambda: prepared.append(1), single=True)], [1], 0)
+
+    def test_a_peer_that_fails_is_named_but_our_own_failure_is_an_error(self):
+        def fail():
+            raise RuntimeError("not for this dtype\nand more")
+
+        timings, skipped = measure(Batch(TINY), [Contender("peer", fail)], [1], 0)
+        assert (timings, skipped) == ([], {"peer": "RuntimeError: not for this dtype"})
+        with pytest.raises(RuntimeError, match="not for this dtype"):
+            measure(Batch(TINY), [Contender("ours", fail, "ours")], [1], 0)
+
+
+@pytest.mark.parametrize("case", [case for case in cases.CASES if case.bytes < 1 << 20], ids=lambda case: case.name)
+def test_cases_have_the_size_they_say(case):
+    batch = Batch(case)
+    assert batch.x.nbytes == batch.flat.nbytes == batch.words.nbytes == case.bytes
+    assert case.name in (f"sweep-{case.bytes}", "tiny")
+    assert np.shares_memory(batch.x, batch.flat)
+
+
+@pytest.mark.parametrize(("layout", "strides"), [("F", (4, 16, 48, 384)), ("channels_last", (768, 4, 96, 12))])
+def test_layouts_are_what_they_are_called(layout, strides):
+    batch = Batch(Case("layout", TINY.shape, layout=layout))
+    assert batch.x.strides == strides
+    assert np.shares_memory(batch.x, batch.flat)
+    assert batch.c_order.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_peers_mix(dtype):
+    """What does not do the job is no peer."""
+    batch = Batch(Case("peers", TINY.shape, dtype))
+    lam, perm = peers._draw(batch)
+    wide = batch.x.astype(np.float64)
+    lam = lam.reshape(-1, 1, 1, 1).astype(np.float64)
+    expected = lam * wide + (1 - lam) * wide[perm]
+    makers = [peers.numpy_one_liner]
+    if dtype == "float32" and sys.modules.get("numba", True) is not None:
+        makers += [peers.numba_loop]
+    for maker in makers:
+        try:
+            contenders = list(maker(batch))
+        except ImportError:
+            continue
+        for contender in contenders:
+            batch.rng = np.random.default_rng(35)
+            batch.rng.integers(0, 256, 1 << 20) if dtype == "uint8" else batch.rng.random(1 << 20)
+            mixed = contender.run().reshape(batch.shape)
+            np.testing.assert_allclose(mixed, expected, atol=0.501 if dtype == "uint8" else 1e-6)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_peak_memory_of_a_call_is_measured():
+    from mixup_rs.bench.machine import extra_mib
+
+    assert 0 <= extra_mib(1) < 10
+
+
+def test_progress_is_a_line_a_case():
+    from mixup_rs.bench.run import _Progress
+
+    stream = io.StringIO()
+    progress = _Progress(2, stream)
+    for case in (TINY, TINY):
+        progress.begin(case)
+        progress.rounds(1)
+        progress.done("1 ms")
+    assert [line.split("] ")[1] for line in stream.getvalue().splitlines()] == ["float32 4x3x8x8: 1 ms"] * 2
