@@ -40,6 +40,11 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy.stubtest mixup_rs._core
 
+# Not part of `make check` while it finds errors. It needs the types of torch and fastai, not only those of the core.
+.PHONY: types
+types: $(VENV)/test $(VENV)/built ## the types of the package and of the tests of the core
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
 .PHONY: fuzz
 fuzz: $(VENV)/test $(VENV)/built ## 100,000 random cases and as many calls of each function; writes docs/reliability.md
 	$(BIN)/python tools/fuzz.py docs/reliability/fuzz.json $(FUZZ)
