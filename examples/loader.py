@@ -39,7 +39,7 @@ with warnings.catch_warnings():
         set_seed,
     )
 
-from mixup_rs import MixPlan
+from mixup_rs import Mixup
 from mixup_rs.fastai import MixCollateEpoch, RustMixUp
 from mixup_rs.torch import MixCollate, apply
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 def show_what_commutes() -> None:
     x = torch.rand(BATCH, 3, SIDE, SIDE)
-    plan = MixPlan.mixup(BATCH, alpha=0.4, rng=42)
+    plan = Mixup(alpha=0.4).plan(BATCH, rng=42)
     mean, std = (torch.tensor(terms).view(3, 1, 1) for terms in (MEAN, STD))
     quarters = torch.randint(4, (BATCH,)).tolist()
 

@@ -12,6 +12,8 @@ pub enum MixError {
     Prob(f64),
     #[error("expected {expected} probs, each >= 0 and together at most 1, got {got:?}")]
     Probs { got: Vec<f64>, expected: usize },
+    #[error("expected at least one rule to choose from, got none")]
+    NoRules,
     #[error("a rule is chosen for each batch or for each sample, not for pairs")]
     ChoiceMode,
     #[error("no memory for a plan of {0} samples")]

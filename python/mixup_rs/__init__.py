@@ -14,6 +14,7 @@ from mixup_rs._core import (
     mix_batch,
     set_num_threads,
 )
+from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
 
 #: Found when first asked for, so that importing mixup_rs imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
@@ -23,8 +24,12 @@ _EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "torch": "torch"}
 
 __all__ = [
     "STREAM_VERSION",
+    "CutMix",
     "MixPlan",
     "MixedBatch",
+    "Mixup",
+    "OneOf",
+    "Rule",
     "RustCutMix",
     "RustManifoldMixUp",
     "RustMix",

@@ -63,7 +63,14 @@ impl<'py> Options<'py> {
                 Self::Rule(Box::new(CutMix { alpha: alpha()?, mode: mode()?, minmax, prob: prob()? }))
             }
             "one_of" => {
-                let rules: Vec<_> = get("rules")?.try_iter()?.collect::<PyResult<_>>()?;
+                let rules = get("rules")?;
+                let Ok(rules) = rules.cast::<PyTuple>() else {
+                    return Err(PyTypeError::new_err(format!(
+                        "rules must be a sequence of rules, got {}",
+                        type_name(&rules)
+                    )));
+                };
+                let rules: Vec<_> = rules.iter().collect();
                 Self::OneOf(Choice::new(rules.len(), arguments::probs(&get("probs")?)?, mode()?)?, rules)
             }
             other => unreachable!("no rule is called {other}"),

@@ -17,10 +17,13 @@ pub struct Choice {
 impl Choice {
     /// A choice among `count` rules, equally likely unless `probs` says otherwise.
     pub fn new(count: usize, probs: Option<Vec<f64>>, mode: Mode) -> Result<Self> {
+        if count == 0 {
+            return Err(MixError::NoRules);
+        }
         let probs = probs.unwrap_or_else(|| vec![1.0 / count as f64; count]);
         let sum: f64 = probs.iter().sum();
         // Thirds and tenths do not add up to 1 exactly.
-        let is_right = count > 0 && probs.len() == count && probs.iter().all(|prob| *prob >= 0.0) && sum <= 1.0 + 1e-9;
+        let is_right = probs.len() == count && probs.iter().all(|prob| *prob >= 0.0) && sum <= 1.0 + 1e-9;
         if !is_right {
             return Err(MixError::Probs { got: probs, expected: count });
         }
@@ -146,7 +149,7 @@ mod tests {
         for probs in [vec![0.5], vec![0.5, 0.6], vec![-0.1, 0.5], vec![f64::NAN, 0.5]] {
             assert!(Choice::new(2, Some(probs.clone()), Mode::Elem).is_err(), "{probs:?}");
         }
-        assert!(Choice::new(0, None, Mode::Elem).is_err());
+        assert_eq!(Choice::new(0, None, Mode::Elem), Err(MixError::NoRules));
         assert!(Choice::new(10, Some(vec![0.1; 10]), Mode::Elem).is_ok());
         assert_eq!(Choice::new(2, None, Mode::Pair), Err(MixError::ChoiceMode));
         let wrong = OneOf { choice: Choice::new(1, None, Mode::Elem).unwrap(), ..one_of(None, Mode::Elem) };

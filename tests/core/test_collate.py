@@ -5,7 +5,7 @@ import pytest
 from oracle import DTYPES, assert_mixed, assert_same_bits, name, values
 
 import mixup_rs
-from mixup_rs import MixPlan
+from mixup_rs import CutMix, MixPlan, Mixup
 
 SHAPES = [(), (1,), (5,), (3, 7, 9), (2, 3, 4, 5), (0, 4)]
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -32,7 +32,7 @@ def test_the_batch_is_that_of_stacking_and_mixing(dtype, shape, n):
 def test_batches_that_are_split(threads, set_num_threads):
     set_num_threads(threads)
     stack = values((6, 3, 500, 301), np.float32)
-    for plan in (plan_of(6), MixPlan.mixup(6, rng=1), MixPlan.cutmix(6, 500, 301, mode="elem", rng=1)):
+    for plan in (plan_of(6), Mixup().plan(6, rng=1), CutMix(mode="elem").plan(6, (500, 301), rng=1)):
         assert_same_bits(mixup_rs.collate(list(stack), plan), plan.apply(stack))
 
 
@@ -40,7 +40,7 @@ def test_batches_that_are_split(threads, set_num_threads):
 def test_boxes_are_cut(axes):
     stack = values((5, 6, 6, 6), np.uint8)
     for mode in ("elem", "batch"):
-        plan = MixPlan.cutmix(5, 6, 6, mode=mode, rng=3)
+        plan = CutMix(mode=mode).plan(5, (6, 6), rng=3)
         assert_same_bits(mixup_rs.collate(list(stack), plan, spatial_axes=axes), plan.apply(stack, spatial_axes=axes))
 
 
@@ -89,7 +89,7 @@ def test_normalised_to_one_rounding(dtype, channels):
 
 def test_normalised_boxes_and_halves():
     stack = values((5, 3, 6, 8), np.uint8)
-    plan = MixPlan.cutmix(5, 6, 8, mode="elem", rng=3)
+    plan = CutMix(mode="elem").plan(5, (6, 8), rng=3)
     exact = (plan.apply(stack) / 255 - MEAN[:, None, None]) / STD[:, None, None]
     out = np.empty(stack.shape, np.float16)
     mixup_rs.collate(list(stack), plan, out=out, normalize=(MEAN, STD))
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_said(error, message, samples, options):
 
 
 def test_boxes_need_axes_that_follow_one_another():
-    plan = MixPlan.cutmix(2, 4, 4, rng=1)
+    plan = CutMix().plan(2, (4, 4), rng=1)
     samples = [np.zeros((4, 3, 4), np.uint8)] * 2
     with pytest.raises(ValueError, match="follow one another"):
         mixup_rs.collate(samples, plan, spatial_axes=(1, 3))

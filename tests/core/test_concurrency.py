@@ -9,7 +9,7 @@ import pytest
 from oracle import assert_same_bits, bits, values
 
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
 
 SMALL, LARGE = (8, 1000), (8, 300_000)  # 32 kB, and 9.6 MB, which is shared out
 
@@ -44,9 +44,9 @@ def test_eight_threads_share_an_input_and_a_plan(shape, dtype, set_num_threads):
     x = values((shape[0], shape[1] * 4 // np.dtype(dtype).itemsize), dtype)
     before = bits(x)
     for seed in range(5):
-        expected = MixPlan.mixup(8, rng=seed).apply(x)
+        expected = Mixup().plan(8, rng=seed).apply(x)
         # In what order the samples of a plan that was not drawn are visited is found out by whoever first applies it.
-        drawn_plan = MixPlan.mixup(8, rng=seed)
+        drawn_plan = Mixup().plan(8, rng=seed)
         plan = MixPlan(drawn_plan.lam, drawn_plan.partner)
 
         def in_place(plan=plan):
@@ -63,7 +63,7 @@ def test_eight_threads_share_an_input_and_a_plan(shape, dtype, set_num_threads):
 
 def test_the_number_of_threads_may_change_meanwhile(set_num_threads):
     x = values(LARGE, np.float32)
-    plan = MixPlan.mixup(8, rng=0)
+    plan = Mixup().plan(8, rng=0)
     expected = plan.apply(x)
 
     def change():
@@ -81,7 +81,7 @@ def test_of_two_writers_each_element_is_from_one(layout, set_num_threads):
     set_num_threads(2)
     x = values(LARGE, np.float32)
     out = np.empty_like(x, order=layout)
-    plans = [MixPlan.mixup(8, alpha=1.0, fold=False, rng=seed) for seed in range(2)]
+    plans = [Mixup(alpha=1.0, fold=False).plan(8, rng=seed) for seed in range(2)]
     expected = [plan.apply(x).view(np.uint32) for plan in plans]
     for _ in range(10):
         out[...] = np.nan
@@ -135,8 +135,8 @@ has_lock = pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(
 @pytest.mark.parametrize("bytes_", [1000, (1 << 20) - 64])
 def test_small_batches_keep_the_interpreter_lock(beside, bytes_):
     """Beside a busy thread, to give it up costs a thousand times what mixing does."""
-    x, plan = values((8, bytes_ // 32), np.float32), MixPlan.mixup(8, rng=0)
-    cut = MixPlan.cutmix(8, 1, x.shape[1], rng=0)
+    x, plan = values((8, bytes_ // 32), np.float32), Mixup().plan(8, rng=0)
+    cut = CutMix().plan(8, (1, x.shape[1]), rng=0)
     y, out = np.arange(8), np.empty_like(x)
 
     def calls():
@@ -147,7 +147,7 @@ def test_small_batches_keep_the_interpreter_lock(beside, bytes_):
             cut.apply(x[:, None])
             plan.apply_labels(y, num_classes=10)
             mix_batch(x, y)
-            MixPlan.mixup(8)
+            Mixup().plan(8)
             mixup_rs.get_num_threads()
             mixup_rs.clear_cache()
 
@@ -156,7 +156,7 @@ def test_small_batches_keep_the_interpreter_lock(beside, bytes_):
 
 @has_lock
 def test_large_batches_let_others_run(beside):
-    x, plan = values(LARGE, np.float32), MixPlan.mixup(8, rng=0)
+    x, plan = values(LARGE, np.float32), Mixup().plan(8, rng=0)
     assert beside(lambda: [plan.apply(x) for _ in range(20)]) > 0
 
 

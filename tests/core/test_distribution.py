@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixup_rs import MixPlan
+from mixup_rs import MixPlan, Mixup
 
 DRAWS = 20_000
 
@@ -29,7 +29,7 @@ def kolmogorov_smirnov(sample, cdf):
 @pytest.mark.parametrize("fold", [False, True], ids=["as drawn", "folded"])
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 0.4, 1, 4])
 def test_weights_follow_beta(alpha, fold, mode):
-    plan = MixPlan.mixup(DRAWS if mode == "elem" else 2 * DRAWS, alpha=alpha, mode=mode, fold=fold, rng=(1, 2))
+    plan = Mixup(alpha=alpha, mode=mode, fold=fold).plan(DRAWS if mode == "elem" else 2 * DRAWS, rng=(1, 2))
     lam = plan.lam[np.arange(len(plan)) < plan.partner] if mode == "pair" else plan.lam
     assert len(lam) == DRAWS
     beta = stats.beta(alpha, alpha)
@@ -38,40 +38,40 @@ def test_weights_follow_beta(alpha, fold, mode):
 
 
 def test_the_comparison_can_tell():
-    lam = MixPlan.mixup(DRAWS, alpha=0.5, fold=False, rng=(1, 2)).lam
+    lam = Mixup(alpha=0.5, fold=False).plan(DRAWS, rng=(1, 2)).lam
     assert kolmogorov_smirnov(lam, stats.beta(0.4, 0.4).cdf) < 1e-6
     assert kolmogorov_smirnov(np.maximum(lam, 1 - lam), stats.beta(0.5, 0.5).cdf) < 1e-6
 
 
 def test_the_weight_of_a_batch_follows_beta():
-    lam = np.array([MixPlan.mixup(2, mode="batch", fold=False, rng=(5, step)).lam[0] for step in range(5000)])
+    lam = np.array([Mixup(mode="batch", fold=False).plan(2, rng=(5, step)).lam[0] for step in range(5000)])
     assert kolmogorov_smirnov(lam, stats.beta(0.4, 0.4).cdf) > 0.01
 
 
 def test_alpha_is_0_4_and_weights_are_folded_by_default():
-    lam = MixPlan.mixup(DRAWS, rng=3).lam
+    lam = Mixup().plan(DRAWS, rng=3).lam
     assert lam.min() >= 0.5
-    np.testing.assert_array_equal(lam, MixPlan.mixup(DRAWS, alpha=0.4, fold=True, rng=3).lam)
-    raw = MixPlan.mixup(DRAWS, fold=False, rng=3).lam
+    np.testing.assert_array_equal(lam, Mixup(alpha=0.4, fold=True).plan(DRAWS, rng=3).lam)
+    raw = Mixup(fold=False).plan(DRAWS, rng=3).lam
     np.testing.assert_array_equal(lam, np.maximum(raw, 1 - raw))
 
 
 @pytest.mark.parametrize("alpha", [5e-324, 1e-310, 1e-300, 1e-10])
 def test_a_tiny_alpha_is_a_toss_of_a_coin(alpha):
-    raw = MixPlan.mixup(1000, alpha=alpha, fold=False, rng=1).lam
+    raw = Mixup(alpha=alpha, fold=False).plan(1000, rng=1).lam
     assert set(raw) == {0.0, 1.0}
     assert stats.binomtest(int(raw.sum()), 1000).pvalue > 0.01
-    assert set(MixPlan.mixup(1000, alpha=alpha, rng=1).lam) == {1.0}
+    assert set(Mixup(alpha=alpha).plan(1000, rng=1).lam) == {1.0}
 
 
 @pytest.mark.parametrize("alpha", [1e35, 1e300, np.finfo(float).max])
 def test_a_huge_alpha_mixes_evenly(alpha):
-    assert set(MixPlan.mixup(1000, alpha=alpha, fold=False, rng=1).lam) == {0.5}
+    assert set(Mixup(alpha=alpha, fold=False).plan(1000, rng=1).lam) == {0.5}
 
 
 def test_any_alpha_gives_weights():
     for alpha in np.logspace(-307, 308, 124):
-        lam = MixPlan.mixup(100, alpha=alpha, fold=False, rng=1).lam
+        lam = Mixup(alpha=alpha, fold=False).plan(100, rng=1).lam
         assert ((lam >= 0) & (lam <= 1)).all(), alpha
 
 
@@ -82,12 +82,12 @@ def uniformly_distributed(outcomes, possible):
 
 
 def test_partners_are_a_uniform_permutation():
-    plans = [tuple(MixPlan.mixup(4, rng=(9, step)).partner.tolist()) for step in range(6000)]
+    plans = [tuple(Mixup().plan(4, rng=(9, step)).partner.tolist()) for step in range(6000)]
     assert uniformly_distributed(plans, possible=24)
 
 
 def test_partners_are_uniform_in_a_large_batch():
-    partners = np.array([MixPlan.mixup(64, rng=(4, step)).partner for step in range(640)])
+    partners = np.array([Mixup().plan(64, rng=(4, step)).partner for step in range(640)])
     assert (np.sort(partners, axis=1) == np.arange(64)).all()
     for sample in [0, 1, 31, 63]:
         assert uniformly_distributed(partners[:, sample].tolist(), possible=64)
@@ -95,13 +95,13 @@ def test_partners_are_uniform_in_a_large_batch():
 
 @pytest.mark.parametrize(("n", "matchings"), [(4, 3), (5, 15), (6, 15)])
 def test_couples_are_a_uniform_matching(n, matchings):
-    plans = [tuple(MixPlan.mixup(n, mode="pair", rng=(6, step)).partner.tolist()) for step in range(4500)]
+    plans = [tuple(Mixup(mode="pair").plan(n, rng=(6, step)).partner.tolist()) for step in range(4500)]
     assert uniformly_distributed(plans, possible=matchings)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 8, 33, 1000])
 def test_couples_name_each_other_and_share_a_weight(n):
-    plan = MixPlan.mixup(n, mode="pair", rng=n)
+    plan = Mixup(mode="pair").plan(n, rng=n)
     np.testing.assert_array_equal(plan.partner[plan.partner], np.arange(n))
     assert np.count_nonzero(plan.partner == np.arange(n)) == n % 2
     np.testing.assert_array_equal(plan.lam, plan.lam[plan.partner])
@@ -118,7 +118,7 @@ def test_given_couples_share_a_weight():
 
 @pytest.mark.parametrize("n", [0, 1, 2, 100])
 def test_a_batch_has_one_weight(n):
-    plan = MixPlan.mixup(n, mode="batch", rng=n)
+    plan = Mixup(mode="batch").plan(n, rng=n)
     assert len(plan) == len(plan.lam) == len(plan.partner) == n
     assert len(set(plan.lam)) == min(n, 1)
 

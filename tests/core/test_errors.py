@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import as_strided
 from oracle import bits, values
 
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
 
 N = 4
 NAN, INF = float("nan"), float("inf")
@@ -150,7 +150,7 @@ def test_x_is_refused(batch, expected):
     out = x()
     arrays = [array for array in [batch, out] if is_array(array)]
     refused(lambda: mix_batch(batch, rng=0), arrays, expected)
-    refused(lambda: MixPlan.mixup(N, rng=0).apply(batch), arrays, expected)
+    refused(lambda: Mixup().plan(N, rng=0).apply(batch), arrays, expected)
     refused(lambda: mix_batch(batch, out=out, rng=0), arrays, expected)
     if is_array(batch):
         refused(lambda: mix_batch(batch, out=batch, rng=0), arrays, expected)
@@ -158,7 +158,7 @@ def test_x_is_refused(batch, expected):
 
 @pytest.mark.parametrize("length", [0, 3, 5])
 def test_a_plan_refuses_a_batch_of_another_length(length):
-    plan, batch, y = MixPlan.mixup(N, rng=0), values((length, 3), np.float32), np.zeros(length, int)
+    plan, batch, y = Mixup().plan(N, rng=0), values((length, 3), np.float32), np.zeros(length, int)
     expected = raises(ValueError, "4 samples", f"got an array of {length}")
     refused(lambda: plan.apply(batch), [batch], expected)
     refused(lambda: plan.apply(batch, out=batch), [batch], expected)
@@ -205,7 +205,7 @@ LABELS = [
 def test_labels_are_refused(y, arguments, expected):
     batch, out = x(), x()
     arrays = [array for array in [batch, out, y] if is_array(array)]
-    refused(lambda: MixPlan.mixup(N, rng=0).apply_labels(y, **arguments), arrays, expected)
+    refused(lambda: Mixup().plan(N, rng=0).apply_labels(y, **arguments), arrays, expected)
     refused(lambda: mix_batch(batch, y, out=out, rng=0, **arguments), arrays, expected)
     refused(lambda: mix_batch(batch, y, out=batch, rng=0, **arguments), arrays, expected)
 
@@ -253,7 +253,7 @@ OUTS = [
 def test_out_is_refused(out, expected):
     batch, y = x(), np.arange(N)
     arrays = [array for array in [batch, y, out] if is_array(array)]
-    refused(lambda: MixPlan.mixup(N, rng=0).apply(batch, out=out), arrays, expected)
+    refused(lambda: Mixup().plan(N, rng=0).apply(batch, out=out), arrays, expected)
     refused(lambda: mix_batch(batch, y, num_classes=N, out=out, rng=0), arrays, expected)
 
 
@@ -291,9 +291,9 @@ HUGE = 2**70  # more than a machine word holds
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (lambda: MixPlan.mixup(-1), raises(ValueError, "n must be at least 0", "-1")),
-        (lambda: MixPlan.mixup(2.5), raises(TypeError, "int", "float")),
-        (lambda: MixPlan.mixup(HUGE), raises(ValueError, "n must be", str(HUGE))),
+        (lambda: Mixup().plan(-1), raises(ValueError, "n must be at least 0", "-1")),
+        (lambda: Mixup().plan(2.5), raises(TypeError, "int", "float")),
+        (lambda: Mixup().plan(HUGE), raises(ValueError, "n must be", str(HUGE))),
         (lambda: mixup_rs.set_num_threads(0), raises(ValueError, "num_threads must be at least 1", "0")),
         (lambda: mixup_rs.set_num_threads(-2), raises(ValueError, "num_threads must be at least 1", "-2")),
         (lambda: mixup_rs.set_num_threads(1.5), raises(TypeError, "int", "float")),
@@ -322,7 +322,7 @@ def test_numbers_are_refused(call, expected):
 )
 def test_axes_are_refused(axes, expected):
     images = values((N, 3, 3), np.float32)
-    plan = MixPlan.cutmix(N, 3, 3, rng=0)
+    plan = CutMix().plan(N, (3, 3), rng=0)
     refused(lambda: plan.apply(images, out=images, spatial_axes=axes), [images], expected)
 
 
@@ -338,21 +338,21 @@ def test_axes_are_refused(axes, expected):
     ids=case,
 )
 def test_minmax_is_refused(minmax, expected):
-    refused(lambda: MixPlan.cutmix(N, 3, 3, minmax=minmax), [], expected)
+    refused(lambda: CutMix(minmax=minmax).plan(N, (3, 3)), [], expected)
 
 
 @pytest.mark.parametrize("sequence", [tuple, list, np.array])
 def test_any_sequence_of_two_will_do(sequence):
     images = values((N, 5, 3, 2), np.float32)
-    plan = MixPlan.cutmix(N, 5, 3, minmax=sequence([0.25, 0.75]), rng=0)
-    assert plan == MixPlan.cutmix(N, 5, 3, minmax=(0.25, 0.75), rng=0)
+    plan = CutMix(minmax=sequence([0.25, 0.75])).plan(N, (5, 3), rng=0)
+    assert plan == CutMix(minmax=(0.25, 0.75)).plan(N, (5, 3), rng=0)
     assert bits(plan.apply(images, spatial_axes=sequence([1, -2]))) == bits(plan.apply(images, spatial_axes=(1, 2)))
 
 
 @pytest.mark.parametrize("rng", [np.array(2.7), [np.array(2.7)], np.array(True), np.bool_(True)])
 def test_a_number_that_is_not_whole_is_no_key(rng):
     with pytest.raises(TypeError, match="rng must be"):
-        MixPlan.mixup(3, rng=rng)
+        Mixup().plan(3, rng=rng)
 
 
 def test_a_subclass_that_copies_itself_into_something_else_is_harmless():

@@ -7,7 +7,7 @@ import pytest
 from oracle import assert_same_bits, values
 
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import Mixup, mix_batch
 
 # 64 photographs in float32.
 SHAPE = (64, 3, 224, 224)
@@ -131,7 +131,7 @@ def _cold_cache():
 class TestRecycledBuffers:
     # Large enough to be recycled, and of more than one huge page.
     x = values((16, 3, 100, 301), np.float32)
-    plan = MixPlan.mixup(16, rng=0)
+    plan = Mixup().plan(16, rng=0)
 
     def test_a_dropped_result_gives_its_memory_to_the_next(self):
         result = self.plan.apply(self.x)

@@ -5,7 +5,7 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 from oracle import DTYPES, FLOATS, assert_mixed, assert_same_bits, bits, equal_values, name, values
 
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import MixPlan, Mixup, mix_batch
 
 N, C, H, W = 7, 3, 5, 6
 
@@ -169,7 +169,7 @@ def test_in_place_equals_apart_in_any_layout(dtype, partner, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_result_lies_in_memory_as_numpy_would_lay_it(layout):
     x = LAYOUTS[layout](lambda shape: values(shape, np.float32))
-    result = MixPlan.mixup(len(x), rng=0).apply(x)
+    result = Mixup().plan(len(x), rng=0).apply(x)
     expected = np.empty_like(x, order="K")
     assert type(result) is np.ndarray
     assert result.flags.writeable
@@ -287,7 +287,7 @@ def test_the_worked_example(dtype):
 def test_mix_batch_is_draw_and_apply():
     x, y = values((9, 4), np.float32), np.arange(9) % 3
     mixed = mix_batch(x, y, alpha=0.3, mode="pair", fold=False, num_classes=3, label_smoothing=0.1, rng=(1, 2))
-    plan = MixPlan.mixup(9, alpha=0.3, mode="pair", fold=False, rng=(1, 2))
+    plan = Mixup(alpha=0.3, mode="pair", fold=False).plan(9, rng=(1, 2))
     assert_same_bits(mixed.x, plan.apply(x))
     assert_same_bits(mixed.y, plan.apply_labels(y, num_classes=3, label_smoothing=0.1)[0])
     assert_same_bits(mixed.lam, plan.lam)

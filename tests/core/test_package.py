@@ -11,7 +11,7 @@ import pytest
 from oracle import assert_same_bits
 
 import mixup_rs
-from mixup_rs import MixedBatch, MixPlan, mix_batch
+from mixup_rs import MixedBatch, MixPlan, Mixup, mix_batch
 
 HEAVY = ["torch", "fastai", "fastcore", "matplotlib", "scipy", "ml_dtypes", "PIL", "pandas"]
 
@@ -117,7 +117,7 @@ def test_the_defaults_are_those_of_the_contract():
 @pytest.mark.parametrize("n", [0, 1, 7])
 @pytest.mark.parametrize("copied", [lambda plan: pickle.loads(pickle.dumps(plan)), copy.copy, copy.deepcopy])
 def test_a_plan_survives_copying(n, copied):
-    plan = MixPlan.mixup(n, rng=n)
+    plan = Mixup().plan(n, rng=n)
     other = copied(plan)
     assert type(other) is MixPlan
     assert other == plan

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oracle import DTYPES, FLOATS, assert_mixed, assert_same_bits, bits, soft_targets, ulp, values
 
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
 
 COUNTS = st.integers(0, 40)
 
@@ -52,7 +52,7 @@ def test_plans_keep_their_laws(n, rng, data):
     n=st.integers(4, 40), keys=st.lists(st.lists(st.integers(0, 2**66), min_size=1, max_size=3), min_size=2, max_size=2)
 )
 def test_keys_that_differ_give_other_plans(n, keys):
-    same = MixPlan.mixup(n, alpha=1.0, rng=keys[0]) == MixPlan.mixup(n, alpha=1.0, rng=keys[1])
+    same = Mixup(alpha=1.0).plan(n, rng=keys[0]) == Mixup(alpha=1.0).plan(n, rng=keys[1])
     assert same == (keys[0] == keys[1])
     tally.case("keys")
 
@@ -78,14 +78,14 @@ def test_boxes_are_copied_and_counted(batch, data, rng):
     n, height, width = shape[0], *(shape[axis] for axis in axes)
     if 0 in (height, width):
         with pytest.raises(ValueError, match="must be at least 1"):
-            MixPlan.cutmix(n, height, width, rng=rng())
+            CutMix().plan(n, (height, width), rng=rng())
         return
     axes = tuple(axis - len(shape) * data.draw(st.booleans()) for axis in axes)
     minmax = data.draw(st.none() | st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple))
     arguments = {"alpha": data.draw(some.ALPHAS), "mode": data.draw(some.MODES), "minmax": minmax}
     plan = MixPlan.cutmix(n, height, width, rng=rng(), **arguments)
     assert plan == MixPlan.cutmix(n, height, width, rng=rng(), **arguments) == pickle.loads(pickle.dumps(plan))
-    assert plan == MixPlan.from_boxes(plan.boxes, height, width, plan.partner)
+    assert plan == MixPlan.from_boxes(plan.boxes, (height, width), plan.partner)
     y0, x0, y1, x1 = plan.boxes.T
     assert ((0 <= y0) & (y0 <= y1) & (y1 <= height) & (0 <= x0) & (x0 <= x1) & (x1 <= width)).all()
     np.testing.assert_array_equal(plan.lam, 1 - (y1 - y0) * (x1 - x0) / (height * width))
@@ -118,7 +118,7 @@ def labels(draw, n):
 def test_labels_of_every_kind(n, data, rng):
     kind, y, arguments = data.draw(labels(n))
     batch = np.zeros((n, 2), np.float32)
-    plan = MixPlan.mixup(n, alpha=1.0, fold=False, rng=rng())
+    plan = Mixup(alpha=1.0, fold=False).plan(n, rng=rng())
     before = bits(np.asarray(y))
     got, other = plan.apply_labels(y, **arguments)
     mixed = mix_batch(batch, y, alpha=1.0, fold=False, rng=rng(), **arguments)
@@ -167,7 +167,7 @@ NAMES = {
     "apply_labels": ["num_classes", "label_smoothing"],
 }
 ARRAY = np.linspace(0, 1, 96, dtype=np.float32).reshape(4, 2, 3, 4)
-PLANS = [MixPlan([0.3, 1.0, 0.0, 0.5], [1, 2, 3, 0]), MixPlan.cutmix(4, 3, 4, rng=0)]
+PLANS = [MixPlan([0.3, 1.0, 0.0, 0.5], [1, 2, 3, 0]), CutMix().plan(4, (3, 4), rng=0)]
 # How many samples, pixels or classes: nonsense that fits into memory would be allocated.
 SIZES = st.one_of(st.integers(-1, 9), NONSENSE.filter(lambda size: not isinstance(size, int) or not 9 < size < 2**62))
 

@@ -9,7 +9,7 @@ from oracle import assert_same_bits, name, values
 from scipy import stats
 
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import MixPlan, Mixup, mix_batch
 
 # Version 1 of the streams. A change here breaks every experiment that relies on its keys: it needs a new version.
 # n, arguments, lam, partner
@@ -99,7 +99,7 @@ EQUAL_KEYS = [1, (1,), [1], np.int64(1), np.uint8(1), np.array(1), np.array([1])
 
 @pytest.mark.parametrize("key", EQUAL_KEYS, ids=repr)
 def test_a_key_is_its_numbers_whatever_holds_them(key):
-    assert MixPlan.mixup(20, rng=key) == MixPlan.mixup(20, rng=1)
+    assert Mixup().plan(20, rng=key) == Mixup().plan(20, rng=1)
 
 
 def test_keys_that_differ_anywhere_give_other_plans():
@@ -108,59 +108,59 @@ def test_keys_that_differ_anywhere_give_other_plans():
     keys = [(a,) for a in numbers]
     keys += itertools.product(small, repeat=2)
     keys += itertools.product(small, repeat=3)
-    plans = {MixPlan.mixup(1, rng=key).lam.tobytes() for key in keys}
+    plans = {Mixup().plan(1, rng=key).lam.tobytes() for key in keys}
     assert len(plans) == len(keys)
-    partners = {MixPlan.mixup(40, rng=key).partner.tobytes() for key in keys}
+    partners = {Mixup().plan(40, rng=key).partner.tobytes() for key in keys}
     assert len(partners) == len(keys)
 
 
 def test_neighbouring_keys_are_independent():
     """As many weights under as many keys are as uniform as under one key, and not correlated with the key before."""
-    lam = np.array([MixPlan.mixup(1, alpha=1, fold=False, rng=(7, step)).lam[0] for step in range(4000)])
+    lam = np.array([Mixup(alpha=1, fold=False).plan(1, rng=(7, step)).lam[0] for step in range(4000)])
     assert stats.kstest(lam, "uniform").pvalue > 0.01
     assert abs(stats.pearsonr(lam[1:], lam[:-1]).statistic) < 0.05
-    transposed = np.array([MixPlan.mixup(1, alpha=1, fold=False, rng=(step, 7)).lam[0] for step in range(4000)])
+    transposed = np.array([Mixup(alpha=1, fold=False).plan(1, rng=(step, 7)).lam[0] for step in range(4000)])
     assert abs(stats.pearsonr(lam, transposed).statistic) < 0.05
 
 
 def test_a_plan_is_a_pure_function_of_its_key():
-    draws = [MixPlan.mixup(50, rng=(3, 1, 4)) for _ in range(2)]
-    MixPlan.mixup(50)
-    assert draws[0] == draws[1] == MixPlan.mixup(50, rng=(3, 1, 4))
+    draws = [Mixup().plan(50, rng=(3, 1, 4)) for _ in range(2)]
+    Mixup().plan(50)
+    assert draws[0] == draws[1] == Mixup().plan(50, rng=(3, 1, 4))
 
 
 def test_no_key_is_fresh_entropy():
-    assert MixPlan.mixup(50) != MixPlan.mixup(50)
-    assert MixPlan.mixup(50, rng=None) != MixPlan.mixup(50, rng=0)
+    assert Mixup().plan(50) != Mixup().plan(50)
+    assert Mixup().plan(50, rng=None) != Mixup().plan(50, rng=0)
 
 
 def test_numpys_global_state_is_neither_read_nor_moved():
     np.random.seed(0)  # noqa: NPY002
-    plan, state = MixPlan.mixup(50, rng=5), np.random.get_state()  # noqa: NPY002
+    plan, state = Mixup().plan(50, rng=5), np.random.get_state()  # noqa: NPY002
     assert np.random.get_state()[1].tobytes() == state[1].tobytes()  # noqa: NPY002
     np.random.seed(1)  # noqa: NPY002
-    assert MixPlan.mixup(50, rng=5) == plan
+    assert Mixup().plan(50, rng=5) == plan
 
 
 def test_a_generator_moves_on_and_a_seed_sequence_does_not():
     generator, same = np.random.default_rng(3), np.random.default_rng(3)
-    first, second = (MixPlan.mixup(50, rng=generator) for _ in range(2))
+    first, second = (Mixup().plan(50, rng=generator) for _ in range(2))
     assert first != second
-    assert [MixPlan.mixup(50, rng=same) for _ in range(2)] == [first, second]
+    assert [Mixup().plan(50, rng=same) for _ in range(2)] == [first, second]
 
     sequence = np.random.SeedSequence(3)
     child, other = sequence.spawn(2)
-    assert MixPlan.mixup(50, rng=sequence) == MixPlan.mixup(50, rng=sequence)
-    assert MixPlan.mixup(50, rng=child) == MixPlan.mixup(50, rng=child)
-    assert MixPlan.mixup(50, rng=child) != MixPlan.mixup(50, rng=other)
-    assert MixPlan.mixup(50, rng=child) != MixPlan.mixup(50, rng=sequence)
+    assert Mixup().plan(50, rng=sequence) == Mixup().plan(50, rng=sequence)
+    assert Mixup().plan(50, rng=child) == Mixup().plan(50, rng=child)
+    assert Mixup().plan(50, rng=child) != Mixup().plan(50, rng=other)
+    assert Mixup().plan(50, rng=child) != Mixup().plan(50, rng=sequence)
 
 
 def test_what_is_given_does_not_change_what_is_drawn():
-    drawn = MixPlan.mixup(9, rng=2)
+    drawn = Mixup().plan(9, rng=2)
     np.testing.assert_array_equal(MixPlan.mixup(9, lam=0.25, rng=2).partner, drawn.partner)
     np.testing.assert_array_equal(MixPlan.mixup(9, partner=np.arange(9), rng=2).lam, drawn.lam)
-    np.testing.assert_array_equal(MixPlan.mixup(9, alpha=2, fold=False, rng=2).partner, drawn.partner)
+    np.testing.assert_array_equal(Mixup(alpha=2, fold=False).plan(9, rng=2).partner, drawn.partner)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8], ids=name)

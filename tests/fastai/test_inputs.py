@@ -7,14 +7,14 @@ from learners import digits, learner
 from torch import nn
 from torchvision import tv_tensors
 
-from mixup_rs import MixPlan
+from mixup_rs import CutMix, MixPlan, Mixup
 from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.torch import apply
 
 CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
 OF_INPUTS = [RustMixUp, RustCutMix, RustMix]
 PLAN = MixPlan([0.7, 0.9, 0.6], [1, 2, 0])
-BOX = MixPlan.cutmix(3, 4, 5, rng=1)
+BOX = CutMix().plan(3, (4, 5), rng=1)
 
 
 def plain(x):
@@ -133,9 +133,9 @@ def test_a_batch_without_tensors_is_refused(callback):
 
 def test_a_plan_of_no_samples_mixes_a_tensor_of_none():
     for dtype in (torch.float32, torch.bfloat16, torch.uint8):
-        assert apply(MixPlan.mixup(0), torch.zeros(0, 3, dtype=dtype)).shape == (0, 3)
-        assert apply(MixPlan.mixup(0), torch.zeros(0, 3, dtype=dtype, device="meta")).shape == (0, 3)
-    apply(MixPlan.mixup(0), x := torch.zeros(0, 3, requires_grad=True)).sum().backward()
+        assert apply(Mixup().plan(0), torch.zeros(0, 3, dtype=dtype)).shape == (0, 3)
+        assert apply(Mixup().plan(0), torch.zeros(0, 3, dtype=dtype, device="meta")).shape == (0, 3)
+    apply(Mixup().plan(0), x := torch.zeros(0, 3, requires_grad=True)).sum().backward()
     assert x.grad.shape == (0, 3)
 
 

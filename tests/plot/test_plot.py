@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mixup_rs
-from mixup_rs import MixPlan
+from mixup_rs import MixPlan, Mixup
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -140,11 +140,11 @@ def test_several_alphas_are_compared():
 
 
 def test_varied_samples_are_spread_over_the_weights():
-    plan = MixPlan.mixup(64, rng=0)
+    plan = Mixup().plan(64, rng=0)
     samples = varied_samples(plan, 5)
     assert len(set(samples)) == 5
     np.testing.assert_allclose(plan.lam[samples], [0.9, 0.8, 0.7, 0.6, 0.5], atol=0.08)
-    assert varied_samples(MixPlan.mixup(2, rng=0), 5) != []
+    assert varied_samples(Mixup().plan(2, rng=0), 5) != []
 
 
 def test_label_text_puts_the_heaviest_first():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from mixup_rs import MixPlan
+from mixup_rs import CutMix, MixPlan
 from mixup_rs.torch import _cut_on_device, _mix_on_device, apply
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16]
 PLANS = {
     "mixup": MixPlan([0.3, 1.0, 0.75, 0.0, 0.5], [2, 0, 1, 4, 4]),
-    "cutmix, one box": MixPlan.cutmix(5, 6, 7, rng=3),
-    "cutmix, a box each": MixPlan.cutmix(5, 6, 7, mode="elem", rng=3),
+    "cutmix, one box": CutMix().plan(5, (6, 7), rng=3),
+    "cutmix, a box each": CutMix(mode="elem").plan(5, (6, 7), rng=3),
 }
 
 

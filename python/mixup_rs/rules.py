@@ -1,0 +1,244 @@
+"""How a batch is to be mixed: frozen rules, which draw plans and know no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+from mixup_rs import _core
+from mixup_rs._core import MixPlan
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+    Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
+
+__all__ = ["CutMix", "Mixup", "OneOf", "Rule"]
+
+Mode: TypeAlias = Literal["elem", "pair", "batch"]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What the rest of the package asks of a rule: a method that draws a plan.
+
+    Any object with such a method is a rule, in `OneOf` and wherever a rule is taken.
+
+    Examples
+    --------
+    >>> class LeftHalf:
+    ...     def plan(self, n, shape=None, labels=None, rng=None):
+    ...         height, width = shape
+    ...         return MixPlan.from_boxes([[0, 0, height, width // 2]] * n, shape, partner=[*range(1, n), 0])
+    >>> isinstance(LeftHalf(), Rule)
+    True
+    >>> OneOf([LeftHalf()]).plan(2, (8, 8), rng=1).lam
+    array([0.5, 0.5])
+    """
+
+    def plan(
+        self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
+    ) -> MixPlan:
+        """Draw a plan for a batch.
+
+        Parameters
+        ----------
+        n : int
+            The number of samples.
+        shape : sequence of int, optional
+            The lengths of a sample's spatial axes: (height, width), (length,) or (depth, height, width).
+        labels : array_like, optional
+            The labels of the batch, for rules that look at them.
+        rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
+            What to draw from.
+
+        Returns
+        -------
+        MixPlan
+            A plan for `n` samples.
+        """
+        ...
+
+
+class _CoreRule:
+    """A rule that the Rust core draws: a frozen dataclass whose `_rule` src/python/rules.rs knows."""
+
+    _rule: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        _core.check(self)
+
+    def plan(
+        self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
+    ) -> MixPlan:
+        """Draw a plan for a batch: a pure function of its arguments, unless `rng` is None or a Generator.
+
+        Parameters
+        ----------
+        n : int
+            The number of samples, at least 0.
+        shape : sequence of int, optional
+            The lengths of a sample's spatial axes, for rules with regions: (height, width), (length,) or
+            (depth, height, width).
+        labels : array_like, optional
+            The labels of the batch, handed on to rules that look at them.
+        rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
+            None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
+            Generator moves on, a SeedSequence does not.
+
+        Returns
+        -------
+        MixPlan
+            A plan for `n` samples.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+        """
+        return _core.draw(self, n, shape, labels, rng)
+
+
+@dataclass(frozen=True)
+class Mixup(_CoreRule):
+    """Mixup: each sample is blended with its partner by lam ~ Beta(alpha, alpha), [1]_.
+
+    Parameters
+    ----------
+    alpha : float, default 0.4
+        Finite, 0 for no mixing.
+    mode : {"elem", "pair", "batch"}, default "elem"
+        A lam per sample; one that i and its partner share; one for the batch.
+    fold : bool, default True
+        lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
+    prob : float, default 1.0
+        The probability with which each lam that is drawn is used; otherwise it is 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    See Also
+    --------
+    CutMix, OneOf : Other rules.
+    MixPlan : What a rule draws.
+
+    References
+    ----------
+    .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
+
+    Examples
+    --------
+    >>> from mixup_rs import Mixup
+    >>> plan = Mixup(alpha=0.4).plan(4, rng=(42, 0))
+    >>> plan == Mixup(alpha=0.4).plan(4, rng=(42, 0))
+    True
+    >>> plan.partner
+    array([2, 1, 0, 3])
+    """
+
+    alpha: float = 0.4
+    mode: Mode = "elem"
+    fold: bool = True
+    prob: float = 1.0
+    _rule: ClassVar[str] = "mixup"
+
+
+@dataclass(frozen=True)
+class CutMix(_CoreRule):
+    """CutMix: a box of each sample comes from its partner, [1]_.
+
+    The box has the share 1 - a of the sample, a ~ Beta(alpha, alpha), and the sample's own shape; its centre is
+    anywhere and it is clipped. `lam` is what is then left of the sample. Along one spatial axis the box is a span of
+    time, along two a rectangle, along three a cuboid.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Finite, 0 for no mixing.
+    mode : {"batch", "elem", "pair"}, default "batch"
+        One box for the batch; a box per sample; one that i and its partner share.
+    minmax : (float, float), optional
+        Each side of the box is drawn between these fractions of the sample's instead, and nothing is clipped.
+    prob : float, default 1.0
+        The probability with which each box that is drawn is used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    See Also
+    --------
+    Mixup, OneOf : Other rules.
+    MixPlan : What a rule draws.
+
+    References
+    ----------
+    .. [1] Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+       arXiv 1905.04899.
+
+    Examples
+    --------
+    >>> from mixup_rs import CutMix
+    >>> plan = CutMix().plan(2, (8, 8), rng=1)
+    >>> y0, x0, y1, x1 = plan.boxes[0]
+    >>> bool(plan.lam[0] == 1 - (y1 - y0) * (x1 - x0) / 64)
+    True
+    >>> CutMix().plan(8, (1000,), rng=0).boxes.shape  # spans of time
+    (8, 2)
+    """
+
+    alpha: float = 1.0
+    mode: Mode = "batch"
+    minmax: tuple[float, float] | None = None
+    prob: float = 1.0
+    _rule: ClassVar[str] = "cutmix"
+
+
+@dataclass(frozen=True)
+class OneOf(_CoreRule):
+    """One rule of several, chosen for each batch or for each sample.
+
+    Parameters
+    ----------
+    rules : sequence of rules
+        `Mixup`, `CutMix`, `OneOf` or any object with a method `plan`. Rules of this package share their partners.
+    probs : sequence of float, optional
+        The probability of each rule; by default all are equally likely. Their sum may be less than 1: the rest stays as
+        it is.
+    mode : {"batch", "elem"}, default "batch"
+        A choice for the batch, or one per sample.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    See Also
+    --------
+    Mixup, CutMix : Rules to choose from.
+
+    Examples
+    --------
+    >>> from mixup_rs import CutMix, Mixup, OneOf
+    >>> plan = OneOf([Mixup(0.8), CutMix(1.0)], mode="elem").plan(64, (224, 224), rng=1)
+    >>> cut = plan.boxes.any(axis=1)
+    >>> bool(cut.any()), bool((plan.weight[~cut] < 1).all())
+    (True, True)
+    """
+
+    rules: Sequence[Any]
+    probs: Sequence[float] | None = None
+    mode: Literal["batch", "elem"] = "batch"
+    _rule: ClassVar[str] = "one_of"
+
+    def __post_init__(self) -> None:
+        # Tuples, so that it can be hashed and does not change with the caller's lists.
+        for name in ("rules", "probs"):
+            if isinstance(value := getattr(self, name), Iterable) and not isinstance(value, str):
+                object.__setattr__(self, name, tuple(value))
+        super().__post_init__()
