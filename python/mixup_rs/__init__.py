@@ -1,7 +1,7 @@
 """Mixup for NumPy, PyTorch and fastai: free, exact and repeatable."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mixup_rs._core import (
     STREAM_VERSION,
@@ -16,10 +16,16 @@ from mixup_rs._core import (
 )
 from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
 
-#: Found when first asked for, so that importing mixup_rs imports NumPy and nothing heavier.
+if TYPE_CHECKING:
+    from mixup_rs import fastai as fastai
+    from mixup_rs import plot as plot
+    from mixup_rs import torch as torch
+    from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+
+#: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
-_MODULES = ("fastai", "losses", "plot", "torch")
-#: What brings the libraries that they need.
+_MODULES = ("fastai", "plot", "torch")
+#: The extra that installs a library.
 _EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "torch": "torch"}
 
 __all__ = [
@@ -42,20 +48,21 @@ __all__ = [
     "set_num_threads",
 ]
 
+if not TYPE_CHECKING:  # with a __getattr__, tools would take a misspelt name for a valid one
 
-def __getattr__(name: str) -> Any:
-    module = "fastai" if name in _CALLBACKS else name
-    if module not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        found = import_module(f"mixup_rs.{module}")
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
-            raise
-        extra = "fastai" if module == "fastai" else _EXTRAS[error.name]
-        message = f"mixup_rs.{name} needs {error.name}: pip install 'mixup-rs[{extra}]'"
-        raise ModuleNotFoundError(message, name=error.name) from error
-    return found if module == name else getattr(found, name)
+    def __getattr__(name: str) -> object:
+        module = "fastai" if name in _CALLBACKS else name
+        if module not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            found = import_module(f"mixup_rs.{module}")
+        except ModuleNotFoundError as error:
+            if error.name not in _EXTRAS:
+                raise
+            extra = "fastai" if module == "fastai" else _EXTRAS[error.name]
+            message = f"mixup_rs.{name} needs {error.name}: pip install 'mixup-rs[{extra}]'"
+            raise ModuleNotFoundError(message, name=error.name) from error
+        return found if module == name else getattr(found, name)
 
 
 def __dir__() -> list[str]:

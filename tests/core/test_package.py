@@ -179,7 +179,7 @@ import sys
 import mixup_rs
 
 sys.modules["torch"] = None
-for name in ("RustMixUp", "torch", "losses"):
+for name in ("RustMixUp", "torch"):
     try:
         getattr(mixup_rs, name)
     except ImportError as error:
@@ -188,7 +188,6 @@ for name in ("RustMixUp", "torch", "losses"):
     assert run_python(code).splitlines() == [
         "mixup_rs.RustMixUp needs torch: pip install 'mixup-rs[fastai]'",
         "mixup_rs.torch needs torch: pip install 'mixup-rs[torch]'",
-        "mixup_rs.losses needs torch: pip install 'mixup-rs[torch]'",
     ]
 
 

@@ -9,8 +9,8 @@ from learners import digits, fit, learner, loaders
 from torch.utils.data import DataLoader as TorchLoader
 
 from mixup_rs.fastai import MixCollateEpoch, MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
-from mixup_rs.nest import tree_leaves
 from mixup_rs.torch import MixCollate
+from mixup_rs.torch.nest import tree_leaves
 
 
 class Seen(Callback):

@@ -15,7 +15,7 @@ from fastai.losses import (
 from torch import nn
 from torch.nn import functional as F
 
-from mixup_rs.losses import mixed_loss
+from mixup_rs.torch import mixed_loss
 
 N, CLASSES, SMOOTHING, GAMMA = 6, 5, 0.2, 1.5
 WEIGHT = np.array([0.5, 1.0, 2.0, 4.0, 0.25])

@@ -27,8 +27,7 @@ from learners import digits, fit, learner, loaders
 
 from mixup_rs import MixPlan, plot
 from mixup_rs.fastai import MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
-from mixup_rs.losses import mixed_loss
-from mixup_rs.torch import MixCollate, apply
+from mixup_rs.torch import MixCollate, apply, mixed_loss
 
 EVENTS = (
     "before_fit before_epoch before_train before_batch after_pred after_loss before_backward after_backward "

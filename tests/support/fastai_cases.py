@@ -32,8 +32,8 @@ from fastai.vision.all import (
 )
 from learners import digits, fit, learner, loaders, tiny_model
 
-from mixup_rs.callback import Mixing
 from mixup_rs.fastai import MixedAccuracy, RustCutMix, RustMixUp
+from mixup_rs.fastai.mixing import Mixing
 
 IMAGES, CLASSES = digits()
 ONE_HOT = F.one_hot(CLASSES, 10).float()

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from mixup_rs import CutMix, MixPlan
-from mixup_rs.torch import _cut_on_device, _mix_on_device, apply
+from mixup_rs.torch import apply
+from mixup_rs.torch.device import cut_on_device, mix_on_device
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16]
 PLANS = {
@@ -39,7 +40,7 @@ def test_a_tensor_is_mixed_as_its_array_is(dtype, plan):
 def test_the_path_of_accelerators_agrees_with_the_kernel(dtype, plan, inplace):
     x = tensor(dtype)
     expected = apply(plan, x)
-    on_device = _mix_on_device if plan.boxes is None else _cut_on_device
+    on_device = mix_on_device if plan.boxes is None else cut_on_device
     got = on_device(plan, x, inplace)
     assert (got is x) == inplace
     # One unit in the last place: an accelerator fuses and rounds in its own way.
@@ -126,7 +127,7 @@ def test_autograd_notices_a_write_in_place():
 def test_the_path_of_accelerators_copies_bit_for_bit(dtype):
     x = torch.tensor([[1.0, 2.0], [float("nan"), float("inf")], [60000, -60000], [-60000, 60000]], dtype=dtype)
     plan = MixPlan([1.0, 0.7, 0.0, 0.5], [1, 1, 0, 2])
-    mixed = _mix_on_device(plan, x, inplace=False)
+    mixed = mix_on_device(plan, x, inplace=False)
     assert torch.equal(mixed[0], x[0])
     assert torch.equal(mixed[1:2].view(torch.uint8), x[1:2].view(torch.uint8))
     assert torch.equal(mixed[2], x[0])

@@ -7,7 +7,8 @@ from device import SHAPE, N, Operations
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mixup_rs import MixPlan
-from mixup_rs.torch import _Mix, _mix_on_device, apply
+from mixup_rs.torch.apply import _Mix, apply
+from mixup_rs.torch.device import mix_on_device
 
 # Nobody is his own partner and no weight is 0 or 1.
 PLAIN = MixPlan(np.linspace(0.55, 0.95, N), np.roll(np.arange(N), 1))
@@ -57,7 +58,7 @@ def test_narrow_types_are_cast_to_be_blended_and_back(dtype, rounds, inplace):
     last = "copy_" if inplace else "_to_copy"
     x = torch.empty(SHAPE, dtype=dtype, device="meta")
     with Operations() as seen:
-        _mix_on_device(PLAIN, x, inplace)
+        mix_on_device(PLAIN, x, inplace)
     assert seen.of_batch() == ["index_select", "_to_copy", "_to_copy", "lerp", *rounds, last]
 
 

@@ -13,30 +13,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixup_rs.nest import tree_map
+from mixup_rs.torch.nest import tree_map
 
 __all__ = ["mixed_loss"]
 
-#: Losses of class indices whose mean is over the weights of the classes, without those to ignore.
+#: Losses of class indices whose mean is over the class weights of the targets, without ignored ones.
 _MEAN_OVER_WEIGHTS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
 
-#: The class that torch's losses ignore unless told otherwise.
+#: The default `ignore_index` of torch's losses.
 _IGNORED = -100
 
 
 def mixed_loss(
     loss_func: Callable[..., Any], pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor
 ) -> Tensor:
-    """lam * loss(pred, own) + (1 - lam) * loss(pred, partner), per sample, then reduced as `loss_func` reduces.
+    """The loss of a mixed batch: lam * loss(pred, own) + (1 - lam) * loss(pred, partner), per sample, then reduced.
 
-    loss_func: called as `loss_func(pred, *targets)`. It may have an attribute `reduction`, as torch's modules and
-        fastai's losses do, or take one as an argument, as torch.nn.functional does; else it is called once a sample and
-        averaged. Class weights and `ignore_index` are reduced over the weights, not over the samples.
-    pred: what the model returned, batch first. own, partner: the targets of each sample and of its partner.
-    lam: (n,) weights of the own targets.
+    The reduction is that of `loss_func`. A mean with class weights or `ignore_index` is over the weights of the
+    targets, not over the samples.
 
-    Returns a scalar, or the loss's own shape where it does not reduce.
+    Parameters
+    ----------
+    loss_func : callable
+        Called as ``loss_func(pred, *targets)``. Its reduction is its attribute `reduction`, as of torch's modules and
+        fastai's losses, or its argument `reduction`, as in torch.nn.functional. A function with neither is called once
+        a sample if it returns one number, and its values are averaged.
+    pred : torch.Tensor or nest of torch.Tensor
+        The output of the model, batch first.
+    own, partner : sequence of torch.Tensor
+        The targets of the samples and of their partners, each a tuple of arguments of `loss_func`.
+    lam : torch.Tensor
+        Weights of the own targets, shape (n,), floats in [0, 1].
 
+    Returns
+    -------
+    torch.Tensor
+        A scalar; for the reduction "none" the shape of the loss.
+
+    References
+    ----------
+    https://arxiv.org/abs/1710.09412
+
+    Examples
+    --------
     >>> pred, y = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
     >>> loss = mixed_loss(torch.nn.functional.cross_entropy, pred, [y], [y.flip(0)], torch.tensor([1.0, 0.5]))
     >>> round(loss.item(), 4)
@@ -57,7 +76,7 @@ def mixed_loss(
     weights = torch.lerp(partner_weight, own_weight, share).sum()
     if not _is_fastais_smoothing(loss_func):
         return total.sum() / weights
-    # Its smoothing, which is all that a target to ignore leaves of it, is averaged over the samples.
+    # The smoothing term is averaged over the samples. For an ignored target the loss is that term alone.
     with _unreduced(loss_func) as (unreduced, _):
         smoothing = unreduced(pred, torch.full_like(own[0], _IGNORED))
     return smoothing.mean() + (total - smoothing).sum() / weights
@@ -65,7 +84,7 @@ def mixed_loss(
 
 @contextmanager
 def _unreduced(loss_func: Callable[..., Any]) -> Iterator[tuple[Callable[..., Any], str]]:
-    """The loss as it is before its reduction, and the name of that. A loss that has none averages."""
+    """The loss without its reduction, and the name of the reduction; "mean" for a loss that names none."""
     reduction = getattr(loss_func, "reduction", None)
     if isinstance(reduction, str):
         loss_func.reduction = "none"
@@ -87,7 +106,7 @@ def _parameters(loss_func: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _per_element(loss_func: Callable[..., Any], pred: Any, targets: Sequence[Any], n: int) -> Tensor:
-    """The loss of each element, batch first; of each sample, by a call for each, if the function gives one number."""
+    """The loss of each element, batch first; if the function returns one number, of each sample, by a call for each."""
     loss = loss_func(pred, *targets)
     if loss.ndim > 0 and loss.numel() % n == 0:
         return loss
@@ -100,13 +119,13 @@ def _per_element(loss_func: Callable[..., Any], pred: Any, targets: Sequence[Any
 
 
 def _spread(weight: Tensor, loss: Tensor) -> Tensor:
-    """A weight per sample to one per element of the loss, which may have been flattened."""
+    """Repeat a weight per sample to one per element of the loss, which may be flattened."""
     weight = weight.to(loss.device, loss.dtype)
     return weight.repeat_interleave(loss.numel() // len(weight)).view(loss.shape)
 
 
 def _element_weights(loss_func: Callable[..., Any], targets: Sequence[Any], loss: Tensor) -> Tensor | None:
-    """What each element of the loss counts in the mean, or None where all count alike."""
+    """The weight of each element of the loss in the mean, or None if all weights are equal."""
     settings = _settings(loss_func)
     if settings is None or len(targets) != 1 or targets[0].is_floating_point():
         return None
@@ -117,7 +136,10 @@ def _element_weights(loss_func: Callable[..., Any], targets: Sequence[Any], loss
 
 
 def _settings(loss_func: Any) -> dict[str, Any] | None:
-    """The class weights and the index to ignore of a loss whose mean heeds them; fastai's losses wrap others."""
+    """The class weights and the `ignore_index` of a loss whose mean is over weights, or None for another loss.
+
+    fastai's losses wrap torch's as their attribute `func`.
+    """
     if isinstance(loss_func, partial):
         inner = _settings(loss_func.func)
         return None if inner is None else {**inner, **loss_func.keywords}
@@ -131,7 +153,7 @@ def _settings(loss_func: Any) -> dict[str, Any] | None:
 
 
 def _is_fastais_smoothing(loss_func: Any) -> bool:
-    """Whether the loss is fastai's cross-entropy with label smoothing, which it may have wrapped to flatten."""
-    module = sys.modules.get("fastai.losses")  # where it is not loaded, nothing is of it
+    """Whether the loss is fastai's cross-entropy with label smoothing, or its flattening wrapper of that."""
+    module = sys.modules.get("fastai.losses")  # a loss of fastai exists only if its module is loaded
     inner = getattr(loss_func, "func", loss_func)
     return module is not None and isinstance(inner, module.LabelSmoothingCrossEntropy)

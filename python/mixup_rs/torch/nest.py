@@ -1,4 +1,4 @@
-"""Tensors in nests of tuples, lists and dicts, as models take them and data sets give them."""
+"""Tensors in nests of tuples, lists and dicts, as models take them and data sets return them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Any
 
 import torch
 
+__all__ = ["tree_leaves", "tree_map"]
+
 
 def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors of a nest, in order.
+    """Yield the tensors of a nest, in order.
 
+    Parameters
+    ----------
+    value : Any
+        A tensor, or a nest of tuples, lists and dicts.
+
+    Examples
+    --------
     >>> [len(leaf) for leaf in tree_leaves((torch.zeros(2), {"a": [torch.zeros(3)]}, "text"))]
     [2, 3]
     """
@@ -27,8 +36,22 @@ def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
 
 
 def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
-    """The same nest, with `function` of each tensor in its place; what is not a tensor stays.
+    """Replace each tensor of a nest by `function` of it.
 
+    Parameters
+    ----------
+    function : callable
+        Called with each tensor.
+    value : Any
+        A tensor, or a nest of tuples, lists and dicts. Other values are returned as they are.
+
+    Returns
+    -------
+    Any
+        A nest of the same structure, with the same types of tuples and lists.
+
+    Examples
+    --------
     >>> tree_map(len, (torch.zeros(2), {"a": [torch.zeros(3)]}, "text"))
     (2, {'a': [3]}, 'text')
     """

@@ -1,0 +1,10 @@
+"""Callbacks and a metric for fastai: drop-ins for its MixUp and CutMix.
+
+learn = vision_learner(dls, resnet34, cbs=RustMixUp)
+"""
+
+from mixup_rs.fastai.callbacks import MixCollateEpoch, RustCutMix, RustMix, RustMixUp
+from mixup_rs.fastai.manifold import RustManifoldMixUp
+from mixup_rs.fastai.metrics import MixedAccuracy
+
+__all__ = ["MixCollateEpoch", "MixedAccuracy", "RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp"]

@@ -1,0 +1,129 @@
+"""Manifold mixup: the inputs of a layer of the model are mixed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastai.callback.mixup import MixHandler
+from torch import nn
+
+from mixup_rs._core import MixPlan
+from mixup_rs.fastai._compat import set_attributes
+from mixup_rs.fastai.mixing import Mixing
+from mixup_rs.torch.batch import mix_inputs
+
+__all__ = ["RustManifoldMixUp"]
+
+
+class RustManifoldMixUp(Mixing, MixHandler):
+    """Manifold mixup: the inputs of a layer are mixed instead of the inputs of the model.
+
+    Token ids and categories are mixed in this way, as embeddings. Targets and the loss are those of `RustMixUp`.
+
+    Parameters
+    ----------
+    alpha : float, default 0.4
+        lam ~ Beta(alpha, alpha), folded to max(lam, 1 - lam); > 0.
+    layer : torch.nn.Module, optional
+        The module whose inputs are mixed. None draws one for each batch from the modules of the model's sequential
+        parts, without the first module of a sequential model, whose input is the model's. In fastai's text classifiers
+        `learn.model[1].layers` takes whole sentences, of any length.
+    rng : None, int, sequence of int or numpy.random.Generator, default None
+        As for `RustMixUp`, without "torch".
+
+    Attributes
+    ----------
+    plan, lam, yb1
+        As of `RustMixUp`.
+
+    Raises
+    ------
+    ValueError
+        If alpha is not > 0 and finite; in training, if `layer` is None and the model has no sequential part, or if
+        `rng` is a string.
+
+    References
+    ----------
+    https://arxiv.org/abs/1806.05236
+
+    Examples
+    --------
+    >>> RustManifoldMixUp(alpha=0.4)
+    RustManifoldMixUp
+    """
+
+    name = "manifold_mix_up"
+
+    def __init__(self, alpha: float = 0.4, layer: nn.Module | None = None, rng: Any = None):
+        MixPlan.mixup(0, alpha=alpha)  # checks alpha
+        self._hook: Any = None
+        super().__init__(alpha, rng, inplace=False)
+        self.alpha, self.layer = float(alpha), layer
+
+    def show_batch(self, dls: Any, max_n: int = 9) -> Any:
+        """Raise TypeError: the inputs of a layer are not images."""
+        raise TypeError("there is no picture of the inputs of a layer: they are not images")
+
+    def _plan(self, xb: Any, n: int, key: Any) -> MixPlan:
+        return MixPlan.mixup(n, alpha=self.alpha, rng=key)
+
+    def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
+        layer = self.layer
+        if layer is None:
+            stages = _stages(self.learn.model)
+            if not stages:
+                raise ValueError("the model has no sequential part to draw a layer from; name one: layer=...")
+            layer = stages[self._random_int() % len(stages)]
+        self._unhook()
+        set_attributes(self, _hook=layer.register_forward_pre_hook(_MixInputs(self, plan)))
+        return xb
+
+    def _unhook(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            set_attributes(self, _hook=None)
+
+    def after_pred(self) -> None:
+        """Remove the hook, then hide targets as `Mixing` does."""
+        self._unhook()
+        super().after_pred()
+
+    def _forget(self) -> None:
+        self._unhook()
+        super()._forget()
+
+    def _restore_targets(self) -> None:
+        self._unhook()
+        super()._restore_targets()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_hook": None}
+
+
+class _MixInputs:
+    """A forward pre-hook that mixes the inputs of a layer once, in the training batch of its plan."""
+
+    def __init__(self, callback: RustManifoldMixUp | None = None, plan: MixPlan | None = None):
+        self.callback, self.plan = callback, plan
+
+    def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if self.callback is None:
+            return None
+        self.callback._unhook()  # a layer that the model runs twice is mixed once
+        # After an interrupt the hook is still there. It must not mix the inputs of a model that is evaluated.
+        return mix_inputs(self.plan, inputs) if self.callback.learn.model.training else None
+
+    def __reduce__(self) -> Any:
+        """A copy of the model gets a hook without the batch and the learner, which does nothing."""
+        return _MixInputs, ()
+
+
+def _stages(model: nn.Module) -> list[nn.Module]:
+    """The modules of a model's sequential parts, without the first one of a sequential model."""
+    stages: list[nn.Module] = []
+    for child in model.children():
+        if isinstance(child, nn.Sequential):
+            stages.extend(child.children())
+        elif isinstance(model, nn.Sequential):
+            stages.append(child)
+    return stages[1:] if isinstance(model, nn.Sequential) else stages
