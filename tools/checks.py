@@ -28,15 +28,26 @@ from mixup_rs.bench.results import Results, size_text, threads_text
 
 #: Below the size that wakes a second thread, one and two threads run the same code: what differs is noise.
 _NOISE = 1.05
-#: So many figures are printed one by one; of more, the worst.
+#: The number of figures of a check that are printed, the worst first.
 _FIGURES_SHOWN = 4
 
 
 @dataclass
 class Check:
-    """A promise: every figure at most `bound`, or at least, if `at_least`.
+    """A target: every figure is at most `bound`, or at least `bound`.
 
-    item: 1, 2, ... of what is promised of mixing a batch; "L1", "L2", ... of the DataLoader.
+    Parameters
+    ----------
+    item : int or str
+        The number of the target: 1, 2, ... for batches, "L1", "L2", ... for the DataLoader.
+    text : str
+        The ratio in words.
+    bound : float
+        The bound.
+    figures : dict of str to float or None
+        The figures by place; None where it was not measured.
+    at_least : bool
+        Whether `bound` is a lower bound.
     """
 
     item: int | str
@@ -47,11 +58,12 @@ class Check:
 
     @property
     def measured(self) -> dict[str, float]:
+        """The figures that were measured."""
         return {where: figure for where, figure in self.figures.items() if figure is not None}
 
     @property
     def reached(self) -> bool | None:
-        """None where nothing was measured."""
+        """Whether all figures keep the bound; None if there are none."""
         if not self.measured:
             return None
         return all(figure >= self.bound if self.at_least else figure <= self.bound for figure in self.measured.values())
@@ -75,7 +87,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def all_checks(results: Results) -> Iterator[Check]:
-    """All promises, in the order they were made."""
+    """All targets, in the order of their numbers."""
     every = results.threads
     yield Check(1, "f32 in place / scaling", 1.15, _to_limit(results, ["f32"]))
     yield from _against_peers(results)
@@ -136,7 +148,7 @@ def _against_peers(results: Results) -> Iterator[Check]:
 
 
 def _first_and_last(results: Results, one: float, more: float) -> list[tuple[list[int], float]]:
-    """The bounds for one thread, and for the most that were measured."""
+    """The bounds for one thread, and for the greatest number of threads that was measured."""
     most = max(results.threads)
     return [([1] if 1 in results.threads else [], one), ([most] if most > 1 else [], more)]
 

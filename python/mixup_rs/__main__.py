@@ -1,4 +1,4 @@
-"""`python -m mixup_rs` is `mixup-rs`."""
+"""`python -m mixup_rs` runs the command `mixup-rs`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `mixup-rs demo | bench | info`. Nothing but NumPy is imported before a command needs it."""
+"""The command `mixup-rs demo | bench | info`. Libraries other than NumPy are imported when a command needs them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,27 @@ import numpy as np
 import mixup_rs
 from mixup_rs import _core
 
-#: The batch that `demo` times: a common one in training on photographs.
+#: The batch that `demo` times: a common size in training on photographs.
 _TIMED_SHAPE = (64, 3, 224, 224)
-#: Pixels a side of the demo's images.
+#: The side of the demo's images, in pixels.
 _SIDE = 256
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs a command; `args` are the command line's by default. Returns the exit status.
+    """Run a command.
 
+    Parameters
+    ----------
+    args : sequence of str, optional
+        The arguments, without the name of the program. By default those of the command line.
+
+    Returns
+    -------
+    int
+        The exit status, 0 for success.
+
+    Examples
+    --------
     >>> main(["info"])  # doctest: +ELLIPSIS
     mixup-rs ...
     0
@@ -37,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
     demo.add_argument("--path", type=Path, default=Path("demo/mixup.png"), help="the picture (default: %(default)s)")
     demo.add_argument("--alpha", type=float, default=1.0, help="lam ~ Beta(alpha, alpha) (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=35, help="the same seed, the same picture (default: %(default)s)")
-    # Its options are the benchmark's own, --help too.
+    # The benchmark parses its options itself, --help included.
     commands.add_parser("bench", help="time mixup-rs beside its peers; see bench --help", add_help=False)
     commands.add_parser("info", help="versions, threads and instruction set, for bug reports")
 
@@ -71,7 +83,7 @@ def _demo(path: Path, alpha: float, seed: int) -> int:
 
 
 def _images() -> tuple[np.ndarray, list[str]]:
-    """Three images of a class each, (3, 3, h, w) uint8, and the names of the classes."""
+    """Three images, uint8 (3, 3, h, w), each of a class of its own, and the names of the classes."""
     try:
         from sklearn.datasets import load_sample_images
 
@@ -88,7 +100,7 @@ def _square(photograph: np.ndarray, top: int, left: int) -> np.ndarray:
 
 
 def _patterns() -> np.ndarray:
-    """Stripes, rings and checks, each in a colour of its own: (3, 3, h, w) uint8."""
+    """Stripes, rings and checks, each in another colour: uint8 (3, 3, h, w)."""
     v, u = np.mgrid[0 : 1 : _SIDE * 1j, 0 : 1 : _SIDE * 1j]
     rings = np.cos(60 * np.hypot(u - 0.5, v - 0.5))
     checks = (np.floor(u * 8) + np.floor(v * 8)) % 2
@@ -98,7 +110,7 @@ def _patterns() -> np.ndarray:
 
 
 def _times(x: np.ndarray, repeats: int = 15) -> tuple[float, float]:
-    """Milliseconds of mix_batch and of NumPy, drawing included, the median of runs by turns."""
+    """Milliseconds of mix_batch and of NumPy, with drawing: medians of alternating runs."""
     rng = np.random.default_rng(0)
 
     def numpys() -> np.ndarray:
@@ -138,7 +150,7 @@ def _info() -> int:
 
 
 def _installed(package: str) -> str:
-    """The version, read without importing: torch alone would take seconds."""
+    """The version of a package, read without importing it: importing torch takes seconds."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""Pictures of mixed batches, and of how lam is distributed.
+"""Pictures of mixed batches and of the distribution of lam.
 
-Both functions return a matplotlib `Figure` made without pyplot: nothing global changes, nothing has to be closed, no
-display is needed. matplotlib is imported when a picture is asked for: `pip install 'mixup-rs[plot]'`.
+The functions return a matplotlib `Figure` made without pyplot: no global state changes, no figure has to be closed, and
+no display is needed. matplotlib is imported when a picture is drawn: `pip install 'mixup-rs[plot]'`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["label_text", "plot_beta", "plot_mixed_batch", "varied_samples"]
 
-#: Draws behind the histogram of `plot_beta`: the bars then lie within a few per cent of the exact density.
+#: Draws for the histogram of `plot_beta`: the bars are then within a few per cent of the exact density.
 _DRAWS = 100_000
 _PICTURE_INCHES = 2.2
 _FONT_POINTS = 9
@@ -42,20 +42,39 @@ def plot_mixed_batch(
     samples: Sequence[int] | None = None,
     path: str | PathLike[str] | None = None,
 ) -> Figure:
-    """Draws a row per sample: the image, its partner and their mix, with the label weights under each.
+    """Draw a row per sample: the image, its partner and their mix, with the label weights under each.
 
-    x, mixed: the batch before and after mixing, NumPy arrays or torch tensors of one shape: (n, c, h, w) or
-        (n, h, w, c) with c in 1, 3, 4, or (n, h, w). Integers are shown in the range of their dtype, floats as they are
-        if they lie in [0, 1], divided by 255 if they lie in [0, 255], and otherwise (normalised images) from the least
-        value to the greatest.
-    plan: the MixPlan that was applied, or the MixedBatch that `mix_batch` returned: anything with `lam` and `partner`.
-    labels: the labels before mixing: (n,) class indices or names, or (n, k) soft targets or multi-hot labels.
-    class_names: the names of the classes, by index.
-    max_n, samples: the first `max_n` samples are shown, or those whose indices are in `samples`.
-    path: where to save the picture; its ending chooses the format.
+    Parameters
+    ----------
+    x, mixed : numpy.ndarray or torch.Tensor
+        The batch before and after mixing, of one shape: (n, c, h, w) or (n, h, w, c) with c in 1, 3, 4, or (n, h, w).
+        Integers are shown in the range of their dtype. Floats in [0, 1] are shown as they are, floats in [0, 255]
+        divided by 255, and others (normalised images) between their least and greatest value.
+    plan : MixPlan or MixedBatch
+        The plan that was applied, or the result of `mix_batch`; any object with `lam` and `partner`, of shape (n,).
+    labels : array_like, optional
+        The labels before mixing: class indices or names (n,), or soft targets or multi-hot labels (n, k).
+    class_names : sequence of str, optional
+        The names of the classes, by index.
+    max_n : int, default 4
+        Show the first `max_n` samples.
+    samples : sequence of int, optional
+        Show the samples of these indices instead.
+    path : str or PathLike, optional
+        Save the picture there. The extension selects the format.
 
-    Returns the Figure. Raises ValueError for arrays that are not a batch of images or do not fit the plan.
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
 
+    Raises
+    ------
+    ValueError
+        If the arrays are not a batch of images, or do not fit the plan or the labels.
+
+    Examples
+    --------
     >>> import numpy as np, mixup_rs
     >>> from mixup_rs.plot import plot_mixed_batch
     >>> x = np.random.default_rng(0).random((8, 3, 32, 32), dtype=np.float32)
@@ -95,13 +114,29 @@ def plot_mixed_batch(
 def plot_beta(
     alpha: float | Sequence[float] = 0.4, *, fold: bool = True, path: str | PathLike[str] | None = None
 ) -> Figure:
-    """Draws how often each lam comes: drawn weights as bars, the exact density of Beta(alpha, alpha) as a line.
+    """Draw the distribution of lam: drawn weights as bars, the exact density of Beta(alpha, alpha) as a line.
 
-    alpha: a number > 0, or several to compare. fold: lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
-    path: where to save the picture; its ending chooses the format.
+    Parameters
+    ----------
+    alpha : float or sequence of float, default 0.4
+        The parameter, > 0, or several to compare.
+    fold : bool, default True
+        Replace lam by max(lam, 1 - lam), as fastai does. False is the paper's distribution.
+    path : str or PathLike, optional
+        Save the picture there. The extension selects the format.
 
-    Returns the Figure. Raises ValueError for an alpha that cannot be drawn from.
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
 
+    Raises
+    ------
+    ValueError
+        If an alpha is not > 0 and finite.
+
+    Examples
+    --------
     >>> from mixup_rs.plot import plot_beta
     >>> figure = plot_beta([0.1, 0.4, 1.0])
     >>> figure.axes[0].get_xlabel()
@@ -133,12 +168,24 @@ def plot_beta(
 
 
 def varied_samples(plan: Any, max_n: int = 4) -> list[int]:
-    """The samples that show best what mixing does: with weights spread over [0.5, 0.9], an index each at most once.
+    """Choose samples that show the mixing well: their weights are spread over [0.5, 0.9].
 
-    plan: anything with `lam`, (n,) floats.
+    With a small alpha most samples are almost unmixed, so that the first samples of a batch often show nothing.
 
-    A small alpha leaves most samples almost unmixed, so that the first few of a batch often show nothing.
+    Parameters
+    ----------
+    plan : MixPlan or MixedBatch
+        Any object with `lam`, floats of shape (n,).
+    max_n : int, default 4
+        The number of samples.
 
+    Returns
+    -------
+    list of int
+        Indices of samples, each at most once.
+
+    Examples
+    --------
     >>> from mixup_rs import MixPlan
     >>> varied_samples(MixPlan(lam=[1.0, 0.52, 0.99, 0.88], partner=[1, 0, 3, 2]), max_n=2)
     [3, 1]
@@ -153,8 +200,22 @@ def varied_samples(plan: Any, max_n: int = 4) -> list[int]:
 
 
 def label_text(label: dict[str, float], max_n: int = 3) -> str:
-    """Weights by class name as a line, the heaviest first.
+    """Format a soft target as a line, the greatest weight first.
 
+    Parameters
+    ----------
+    label : dict of str to float
+        Weights by class name.
+    max_n : int, default 3
+        The number of classes.
+
+    Returns
+    -------
+    str
+        The line.
+
+    Examples
+    --------
     >>> label_text({"two": 0.29, "seven": 0.71})
     '0.71 seven + 0.29 two'
     """
@@ -163,7 +224,7 @@ def label_text(label: dict[str, float], max_n: int = 3) -> str:
 
 
 def _as_numpy(value: Any) -> np.ndarray:
-    """An array of what may be a torch tensor, on any device; half precision as float32."""
+    """Convert an array or a torch tensor on any device to an array; half precision to float32."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
@@ -172,7 +233,7 @@ def _as_numpy(value: Any) -> np.ndarray:
 
 
 def _displayable(x: np.ndarray, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both batches as (n, h, w[, c]) in [0, 1], on one scale so that they can be compared."""
+    """Convert both batches to (n, h, w[, c]) in [0, 1], on one scale so that they can be compared."""
     low, high = _display_range(x)
 
     def scaled(batch: np.ndarray) -> np.ndarray:
@@ -194,7 +255,7 @@ def _display_range(x: np.ndarray) -> tuple[float, float]:
 
 
 def _channels_last(batch: np.ndarray) -> np.ndarray:
-    """Images as matplotlib takes them: (n, h, w) or (n, h, w, 3 or 4)."""
+    """Convert images to the shapes of matplotlib: (n, h, w) or (n, h, w, 3 or 4)."""
     if batch.ndim == 4 and batch.shape[1] in (1, 3, 4):
         batch = np.moveaxis(batch, 1, -1)
     if batch.ndim == 4 and batch.shape[-1] == 1:
@@ -207,7 +268,7 @@ def _channels_last(batch: np.ndarray) -> np.ndarray:
 
 
 def _label_weights(labels: Any, class_names: Sequence[str] | None, n: int) -> list[dict[str, float]]:
-    """For each sample, what each class weighs in its own label, classes of no weight left out."""
+    """The weight of each class in the own label of each sample, without classes of weight 0."""
     if labels is None:
         return [{} for _ in range(n)]
     array = _as_numpy(labels)
@@ -225,7 +286,7 @@ def _label_weights(labels: Any, class_names: Sequence[str] | None, n: int) -> li
 
 
 def _weighted(names: list[dict[str, float]], *parts: tuple[int, float]) -> str:
-    """The blended label of weighted samples; the weights alone where there are no labels."""
+    """The blended label of weighted samples; only the weights if there are no labels."""
     if not any(names):
         return " + ".join(f"{weight:.2f}" for _, weight in parts)
     blend: dict[str, float] = {}

@@ -32,9 +32,8 @@ def case_of(workers=None, samples=8, **options):
 
 
 @pytest.fixture
-def elsewhere(monkeypatch, tmp_path):
-    """No photographs lie here, and timm takes long to import."""
-    monkeypatch.setattr(loader, "_PETS", tmp_path / "none")
+def elsewhere(monkeypatch):
+    """timm takes long to import."""
     monkeypatch.setitem(sys.modules, "timm", None)
 
 
@@ -104,12 +103,11 @@ def test_a_collate_alone_gets_one_batch(layout):
     assert x.permute(1, 2, 0).is_contiguous() == (layout == "channels_last")
 
 
-def test_photographs_are_taken_where_there_are_any(monkeypatch, tmp_path):
+def test_photographs_are_taken_where_there_are_any(tmp_path):
     red = np.full((40, 30, 3), (250, 0, 0), np.uint8)
     for i in range(3):
         Image.fromarray(red).save(tmp_path / f"{i}.jpg")
-    monkeypatch.setattr(loader, "_PETS", tmp_path)
-    feed = Feed(case_of(0, jpeg=True))
+    feed = Feed(case_of(0, jpeg=True), images=tmp_path)
     assert feed.case.title.startswith("DataLoader of 3 JPEG files of ")
     x, _ = feed.data[4]  # from the start again
     assert (x.shape, x.dtype) == (SHAPE[1:], torch.uint8)

@@ -1,8 +1,8 @@
 """The benchmark: `mixup-rs bench`, which is `make bench`.
 
-Cases (`cases`) × contenders (`lineup`, `peers`, `limits`, and for the DataLoader `loader`) are measured by turns
-(`measure`, `run`) into one JSON document (`results`), from which the table (`report`) and the pictures (`plots`) are
-made. Apart from these, `step` measures what mixing takes of a step of training.
+Cases (`cases`) × contenders (`lineup`, `peers`, `limits`, and for the DataLoader `loader`) are measured in alternation
+(`measure`, `run`) into one JSON document (`results`). The table (`report`) and the plots (`plots`) are computed from
+that document. `step` measures the share of mixing in a training step.
 """
 
 from __future__ import annotations
@@ -21,14 +21,27 @@ from mixup_rs.bench.run import run_cases
 
 __all__ = ["main"]
 
-#: Seconds that a case of weight 1 is measured for.
+#: Seconds of measuring for a case of weight 1.
 _SECONDS, _SECONDS_QUICK = 8.0, 0.5
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Measures, prints the table, and writes the results and the pictures. Returns the exit status."""
+    """Measure, print the table, and write the results and the plots.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        The arguments, without the name of the program. By default those of the command line.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
     parser = _parser()
     options = parser.parse_args(args)
+    if options.images and not any(options.images.glob("*.jpg")):
+        parser.error(f"expected a folder of .jpg files, got {options.images}")
     if options.step:
         from mixup_rs.bench.step import step_report
 
@@ -38,7 +51,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if not cases:
         parser.error(f"no case is called {options.cases}; there are {', '.join(case.name for case in CASES)}")
     seconds = options.seconds or (_SECONDS_QUICK if options.quick else _SECONDS)
-    results = run_cases(cases, options.threads, seconds, command=_command(options), quick=options.quick)
+    results = run_cases(
+        cases, options.threads, seconds, command=_command(options), quick=options.quick, images=options.images
+    )
     print(table(results))
     results.write(options.json)
     print(f"\nresults: {options.json}")
@@ -51,15 +66,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="mixup-rs bench", description="Times mixup-rs beside its peers and the limits of the machine."
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="the most important cases, briefly")
-    add("--cases", metavar="PATTERN", help="those whose names match, such as 'f32*' or 'tiny,u8'")
+    add("--quick", action="store_true", help="measure the most important cases for a short time")
+    add("--cases", metavar="PATTERN", help="measure the cases whose names match, such as 'f32*' or 'tiny,u8'")
     add("--threads", type=_threads, metavar="1,2", help="numbers of threads (default: 1 and all)")
-    add("--seconds", type=float, help=f"for a case (default: {_SECONDS:g}, quick: {_SECONDS_QUICK:g})")
-    add("--json", type=Path, default=Path("bench/results.json"), help="where the figures go (default: %(default)s)")
-    add("--plots", type=Path, default=Path("bench"), metavar="DIR", help="where pictures go (default: %(default)s)")
+    add("--seconds", type=float, help=f"seconds of a case (default: {_SECONDS:g}, quick: {_SECONDS_QUICK:g})")
+    add("--images", type=Path, metavar="FOLDER", help="JPEG files for the DataLoader (default: generated files)")
+    add("--json", type=Path, default=Path("bench/results.json"), help="file for the results (default: %(default)s)")
+    add("--plots", type=Path, default=Path("bench"), metavar="DIR", help="folder for the plots (default: %(default)s)")
     add(
-        "--step", action="store_true", help="measure what mixing takes of a training step of resnet34, and nothing else"
-    )
+    add("--step", action="store_true", help="measure only the share of mixing in a training step of resnet34")
     return parser
 
 
@@ -77,7 +92,7 @@ def _is_wanted(case: Case, options: argparse.Namespace) -> bool:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """The command again, without the places where its results go, which are nobody else's."""
+    """The command line that repeats the run, without paths of this machine."""
     words = ["mixup-rs", "bench"] + ["--quick"] * options.quick
     if options.cases:
         words += ["--cases", options.cases]
@@ -85,6 +100,8 @@ def _command(options: argparse.Namespace) -> str:
         words += ["--threads", ",".join(map(str, options.threads))]
     if options.seconds:
         words += ["--seconds", f"{options.seconds:g}"]
+    if options.images:
+        words += ["--images", "FOLDER"]
     return shlex.join(words)
 
 

@@ -1,4 +1,4 @@
-"""What is measured: batches of one dtype, shape and memory layout, and the arrays made for them."""
+"""The cases: batches of one dtype, shape and memory layout, and their arrays."""
 
 from __future__ import annotations
 
@@ -10,14 +10,32 @@ import numpy as np
 
 __all__ = ["CASES", "LOADER", "MAIN", "SWEEP", "Batch", "Case", "LoaderCase", "dtype_of", "fits_in_memory"]
 
-#: Arrays of the batch's size that exist at once: the batch, what it is refilled from, a warm output, our recycled
-#: buffer, and a peer's gathered, blended and kept ones.
+#: Arrays of the batch's size that exist at once: the batch, the values that it is refilled from, a warm output, the
+#: recycled buffer of mixup-rs, and the gathered, blended and last results of a peer.
 _COPIES = 8
 
 
 @dataclass(frozen=True)
 class Case:
-    """A batch to be measured. `layout` is "C", "channels_last" or "F"; `weight` scales the seconds it is given."""
+    """A batch to measure.
+
+    Parameters
+    ----------
+    name : str
+        The name, for `--cases`.
+    shape : tuple of int
+        The shape, batch first.
+    dtype : str
+        A NumPy dtype, or "bfloat16".
+    layout : {"C", "channels_last", "F"}
+        The memory layout.
+    peers : bool
+        Whether peers are measured.
+    quick : bool
+        Whether a quick run has the case.
+    weight : float
+        Factor of the seconds of measuring.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -29,17 +47,19 @@ class Case:
 
     @property
     def title(self) -> str:
+        """The case in words."""
         layout = {"C": "", "F": ", Fortran order"}.get(self.layout, f", {self.layout}")
         return f"{self.dtype} {'x'.join(map(str, self.shape))}{layout}"
 
     @property
     def bytes(self) -> int:
+        """The size of the batch."""
         return math.prod(self.shape) * dtype_of(self.dtype).itemsize
 
 
 _IMAGES = (64, 3, 224, 224)
 
-#: The one that most figures are given for.
+#: The case of the README's main table.
 MAIN = Case("f32", _IMAGES, quick=True, weight=2)
 
 _BATCHES = [
@@ -58,23 +78,30 @@ _BATCHES = [
 
 
 def _sweep_case(size: int) -> Case:
-    """`size` bytes: 64 samples, or fewer where each would have less than 64 bytes."""
+    """A case of `size` bytes: 64 samples, or fewer, so that a sample has at least 64 bytes."""
     samples = min(64, size // 64)
     shape = (samples, size // (4 * samples))
     return Case(f"sweep-{size}", shape, peers=False, quick=size.bit_length() % 4 == 3, weight=0.5)
 
 
-#: From 1 KB to 100 MB, a factor of two apart: the number of threads changes somewhere among them.
+#: From 1 KB to 100 MB by factors of two, a range in which the number of threads changes.
 SWEEP = [_sweep_case(size) for size in [*(1 << k for k in range(10, 27)), 100 << 20]]
 
 
 @dataclass(frozen=True)
 class LoaderCase(Case):
-    """Samples that become batches of `shape`, by a collate alone or in a DataLoader.
+    """Samples that are stacked to batches of `shape`, by a collate alone or in a DataLoader.
 
-    workers: processes that load; None for the collate alone, without a DataLoader.
-    samples: in an epoch. jpeg: they are files that are decoded, else they lie in memory.
-    files: what is known of the files once they were looked at.
+    Parameters
+    ----------
+    workers : int or None
+        The number of worker processes; None for the collate alone, without a DataLoader.
+    samples : int
+        The samples of an epoch.
+    jpeg : bool
+        Whether the samples are decoded from files; otherwise they are in memory.
+    files : str
+        The number and size of the files, in words; empty until they are known.
     """
 
     workers: int | None = None
@@ -85,20 +112,21 @@ class LoaderCase(Case):
     @property
     def title(self) -> str:
         if self.workers is None:
-            return f"collate of {super().title}"  # as decoded images are, where it is channels_last
+            return f"collate of {super().title}"  # decoded images are channels_last
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         return f"DataLoader of {self.source}, {workers}"
 
     @property
     def source(self) -> str:
+        """Where the samples come from, in words."""
         return self.files or ("JPEG files" if self.jpeg else "images in memory")
 
 
 def _loader_case(source: str, workers: int) -> LoaderCase:
-    """From memory a batch takes a millisecond, from files a tenth of a second.
+    """A case of a DataLoader. From memory a batch takes a millisecond, from files a tenth of a second.
 
-    Two workers and files get the most seconds, and epochs long enough for the workers to fall into step: there a few
-    per cent matter, and with 256 samples figures strayed by seven.
+    Two workers and files are measured longest, with epochs in which the start of the workers does not matter: a check
+    asks for a few per cent there, and with 256 samples the figures varied by seven.
     """
     jpeg, matters = source == "jpeg", source == "jpeg" and workers == 2
     samples, weight = 256 if jpeg and not matters else 1024, 3.0 if matters else 1.0
@@ -116,7 +144,7 @@ CASES = [*_BATCHES, *SWEEP, *LOADER]
 
 
 def dtype_of(name: str) -> np.dtype:
-    """Raises ImportError for bfloat16 where the package that has it is not installed."""
+    """The dtype of a name. Raises ImportError for "bfloat16" if ml_dtypes is not installed."""
     if name == "bfloat16":
         import ml_dtypes
 
@@ -127,9 +155,21 @@ def dtype_of(name: str) -> np.dtype:
 class Batch:
     """The arrays of a case, shared by all contenders.
 
-    x: the batch, in the case's layout; `flat` is the same memory as one row of elements.
-    c_order: the same values in C order, in memory of their own; x itself where the case is in C order.
-    y: (n,) int64 class indices. rng: for peers that draw with NumPy.
+    Parameters
+    ----------
+    case : Case
+        The case.
+
+    Attributes
+    ----------
+    x, flat : numpy.ndarray
+        The batch in the case's layout, and the same memory as one row of elements.
+    c_order : numpy.ndarray
+        The same values in C order, in other memory; `x` itself if the case is in C order.
+    y : numpy.ndarray
+        Class indices, int64 (n,).
+    rng : numpy.random.Generator
+        For peers that draw with NumPy.
     """
 
     classes = 37
@@ -146,26 +186,26 @@ class Batch:
 
     @cached_property
     def warm(self) -> np.ndarray:
-        """A C-ordered output whose pages have been touched."""
+        """An output in C order whose pages are mapped."""
         return np.ones(self.shape, self.dtype)
 
     @property
     def words(self) -> np.ndarray:
-        """The batch's memory as one row of what processors pass through at full speed.
+        """The batch's memory as one row of elements that processors scale at full speed.
 
-        Halves and small integers are seen as 64-bit words, of which a pass can flip bits: one read, one write, no slow
-        conversions, and no denormal floats in bytes that were never floats.
+        Halves and small integers are viewed as 64-bit integers, of which a pass flips bits: one read and one write,
+        without conversions and without denormal floats.
         """
         return self.flat if self.dtype.name in ("float32", "float64") else self.flat.view(np.int64)
 
     def refill(self) -> None:
-        """Undoes what was mixed in place: repeated mixing would draw all samples towards their mean."""
+        """Restore the values: repeated mixing in place would move all samples towards their mean."""
         np.copyto(self.flat, self._values)
         if self.c_order is not self.x:
             np.copyto(self.c_order.reshape(-1), self._values)
 
     def _random(self, size: int) -> np.ndarray:
-        """Pixels: in [0.5, 1) or all bytes. No zeros nor denormals, which some processors handle slowly."""
+        """Random pixels: bytes, or floats in [0.5, 1): some processors are slow with zeros and denormals."""
         if self.dtype.kind == "u":
             values = self.rng.integers(0, 256, 1 << 20).astype(self.dtype)
         else:
@@ -183,7 +223,7 @@ def _view(flat: np.ndarray, shape: tuple[int, ...], layout: str) -> np.ndarray:
 
 
 def fits_in_memory(case: Case) -> bool:
-    """Whether the system has room for all arrays of the case; True where it does not say."""
+    """Whether the available memory holds all arrays of the case; True if the system does not report it."""
     try:
         with open("/proc/meminfo") as lines:
             available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))

@@ -1,4 +1,4 @@
-"""What every contender is, and the names of our own."""
+"""The type of a contender, and the names of contenders that several modules use."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = [
     "Contender",
 ]
 
-#: Our calls: the batch overwritten; a new result in a steady loop; the first one a process makes; the callback.
+#: Calls of mixup-rs: in place; a new result in a loop; the first result of a process; the fastai callback.
 INPLACE, NEW, COLD, RUST_MIXUP = "in place", "new result", "new result, cold", "RustMixUp"
 
-#: The same of the DataLoader: bytes stacked and mixed; and normalised, to float32.
+#: In the DataLoader: bytes that are stacked and mixed; the same, normalised to float32.
 MIX_COLLATE, NORMALISED = "MixCollate", "MixCollate, normalised"
 
-#: Peers and limits that more than one module asks for.
+#: Peers and limits that several modules use.
 NUMPY, FASTAI, TIMM_COLLATE = "NumPy one-liner", "fastai MixUp", "timm FastCollateMixup"
 TORCH_RECIPE, UNMIXED = "torch recipe", "default_collate, unmixed"
 
@@ -38,12 +38,24 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time.
+    """A function to time.
 
-    run: timed. prepare: called before each timed group, and once after, untimed.
-    kind: "ours", "peer" or "limit". rival: the name of our contender that does the same job.
-    single: only ever one call between two `prepare`, because `run` spends what `prepare` made.
-    repeats: how often `run` does what the time is given for.
+    Parameters
+    ----------
+    name : str
+        The name in tables.
+    run : callable
+        The timed function.
+    kind : {"ours", "peer", "limit"}
+        What it belongs to.
+    rival : str
+        The contender of mixup-rs that does the same job.
+    prepare : callable
+        Called without timing before each timed group, and once after it.
+    single : bool
+        Whether a group is one call, because `run` uses up what `prepare` made.
+    repeats : int
+        The number of times that one call of `run` does the job.
     """
 
     name: str

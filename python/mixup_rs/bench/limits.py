@@ -1,7 +1,7 @@
 """The limits of the machine: scaling the batch in place and copying it into warm memory, each by several libraries.
 
-No mixing can beat a pass that reads and writes each element once. Which library is fastest at that
-differs with the number of threads, so the limit is the fastest of them.
+Mixing cannot be faster than a pass that reads and writes each element once. The fastest library for that differs with
+the number of threads, so the limit is the least time of all libraries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["LIMITS"]
 def limits_numpy(batch: Batch) -> Iterator[Contender]:
     """NumPy's passes."""
     values, warm = batch.words, batch.warm.reshape(-1).view(batch.words.dtype)
-    # By 1 or 0, so that nothing decays to denormals however often it runs; no library looks at the operand.
+    # An operand of 1 or 0, so that values never decay to denormals; no library checks the operand.
     one_pass, operand = (np.multiply, 1) if values.dtype.kind == "f" else (np.bitwise_xor, 0)
     operand = values.dtype.type(operand)
     yield Contender("scale (numpy)", lambda: one_pass(values, operand, out=values), "limit", INPLACE)

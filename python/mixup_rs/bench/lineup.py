@@ -1,4 +1,4 @@
-"""Who competes in a case: our own calls, the limits of the machine, and the peers."""
+"""The contenders of a case: mixup-rs, the limits of the machine, and the peers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,22 @@ __all__ = ["lineup"]
 
 
 def lineup(batch: Batch | loader.Feed, quick: bool = False) -> tuple[list[Contender], dict[str, str]]:
-    """The contenders of a batch, and the libraries that are missing, with the reason."""
+    """Make the contenders of a batch.
+
+    Parameters
+    ----------
+    batch : Batch or Feed
+        The arrays or samples of the case.
+    quick : bool, default False
+        Leave out contenders that are slow to start.
+
+    Returns
+    -------
+    contenders : list of Contender
+        The contenders.
+    missing : dict of str to str
+        The reason for each library that cannot be imported.
+    """
     contenders: list[Contender] = []
     missing: dict[str, str] = {}
     for maker in _makers(batch, quick):
@@ -37,7 +52,7 @@ def _peers(batch: Batch, quick: bool) -> list[peers.Maker]:
         return [peers.numpy_one_liner]
     if not batch.case.peers:
         return []
-    # Compiling for one shape takes seconds: a quick run affords it in the main case alone.
+    # Compiling for one shape takes seconds: a quick run does so in the main case only.
     slow = {peers.torch_compiled} if quick and batch.case is not MAIN else set()
     return [maker for maker in peers.PEERS if maker not in slow]
 
@@ -51,7 +66,7 @@ def _ours(batch: Batch) -> Iterator[Contender]:
         return
     yield Contender(COLD, lambda: mix(x), "ours", prepare=mixup_rs.clear_cache, single=True)
     if batch.c_order is not x:
-        # Measured beside the other layout: two cases lie minutes apart.
+        # In this case too, because two cases are measured minutes apart.
         same = batch.c_order
         yield Contender(f"{INPLACE}, C order", lambda: mix(same, out=same), "ours")
         yield Contender(f"{NEW}, C order", lambda: mix(same), "ours")

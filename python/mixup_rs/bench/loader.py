@@ -1,7 +1,7 @@
 """The DataLoader: collates alone, and whole epochs of images in memory and of JPEG files.
 
-Bytes, mixed or not, are what a loop with an accelerator wants, which normalises there; the other contenders give what a
-CPU trains on, normalised float32.
+Some contenders return bytes, mixed or not, which a training loop normalises on an accelerator. The others return
+normalised float32, for training on a CPU.
 """
 
 from __future__ import annotations
@@ -22,35 +22,41 @@ from mixup_rs.bench.results import size_text
 
 __all__ = ["COLLATES", "EPOCHS", "Feed"]
 
-#: Photographs, where this is a checkout beside which they lie.
-_PETS = Path(__file__).parents[3].parent / "shared" / "pets" / "images"
-#: Distinct images; longer epochs repeat them.
+#: The number of distinct images. Longer epochs repeat them.
 _IMAGES = 256
-#: Calls of a collate in a row: the first ones take pages that the others get back.
+#: Calls of a collate in a row: after the first calls, pages are recycled.
 _STEADY = 8
 _ALPHA, _CLASSES = Batch.alpha, Batch.classes
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Feed:
-    """The samples of a case, for `measure` what a batch is. A quick run has shorter epochs.
+    """The samples of a case, in the place of a `Batch`. They are never written to.
 
-    Collates may keep what they like of the samples: nothing is ever written to them.
+    Parameters
+    ----------
+    case : LoaderCase
+        The case.
+    quick : bool, default False
+        Shorten the epochs.
+    images : Path, optional
+        A folder of JPEG files. Without it files are generated.
     """
 
-    def __init__(self, case: LoaderCase, quick: bool = False):
+    def __init__(self, case: LoaderCase, quick: bool = False, images: Path | None = None):
         if quick:
             case = replace(case, samples=max(case.samples // 4, 2 * case.shape[0]))
         if case.jpeg:
-            self._files = _Files(_PETS, case.shape)
+            self._files = _Files(images, case.shape)
             case = replace(case, files=str(self._files))
         self.case = case
 
     def refill(self) -> None:
-        """There is nothing to undo."""
+        """Do nothing: samples are not written to."""
 
     @cached_property
     def data(self) -> Sequence[tuple[Any, int]]:
+        """The data set: (image, class)."""
         images = (
             JpegImages(self._files.paths, self.case.shape[2:]) if self.case.jpeg else _memory_images(self.case.shape)
         )
@@ -59,14 +65,24 @@ class Feed:
     def contender(
         self, name: str, collate: Callable[..., Any], kind: str = "peer", rival: str = "", then: Any = None
     ) -> Contender:
-        """The collate of one batch, or an epoch whose batches go through `then` in the main process."""
+        """Make a contender: one batch, or for a case with workers an epoch of a DataLoader.
+
+        Parameters
+        ----------
+        name, kind, rival : str
+            As of `Contender`.
+        collate : callable
+            The collate function.
+        then : callable, optional
+            Called with each batch of an epoch in the main process.
+        """
         from torch.utils.data import DataLoader
 
         n, workers = self.case.shape[0], self.case.workers
         if workers is None:
             samples = [(_laid_out(image, self.case.layout), y) for image, y in map(self.data.__getitem__, range(n))]
             return _alone(name, collate, samples, kind, rival)
-        # Workers live on: an epoch is loading, and not the start of processes.
+        # Workers persist, so that an epoch does not include the start of processes.
         loader = DataLoader(self.data, n, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
 
         def run() -> None:
@@ -78,7 +94,7 @@ class Feed:
 
 
 def _alone(name: str, collate: Callable[..., Any], samples: list[Any], kind: str, rival: str) -> Contender:
-    """As in `for batch in loader`, a batch is there until the next one is: what becomes of its pages matters."""
+    """As in `for batch in loader`, a batch is freed when the next one exists, so that its pages can be recycled."""
 
     def run() -> None:
         for _ in range(_STEADY):
@@ -91,11 +107,19 @@ def _laid_out(image: Any, layout: str) -> Any:
     return image.permute(1, 2, 0).contiguous().permute(2, 0, 1) if layout == "channels_last" else image
 
 
-# What workers use is at the top of the module, for those that are not forked are sent it by name.
+# Classes that workers use are at the top level of the module, so that they can be pickled for spawned workers.
 
 
 class Repeated:
-    """A data set of `samples` samples: the images, each with a class, from the start again when they end."""
+    """A data set of `samples` samples: images with a class, repeated when they end.
+
+    Parameters
+    ----------
+    images : sequence of torch.Tensor
+        The images.
+    samples : int
+        The length of the data set.
+    """
 
     def __init__(self, images: Any, samples: int):
         self._images, self._samples = images, samples
@@ -105,12 +129,20 @@ class Repeated:
 
     def __getitem__(self, i: int) -> tuple[Any, int]:
         if i >= self._samples:
-            raise IndexError(i)  # where iterating ends
+            raise IndexError(i)  # ends an iteration
         return self._images[i % len(self._images)], i % _CLASSES
 
 
 class JpegImages:
-    """Files decoded and resized, laid out as torchvision's and fastai's conversions do: CHW views of HWC pixels."""
+    """Decoded and resized files: CHW views of HWC pixels, the layout of torchvision's and fastai's conversions.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files.
+    size : tuple of int
+        (height, width).
+    """
 
     def __init__(self, paths: Sequence[Path], size: tuple[int, ...]):
         self._paths, self._size = paths, size
@@ -128,11 +160,14 @@ class JpegImages:
 
 
 class _Files:
-    """Photographs if there are any, else files made for this and removed with it."""
+    """The JPEG files of a folder, or generated files in a temporary folder that is removed with this object."""
 
-    def __init__(self, photographs: Path, shape: tuple[int, ...]):
-        self.paths = sorted(photographs.glob("*.jpg"))[:_IMAGES]
-        if not self.paths:
+    def __init__(self, images: Path | None, shape: tuple[int, ...]):
+        if images is not None:
+            self.paths = sorted(images.glob("*.jpg"))[:_IMAGES]
+            if not self.paths:
+                raise ValueError(f"expected a folder of .jpg files, got {images}")
+        else:
             self._folder = TemporaryDirectory(prefix="mixup-rs-")
             self.paths = list(_write_jpegs(Path(self._folder.name), shape))
 
@@ -142,7 +177,7 @@ class _Files:
 
 
 def _write_jpegs(folder: Path, shape: tuple[int, ...]) -> Iterator[Path]:
-    """Soft noise, an eighth larger than the batch's images: about as many bytes as a photograph of that size."""
+    """Write smooth noise, an eighth larger than the batch's images: about as many bytes as photographs of that size."""
     from PIL import Image
 
     height, width = (side * 9 // 8 for side in shape[2:])
@@ -213,7 +248,13 @@ def torchvision_in_the_collate(feed: Feed) -> Iterator[Contender]:
 
 
 class TorchRecipe:
-    """Stacks, converts to float, normalises and mixes as users write it; `inplace`: in place where torch can."""
+    """A collate as users write it: stack, convert to float, normalise and mix.
+
+    Parameters
+    ----------
+    inplace : bool
+        Work in place where torch can.
+    """
 
     def __init__(self, inplace: bool):
         import torch
@@ -232,13 +273,14 @@ class TorchRecipe:
         return torch.lerp(x[partner], x, lam.view(-1, 1, 1, 1)), y, y[partner], lam
 
     def normalise(self, x: Any) -> Any:
+        """Convert bytes to normalised float32."""
         if self._inplace:
             return x.float().div_(255).sub_(self._mean).div_(self._std)
         return (x.float() / 255 - self._mean) / self._std
 
 
 class TorchvisionRecipe:
-    """default_collate, then torchvision's own classes; MixUp refuses bytes."""
+    """default_collate, then torchvision's classes. Its MixUp does not accept bytes, so normalising comes first."""
 
     def __init__(self) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""Where and with what was measured, and the peak memory of a call."""
+"""The machine and the versions of a run, and the peak memory of a call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ["numpy", "torch", "fastai", "torchvision", "timm", "numba"]
 
 
 def machine() -> dict[str, Any]:
-    """The processor, how many of them, the memory and the system; never a name of the host."""
+    """The model and number of processors, the memory and the system, without the name of the host."""
     return {
         "cpu": _proc("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": most_threads(),
@@ -31,7 +31,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that is installed and competes."""
+    """The versions of the libraries that are installed and measured."""
     found = {"mixup-rs": mixup_rs.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -56,8 +56,8 @@ def _memory_gib() -> float | None:
         return None
 
 
-# A process of its own, for its peak so far must not hide what the call adds. The first, small call starts the threads
-# and brings in code that is not the batch's; writing 5 sets the peak back to what is resident now.
+# In a separate process, so that an earlier peak does not hide what the call adds. The first, small call starts the
+# threads and loads code. Writing 5 resets the peak to the memory that is resident.
 _PEAK = """
 import sys
 import numpy as np
@@ -80,6 +80,6 @@ print((kib("VmHWM") - before) / 1024)
 
 
 def extra_mib(threads: int) -> float | None:
-    """By how many MiB mixing 38 MB in place raises the peak of a process; None where the system does not say."""
+    """The MiB by which mixing 38 MB in place raises the peak of a process; None if the system does not report it."""
     run = subprocess.run([sys.executable, "-c", _PEAK, str(threads)], capture_output=True, text=True, check=False)
     return float(run.stdout) if run.returncode == 0 else None

@@ -1,14 +1,14 @@
-"""The clock: contenders of a case by turns, at every number of threads, until the time is up.
+"""Timing: the contenders of a case in alternation, at every number of threads, until the time is over.
 
-How the figures are kept honest:
+What keeps the figures comparable:
 
-1. Contenders and numbers of threads alternate within one process, so that a drift of the machine meets all of them.
-2. Before each turn the batch is refilled, and idle threads of other libraries are given time to fall asleep: OpenMP's
-   spin for some milliseconds after a parallel loop, on a processor that the next contender would need.
-3. A turn begins with calls that are not counted, so that each contender is measured as in a steady loop, whoever came
-   before it: behind one that went through 300 MB, scaling a batch of 38 MB took 2.0, 1.9, 1.4 and 1.3 ms.
-4. Short calls are counted in groups; the garbage collector stands still; outputs are dropped outside the timed region,
-   or before the next call of a group.
+1. Contenders and numbers of threads alternate within one process, so that drift of the machine affects all of them.
+2. Before each turn the batch is refilled, and there is a pause for idle threads of other libraries: OpenMP's threads
+   spin for some milliseconds after a parallel loop and occupy a processor.
+3. A turn begins with calls that are not counted, so that each contender is measured as in a loop, independent of the
+   previous contender: after one that read 300 MB, scaling a batch of 38 MB took 2.0, 1.9, 1.4 and 1.3 ms.
+4. Short calls are timed in groups. The garbage collector is disabled. Outputs are freed outside the timed region, or
+   before the next call of a group.
 """
 
 from __future__ import annotations
@@ -33,19 +33,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Timing", "measure", "most_threads", "set_threads"]
 
-#: A group of calls lasts about this long, of which the first, as caches and threads change hands, is a small part.
+#: The duration of a group of calls, of which the first call, with cold caches, is a small part.
 _GROUP_NS = 2_000_000
-#: An idle thread of libgomp was seen to spin for 4 to 8 ms.
+#: Idle threads of libgomp spin for 4 to 8 ms, as measured.
 _SETTLE_S = 0.01
-#: So long a turn goes on before it counts. In calls that are much longer, waking threads and warming caches vanish:
-#: they get no uncounted one.
+#: The duration of the uncounted calls of a turn. Much longer calls have none: waking threads and filling caches is a
+#: small part of them.
 _WARM_NS, _LONG_NS = 8_000_000, 100_000_000
 _ROUNDS_MIN, _ROUNDS_MAX = 3, 51
 
 
 @dataclass
 class Timing:
-    """The nanoseconds a call took, one figure a round."""
+    """The times of a contender.
+
+    Parameters
+    ----------
+    contender : Contender
+        The contender.
+    threads : int
+        The number of threads.
+    calls : int
+        The calls of a group.
+    nanoseconds : list of float
+        The time of a call, one figure a round.
+    """
 
     contender: Contender
     threads: int
@@ -53,6 +65,7 @@ class Timing:
     nanoseconds: list[float] = field(default_factory=list)
 
     def as_record(self, case: str) -> dict[str, Any]:
+        """The median, least and greatest time as a record of the JSON document."""
         once = [nanoseconds / self.contender.repeats for nanoseconds in self.nanoseconds]
         low, middle, high = min(once), median(once), max(once)
         milliseconds = {"median_ms": middle / 1e6, "min_ms": low / 1e6, "max_ms": high / 1e6}
@@ -74,7 +87,28 @@ def measure(
     seconds: float,
     progress: Callable[[int], Any] = lambda rounds: None,
 ) -> tuple[list[Timing], dict[str, str]]:
-    """The timings of all contenders at all numbers of threads, and why others were left out, by name."""
+    """Time all contenders at all numbers of threads.
+
+    Parameters
+    ----------
+    batch : Batch or Feed
+        The batch, refilled before each turn.
+    contenders : iterable of Contender
+        The contenders.
+    threads : list of int
+        Numbers of threads.
+    seconds : float
+        The duration, exceeded where it is too short for the least number of rounds.
+    progress : callable
+        Called with the number of rounds after each round.
+
+    Returns
+    -------
+    timings : list of Timing
+        The timings.
+    skipped : dict of str to str
+        The reason for each contender that cannot mix this batch.
+    """
     timings, skipped = _first_calls(batch, list(contenders), threads)
     if not timings:
         return [], skipped
@@ -93,7 +127,7 @@ def measure(
 def _first_calls(
     batch: Batch | Feed, contenders: list[Contender], threads: list[int]
 ) -> tuple[list[Timing], dict[str, str]]:
-    """Compiles what is compiled on first use, sizes the groups, and finds out who cannot mix this batch at all."""
+    """Compile, choose the calls of each group, and find the contenders that cannot mix this batch."""
     timings: list[Timing] = []
     skipped: dict[str, str] = {}
     for count in threads:
@@ -103,7 +137,7 @@ def _first_calls(
                 continue
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # what compilers say on first use is of no interest here
+                    warnings.simplefilter("ignore")  # warnings of compilers
                     timings.append(Timing(contender, count, _calls_in_a_group(batch, contender)))
             except Exception as error:
                 if contender.kind == "ours":
@@ -142,7 +176,7 @@ def _turn(batch: Batch | Feed, timing: Timing) -> float:
         _timed(contender.run, timing.calls)
     contender.prepare()
     nanoseconds = _timed(contender.run, timing.calls)
-    contender.prepare()  # lets go of what the last call left behind
+    contender.prepare()  # frees the memory of the last call
     return nanoseconds
 
 
@@ -152,7 +186,7 @@ def _timed(run: Callable[[], Any], calls: int) -> float:
         run()
     last = run()
     end = time.perf_counter_ns()
-    del last  # after the clock was read: giving memory back is nobody's mixing
+    del last  # freeing the result is not part of the time
     return (end - start) / calls
 
 
@@ -169,7 +203,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def set_threads(count: int) -> None:
-    """Sets the number of threads of every library that is loaded and has some."""
+    """Set the number of threads of mixup-rs, and of torch and numba if they are loaded."""
     mixup_rs.set_num_threads(count)
     for library in ("torch", "numba"):
         module = sys.modules.get(library)
@@ -178,7 +212,7 @@ def set_threads(count: int) -> None:
 
 
 def most_threads() -> int:
-    """The processors this process may use."""
+    """The number of processors that this process may use."""
     before = mixup_rs.get_num_threads()
     mixup_rs.set_num_threads(10_000)
     most = mixup_rs.get_num_threads()

@@ -1,7 +1,7 @@
-"""The peers, each on the same batch, each in its best shape.
+"""The peers, each on the same batch, each used in its fastest way.
 
-A maker imports its library and returns contenders. A library that is not installed raises ImportError, which is
-reported under the maker's docstring. What a peer cannot do shows in its first call, which is reported too.
+A maker imports its library and returns contenders. If a library is not installed, the maker raises ImportError, which
+is reported under the maker's docstring. A peer that cannot mix a batch fails in its first call, which is reported too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mixup_rs.bench.contender import FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, TI
 
 __all__ = ["PEERS", "Maker", "about_to_train", "need", "numpy_one_liner", "torch_compiled"]
 
-#: Gives the contenders of a library for a batch.
+#: A function that returns the contenders of a library for a batch.
 Maker = Callable[[Batch], Iterable[Contender]]
 
 
@@ -53,12 +53,12 @@ def fastai_callbacks(batch: Batch) -> Iterator[Contender]:
 
 
 def _before_batch(batch: Batch, callback: Any) -> tuple[Callable[[], Any], Callable[[], None]]:
-    """The callback's `before_batch` in a learner that is about to train, and what hands it the batch."""
+    """The callback's `before_batch` in a learner that is about to train, and a function that sets the batch."""
     import torch
     from fastai.torch_core import TensorCategory, TensorImage
 
     learn = about_to_train(callback)
-    # Not TensorImage(x), which would make a float32 copy of float64.
+    # TensorImage(x) would copy float64 to float32.
     x, y = _tensor(batch).as_subclass(TensorImage), torch.from_numpy(batch.y).as_subclass(TensorCategory)
 
     def give_batch() -> None:
@@ -70,7 +70,7 @@ def _before_batch(batch: Batch, callback: Any) -> tuple[Callable[[], Any], Calla
 
 
 def about_to_train(callback: Any) -> Any:
-    """A learner with a callback of mixing, whose `before_train` comes next."""
+    """Make a learner with a mixing callback, in the state before `before_train`."""
     import torch
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
@@ -97,7 +97,7 @@ def timm_mixup(batch: Batch) -> Iterator[Contender]:
 def timm_collate(batch: Batch) -> Iterator[Contender]:
     """timm's FastCollateMixup."""
     if batch.dtype != np.uint8:
-        return  # it makes bytes of whatever it is given
+        return  # it converts every batch to bytes
     need("timm.data.mixup")
     from timm.data.mixup import FastCollateMixup
 
@@ -135,7 +135,7 @@ def _numba_blend(integers: bool) -> Callable[..., None]:
     """A parallel loop over samples (n, m) that writes `lam[i] * x[i] + rest[i] * x[partner[i]]` to `out`."""
     import numba
 
-    # fastmath lets it fuse multiplications with additions, which our bit-for-bit promise forbids us.
+    # fastmath permits fused multiply-add, which mixup-rs does not use, for the sake of equal bits on all machines.
     if integers:
 
         @numba.njit(parallel=True, fastmath=True)
@@ -163,6 +163,8 @@ def torch_compiled(batch: Batch) -> Iterator[Contender]:
     need("torch")
     import torch
 
+    from mixup_rs.torch._compat import compile_in_this_process
+
     x, warm, integers = _tensor(batch), _tensor(batch, batch.warm), batch.dtype.kind == "u"
 
     def gather_and_lerp(x: Any, perm: Any, lam: Any, out: Any) -> None:
@@ -171,8 +173,8 @@ def torch_compiled(batch: Batch) -> Iterator[Contender]:
         else:
             out.copy_(torch.lerp(x[perm], x, lam))
 
-    torch._dynamo.reset()  # forgets earlier shapes, else it would compile one slower function for all of them
-    torch._inductor.config.compile_threads = 1  # no processes that still start up while others are timed
+    torch.compiler.reset()  # forgets earlier shapes, else one slower function is compiled for all of them
+    compile_in_this_process()  # worker processes would still start while others are timed
     compiled = torch.compile(gather_and_lerp, dynamic=False, fullgraph=True)
     weights = torch.float32 if integers else x.dtype
 
@@ -195,14 +197,14 @@ PEERS = [
 
 
 def _draw(batch: Batch, dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (n,) and partners (n,) as a user of NumPy draws them."""
+    """Weights (n,) and partners (n,), drawn with NumPy."""
     n = len(batch.x)
     dtype = dtype or (np.float32 if batch.dtype.kind == "u" else batch.dtype)
     return batch.rng.beta(batch.alpha, batch.alpha, n).astype(dtype), batch.rng.permutation(n)
 
 
 def _tensor(batch: Batch, array: np.ndarray | None = None) -> Any:
-    """The batch, or another array of its dtype, as a tensor of the same memory."""
+    """View the batch, or another array of its dtype, as a tensor."""
     import torch
 
     array = batch.x if array is None else array
@@ -212,7 +214,7 @@ def _tensor(batch: Batch, array: np.ndarray | None = None) -> Any:
 
 
 def need(module: str) -> None:
-    """Imports a module quietly: its warnings about other libraries are not ours to show."""
+    """Import a module without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         __import__(module)

@@ -1,6 +1,6 @@
-"""Two pictures of a run: time against batch size with the limit drawn in, and how many times faster than each peer.
+"""Two plots of a run: time against batch size, with the limit, and the speed-up over each peer.
 
-matplotlib is imported when a picture is asked for; no pyplot, so nothing global changes.
+matplotlib is imported when a plot is drawn, without pyplot, so that no global state changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BARS = ["#ffc078", "#d9480f", "#862e9c", "#1f6feb"]
 
 
 def save_plots(results: Results, folder: Path) -> list[Path]:
-    """Saves those for which there are figures, and returns their paths."""
+    """Save the plots for which there are figures, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     saved = []
     if len(results.cases(sweep=True)) > 1:
@@ -88,11 +88,11 @@ def _plot_speedup(results: Results, path: Path) -> Path:
 
 
 def _speedups(results: Results) -> list[tuple[str, list[float | None]]]:
-    """(peer and what it is compared with, the ratio at each number of threads), the slowest first."""
+    """(peer and the contender it is compared with, the ratio at each number of threads), the greatest ratio first."""
     rows = []
     for case in results.cases():
         for peer in results.contenders(case["name"], "peer"):
-            # The collate makes bytes alone; every other peer is shown for the main case.
+            # The collate makes bytes only; every other peer is shown for the main case.
             if case["name"] == MAIN.name or peer not in results.contenders(MAIN.name):
                 ratios = [results.ratio(case["name"], peer, threads) for threads in results.threads]
                 record = results.record(case["name"], peer, results.threads[0])

@@ -10,7 +10,7 @@ __all__ = ["number", "table"]
 
 
 def table(results: Results) -> str:
-    """All figures: the median, the least and the greatest of each contender."""
+    """All figures as text: the median, least and greatest time of each contender."""
     lines = []
     for case in [*results.cases(), *results.cases(sweep=True), *results.collates()]:
         lines.append(f"\n{case['title']} ({size_text(case['bytes'])}), ms: median [least to greatest], times our own")

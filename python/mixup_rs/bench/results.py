@@ -1,4 +1,4 @@
-"""What a run leaves behind: one JSON document, and questions to it."""
+"""The results of a run: one JSON document, and queries of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mixup_rs.bench.cases import Case, LoaderCase
 
 __all__ = ["FORMAT", "Results", "case_record", "size_text", "threads_text"]
 
-#: Raised when a reader of older documents would misread them.
+#: The version of the document's format, raised when older documents cannot be read any more.
 FORMAT = 1
 
 
 def case_record(case: Case) -> dict[str, Any]:
-    """What a reader has to know of a case."""
+    """The entry of a case in the JSON document."""
     fields = asdict(case)
     record = {name: fields[name] for name in ("name", "dtype", "layout")}
     if isinstance(case, LoaderCase) and case.workers is not None:
@@ -26,16 +26,29 @@ def case_record(case: Case) -> dict[str, Any]:
 
 
 def threads_text(threads: int) -> str:
+    """A number of threads in words."""
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def size_text(size: int) -> str:
+    """A number of bytes with its unit."""
     unit, name = next(pair for pair in ((10**6, "MB"), (10**3, "KB"), (1, "bytes")) if size >= pair[0])
     return f"{size / unit:.3g} {name}"
 
 
 class Results:
-    """A document: format, date, command, seconds, machine, versions, threads, cases, results, skipped, memory."""
+    """The results of a run.
+
+    Parameters
+    ----------
+    document : dict
+        The JSON document: format, date, command, seconds, machine, versions, threads, cases, results, skipped, memory.
+
+    Raises
+    ------
+    ValueError
+        If the document has another format.
+    """
 
     def __init__(self, document: dict[str, Any]):
         if document.get("format") != FORMAT:
@@ -47,58 +60,61 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Results:
+        """Read a document from a file."""
         return cls(json.loads(path.read_text(encoding="utf-8")))
 
     def write(self, path: Path) -> None:
+        """Write the document to a file, and make its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def cases(self, sweep: bool = False) -> list[dict[str, Any]]:
-        """The measured cases of mixing a batch; those of the sweep over sizes, or the others."""
+        """The measured cases of batches: those of the sweep over sizes, or the others."""
         batches = [case for case in self._cases.values() if not case["name"].startswith("loader-")]
         return [case for case in batches if case["name"].startswith("sweep-") == sweep]
 
     def collates(self) -> list[dict[str, Any]]:
-        """The measured cases of collates alone, at every number of threads."""
+        """The measured cases of collates alone, measured at every number of threads."""
         loader = [case for case in self._cases.values() if case["name"].startswith("loader-")]
         return [case for case in loader if "workers" not in case]
 
     def epochs(self) -> list[dict[str, Any]]:
-        """The measured cases of a DataLoader, whose milliseconds are those of an epoch, at the most threads alone."""
+        """The measured cases of a DataLoader, measured at the greatest number of threads, in milliseconds an epoch."""
         return [case for case in self._cases.values() if "workers" in case]
 
     def images_per_second(self, case: str, contender: str, which: str = "median_ms") -> float | None:
-        """In an epoch: "median_ms", "min_ms" or "max_ms" of its time, which are the other way round in speed."""
+        """Images a second, from "median_ms", "min_ms" (the greatest speed) or "max_ms" of an epoch."""
         record = self.record(case, contender, max(self.threads))
         return None if record is None else self._cases[case]["samples"] / record[which] * 1000
 
     def contenders(self, case: str, kind: str | None = None) -> list[str]:
-        """Their names in the order they were measured."""
+        """The names of the contenders of a case, in the order in which they were measured."""
         names = (r["contender"] for r in self._records.values() if r["case"] == case and kind in (None, r["kind"]))
         return list(dict.fromkeys(names))
 
     def record(self, case: str, contender: str, threads: int) -> dict[str, Any] | None:
+        """The record of a contender, or None if it was not measured."""
         return self._records.get((case, contender, threads))
 
     def ms(self, case: str, contender: str, threads: int) -> float | None:
-        """The median."""
+        """The median time in milliseconds, or None."""
         record = self.record(case, contender, threads)
         return None if record is None else record["median_ms"]
 
     def limit(self, case: str, threads: int, which: str = "scale") -> float | None:
-        """The fastest library's median of a pass: "scale" or "copy"."""
+        """The least median of all libraries for a pass, "scale" or "copy"."""
         names = [name for name in self.contenders(case, "limit") if name.startswith(which)]
         return min((ms for name in names if (ms := self.ms(case, name, threads)) is not None), default=None)
 
     def ratio(self, case: str, contender: str, threads: int, to: str | None = None) -> float | None:
-        """The contender's time over that of `to`, by default our contender that does the same job."""
+        """The contender's time divided by that of `to`, by default its rival of mixup-rs."""
         record = self.record(case, contender, threads)
         to = to or (record["rival"] if record else "")
         own, other = self.ms(case, contender, threads), self.ms(case, to, threads)
         return None if own is None or not other else own / other
 
     def losses(self) -> Iterator[tuple[dict[str, Any], str, int, float]]:
-        """(case, peer, threads, how many times as fast) wherever a peer's median is below that of our rival."""
+        """Yield (case, peer, threads, speed-up of the peer) where a peer is faster than its rival of mixup-rs."""
         for case in self._cases.values():
             for peer in self.contenders(case["name"], "peer"):
                 for threads in self.threads:

@@ -1,10 +1,11 @@
-"""A run: every case in turn, with a line of progress on stderr."""
+"""A run: the cases one after the other, with lines of progress on stderr."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any, TextIO
 
 import mixup_rs
@@ -18,14 +19,40 @@ from mixup_rs.bench.results import FORMAT, Results, case_record, threads_text
 
 __all__ = ["run_cases"]
 
-#: The average load up to which a machine passes for idle.
+#: The greatest load average of a machine that counts as idle.
 _QUIET = 0.5
 
 
 def run_cases(
-    cases: list[Case], threads: list[int] | None, seconds: float, command: str = "mixup-rs bench", quick: bool = False
+    cases: list[Case],
+    threads: list[int] | None,
+    seconds: float,
+    command: str = "mixup-rs bench",
+    quick: bool = False,
+    images: Path | None = None,
 ) -> Results:
-    """Measures the cases at the given numbers of threads, by default one and all, for about `seconds` each."""
+    """Measure cases.
+
+    Parameters
+    ----------
+    cases : list of Case
+        The cases.
+    threads : list of int or None
+        Numbers of threads; None for one and all.
+    seconds : float
+        The duration of a case of weight 1.
+    command : str
+        The command line, for the document.
+    quick : bool, default False
+        Leave out contenders that are slow to start, and shorten epochs.
+    images : Path, optional
+        A folder of JPEG files for the DataLoader. Without it files are generated.
+
+    Returns
+    -------
+    Results
+        The results.
+    """
     start, before, most = time.perf_counter(), mixup_rs.get_num_threads(), most_threads()
     threads = sorted({min(count, most) for count in threads or [1, most]})
     progress = _Progress(len(cases))
@@ -34,7 +61,7 @@ def run_cases(
     try:
         for case in cases:
             progress.begin(case)
-            _run_case(case, threads, seconds * case.weight, quick, progress, document)
+            _run_case(case, threads, seconds * case.weight, quick, images, progress, document)
     finally:
         set_threads(before)
     progress.end()
@@ -53,7 +80,13 @@ def run_cases(
 
 
 def _run_case(
-    case: Case, threads: list[int], seconds: float, quick: bool, progress: _Progress, document: dict[str, Any]
+    case: Case,
+    threads: list[int],
+    seconds: float,
+    quick: bool,
+    images: Path | None,
+    progress: _Progress,
+    document: dict[str, Any],
 ) -> None:
     def skip(contender: str, why: str, where: str = "") -> None:
         entry = {"case": where, "contender": contender, "why": why}
@@ -64,12 +97,12 @@ def _run_case(
         if not fits_in_memory(case):
             skip(case.title, "there is not enough free memory")
             return
-        batch = Feed(case, quick) if isinstance(case, LoaderCase) else Batch(case)
+        batch = Feed(case, quick, images) if isinstance(case, LoaderCase) else Batch(case)
     except ImportError as error:
         skip(case.name, str(error))
         return
     if isinstance(case, LoaderCase) and case.workers is not None:
-        threads = threads[-1:]  # a worker has one, whatever the main process may use
+        threads = threads[-1:]  # a worker has one thread, whatever the number of the main process is
     contenders, missing = lineup(batch, quick)
     timings, failed = measure(batch, contenders, threads, seconds, progress.rounds)
     for contender, why in missing.items():
@@ -87,14 +120,14 @@ def _run_case(
 
 
 class _Progress:
-    """A line a case; on a terminal it counts the rounds while they pass."""
+    """A line per case. On a terminal it also shows the number of rounds."""
 
     def __init__(self, cases: int, stream: TextIO | None = None):
         self._stream = stream or sys.stderr
         self._cases, self._case, self._title, self._start = cases, 0, "", time.perf_counter()
 
     def warn_of_load(self) -> None:
-        """OpenMP's loops wait for a thread that another program displaced: thousandfold times were seen."""
+        """Warn of a busy machine: a loop of OpenMP waits for a displaced thread, up to 1000 times as long."""
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
         if load > _QUIET:
             self._stream.write(f"the machine is busy (load {load:.1f}): the figures for several threads will mislead\n")

@@ -1,4 +1,4 @@
-"""What mixing takes of a step of training: `mixup-rs bench --step`."""
+"""The share of mixing in a training step: `mixup-rs bench --step`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,33 @@ from mixup_rs.bench.machine import machine
 
 __all__ = ["StepTimes", "measure_step", "step_report"]
 
-#: A common batch in training on photographs, and the network it goes through.
+#: A common batch in training on photographs, its classes, and the number of steps.
 _SHAPE, _CLASSES, _STEPS = (64, 3, 128, 128), 37, 5
 
 
 @dataclass
 class StepTimes:
-    """Seconds of each step: of the callback's `before_batch`, and from before that to after the optimizer."""
+    """The seconds of each step.
+
+    Parameters
+    ----------
+    mixing : list of float
+        The time of the callback's `before_batch`.
+    step : list of float
+        The time from before that to after the optimizer.
+    """
 
     mixing: list[float] = field(default_factory=list)
     step: list[float] = field(default_factory=list)
 
     @property
     def share(self) -> float:
+        """The share of mixing in the step, from medians."""
         return median(self.mixing) / median(self.step)
 
 
 def step_report() -> str:
-    """A line for our callback and one for fastai's, in a resnet34 on as many threads as torch takes."""
+    """A line for RustMixUp and a line for fastai's MixUp, in a resnet34 with torch's default number of threads."""
     import torch
     from fastai.callback.mixup import MixUp
     from torchvision.models import resnet34
@@ -52,16 +61,35 @@ def step_report() -> str:
 def measure_step(
     callback: Any, model: Callable[[], Any], shape: tuple[int, ...] = _SHAPE, steps: int = _STEPS
 ) -> StepTimes:
-    """Trains `model()` on one batch of noise for `steps` steps, and two before them that do not count."""
+    """Train a model on one batch of noise.
+
+    Parameters
+    ----------
+    callback : fastai.callback.core.Callback
+        The mixing callback.
+    model : callable
+        Makes the model.
+    shape : tuple of int
+        The shape of the batch.
+    steps : int
+        The steps that are measured, after two that are not.
+
+    Returns
+    -------
+    StepTimes
+        The times.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fastai's own, at its import
+        warnings.simplefilter("ignore")  # of fastai's import
         import torch
         from fastai.vision.all import Callback, CancelValidException, CrossEntropyLossFlat, DataLoaders, Learner
+
+        from mixup_rs.fastai._compat import set_attributes
 
     times = StepTimes()
 
     class Clock(Callback):
-        """The first to hear of a batch. The network learns nothing here: there is nothing to validate."""
+        """Measures steps, as the first callback. Skips validation, for which there is no data."""
 
         order = -100
 
@@ -80,8 +108,7 @@ def measure_step(
         times.mixing.append(time.perf_counter() - started)
 
     mix = callback.before_batch
-    # Not by fastai's __setattr__, which would set it on the learner.
-    callback.__dict__["before_batch"] = timed_mixing
+    set_attributes(callback, before_batch=timed_mixing)
     torch.manual_seed(0)
     batch = torch.rand(shape), torch.randint(0, _CLASSES, shape[:1])
     dls = DataLoaders([batch] * (steps + 2), [], device="cpu")
