@@ -5,7 +5,7 @@ computes no loss, and supplies the weighted pair of losses (`after_loss`). The l
 replaced, so there is nothing to restore, however training ends.
 
 Other callbacks must see the targets in `after_pred` and the loss in `after_loss`. Therefore within a batch the callback
-comes last in the first event and first in the second.
+is the last in the first event and the first in the second (`mixup_rs.fastai.order`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
-from mixup_rs.fastai._compat import is_training_a_batch, set_attributes
+from mixup_rs.fastai._compat import set_attributes
+from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, identity_plan, is_paired, mix_inputs, mix_targets, partner_targets
@@ -30,29 +31,8 @@ from mixup_rs.torch.nest import tree_leaves, tree_map
 
 __all__ = ["Mixing"]
 
-#: Orders before and after those of all other callbacks. fastai sorts its callbacks anew at each event.
-_FIRST, _LAST = float("-inf"), float("inf")
-
 #: The attributes that describe the last batch, as they are without one.
 _NO_BATCH: dict[str, Any] = {"plan": None, "_yb": (), "_hidden": None, "_loaded": None, "_place": None}
-
-
-class _Order:
-    """The attribute `order`: within a batch whose loss the callback supplies `_FIRST` or `_LAST`, otherwise as set.
-
-    An interrupt ends a batch without an event that could reset the order. Therefore the place within the batch counts
-    only while a batch is running.
-    """
-
-    def __get__(self, callback: Mixing | None, owner: type[Mixing]) -> float:
-        if callback is None:
-            return owner._order
-        if callback._place is not None and is_training_a_batch(callback.learn):
-            return callback._place
-        return callback._order
-
-    def __set__(self, callback: Mixing, order: float) -> None:
-        set_attributes(callback, _order=order)
 
 
 class Mixing:
@@ -69,8 +49,19 @@ class Mixing:
     """
 
     run_valid = False
-    order, _order = _Order(), MixHandler.order
+    order, _order = Order(), MixHandler.order
+    learn: Any
+    run: bool
+    training: bool
+    plan: MixPlan | None
+    stack_y: bool
+    _yb: tuple[Any, ...]
     _place: float | None = None
+    _hidden: tuple[Any, ...] | None
+    #: The partners' targets and lam of a batch that a MixCollate mixed.
+    _loaded: tuple[tuple[Any, ...], torch.Tensor] | None
+    #: Partners and weights by device.
+    _on_device: dict[torch.device, tuple[torch.Tensor, torch.Tensor]]
 
     def __init_subclass__(cls) -> None:
         """Take the order that a subclass sets as a class attribute, as fastai's callbacks do."""
@@ -156,7 +147,7 @@ class Mixing:
                 return self._forget()
             learn.xb = self._mix_inputs(plan, xb)
             learn.yb, has_index = mix_targets(plan, yb)
-        place = _LAST if has_index else None
+        place = LAST if has_index else None
         set_attributes(self, plan=plan, _yb=yb, _loaded=None, _on_device={}, stack_y=has_index, _place=place)
 
     def _take_over(self, yb: tuple[Any, ...]) -> None:
@@ -165,7 +156,7 @@ class Mixing:
         self.learn.yb = tuple(y for y, _, _ in pairs)
         lam = next(lam for _, _, lam in pairs if lam is not None)
         loaded = tuple(y1 for _, y1, _ in pairs), lam
-        set_attributes(self, plan=None, _yb=yb, _loaded=loaded, stack_y=True, _place=_LAST)
+        set_attributes(self, plan=None, _yb=yb, _loaded=loaded, stack_y=True, _place=LAST)
 
     @property
     def is_mixed(self) -> bool:
@@ -190,7 +181,7 @@ class Mixing:
         As the last callback of this event: the others see the targets. In the next event it is the first.
         """
         if self.stack_y and self.is_mixed:
-            set_attributes(self, _hidden=self.learn.yb, _place=_FIRST)
+            set_attributes(self, _hidden=self.learn.yb, _place=FIRST)
             self.learn.yb = ()
 
     def after_loss(self) -> None:
