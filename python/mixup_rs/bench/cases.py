@@ -94,6 +94,8 @@ class LoaderCase(Case):
 
     Parameters
     ----------
+    name, shape, dtype, layout, peers, quick, weight
+        As of `Case`.
     workers : int or None
         The number of worker processes; None for the collate alone, without a DataLoader.
     samples : int

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import mixup_rs
-from mixup_rs.bench import loader, peers
 from mixup_rs.bench.cases import MAIN, SWEEP, Batch, LoaderCase
 from mixup_rs.bench.contender import COLD, INPLACE, NEW, Contender
 from mixup_rs.bench.limits import LIMITS
+from mixup_rs.bench.loader import COLLATES, EPOCHS, Feed
+from mixup_rs.bench.peers import PEERS, Maker, numpy_one_liner, torch_compiled
 
 __all__ = ["lineup"]
 
 
-def lineup(batch: Batch | loader.Feed, quick: bool = False) -> tuple[list[Contender], dict[str, str]]:
+def lineup(batch: Batch | Feed, quick: bool = False) -> tuple[list[Contender], dict[str, str]]:
     """Make the contenders of a batch.
 
     Parameters
@@ -41,20 +42,20 @@ def lineup(batch: Batch | loader.Feed, quick: bool = False) -> tuple[list[Conten
     return contenders, missing
 
 
-def _makers(batch: Batch | loader.Feed, quick: bool) -> list[Any]:
+def _makers(batch: Batch | Feed, quick: bool) -> list[Any]:
     if isinstance(batch.case, LoaderCase):
-        return loader.COLLATES if batch.case.workers is None else loader.EPOCHS
+        return COLLATES if batch.case.workers is None else EPOCHS
     return [_ours, *LIMITS, *_peers(batch, quick)]
 
 
-def _peers(batch: Batch, quick: bool) -> list[peers.Maker]:
+def _peers(batch: Batch, quick: bool) -> list[Maker]:
     if batch.case in SWEEP:
-        return [peers.numpy_one_liner]
+        return [numpy_one_liner]
     if not batch.case.peers:
         return []
     # Compiling for one shape takes seconds: a quick run does so in the main case only.
-    slow = {peers.torch_compiled} if quick and batch.case is not MAIN else set()
-    return [maker for maker in peers.PEERS if maker not in slow]
+    slow = {torch_compiled} if quick and batch.case is not MAIN else set()
+    return [maker for maker in PEERS if maker not in slow]
 
 
 def _ours(batch: Batch) -> Iterator[Contender]:

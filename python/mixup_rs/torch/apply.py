@@ -30,7 +30,7 @@ _as_subclass = torch.Tensor.as_subclass
 def is_mixable(value: Any) -> bool:
     """Whether a value is a tensor whose elements can be blended.
 
-    Wider integers are indices (classes, tokens, categories), of which a blend has no meaning.
+    Wider integers are indices (classes, tokens, categories), and their blend has no meaning.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torc
 
 
 def mix_tensor(plan: MixPlan, tensor: torch.Tensor, inplace: bool = False) -> torch.Tensor:
-    """Mix a tensor that is known to be mixable, as `apply` does."""
+    """Mix a tensor as `apply` does, without its check that the dtype can be mixed."""
     # Without this, a subclass runs Python code at each operation. `_like` restores the class.
     with no_torch_function():
         if tensor.shape[0] != len(plan):

@@ -163,9 +163,21 @@ def partner_targets(plan: MixPlan, yb: Any, partner: Callable[[torch.device], to
 
 
 def draw_cut(xb: Any, n: int, **how: Any) -> MixPlan:
-    """Draw a CutMix plan of `n` samples for the first input of shape (n, ..., height, width).
+    """Draw a CutMix plan for the first input that has a height and a width.
 
-    Other arguments are those of `MixPlan.cutmix`. Raises TypeError if there is no such input.
+    Parameters
+    ----------
+    xb : nest of torch.Tensor
+        The inputs, batch first.
+    n : int
+        The number of samples.
+    **how
+        Arguments of `MixPlan.cutmix`.
+
+    Raises
+    ------
+    TypeError
+        If no input has the shape (n, ..., height, width).
     """
     for x in tree_leaves(xb):
         if is_mixable(x) and x.ndim > 2:

@@ -29,10 +29,10 @@ class Settings(NamedTuple):
 
 
 class SharedSettings:
-    """Holder of the shared memory: one row of `Settings`, and a step counter per worker.
+    """The base of `MixCollate`: its settings and a step counter per worker, in shared memory.
 
-    The attributes that are tensors stay shared with workers however they are started. A copy made by a plain pickle, as
-    of a saved learner, gets shared memory of its own.
+    Workers share the memory, whether they are forked or spawned. A copy made by pickle, such as that of a saved learner,
+    gets shared memory of its own.
     """
 
     def __init__(self) -> None:
