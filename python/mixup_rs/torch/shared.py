@@ -31,7 +31,7 @@ class Settings(NamedTuple):
 class SharedSettings:
     """The base of `MixCollate`: its settings and a step counter per worker, in shared memory.
 
-    Workers share the memory, whether they are forked or spawned. A copy made by pickle, such as that of a saved learner,
+    Forked and spawned workers share the memory. A copy made by pickle, such as that of a saved learner,
     gets shared memory of its own.
     """
 
