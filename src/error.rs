@@ -64,7 +64,9 @@ pub enum MixError {
         "normalize must be (mean, std), each a number or one per channel, finite and std > 0, got ({mean:?}, {std:?})"
     )]
     Normalize { mean: Vec<f64>, std: Vec<f64> },
-    #[error("normalize has {expected} channels, but neither the first nor the last axis of a sample has: {got:?}")]
+    #[error(
+        "normalize has {expected} channels, but the first, the last or the named axis of a sample has not: {got:?}"
+    )]
     Channels { got: Vec<usize>, expected: usize },
     #[error("label_smoothing must lie in [0, 1], got {0}")]
     LabelSmoothing(f64),

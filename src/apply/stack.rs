@@ -96,17 +96,20 @@ impl MixPlan {
     }
 
     /// As [`MixPlan::collate`], and normalises the mixed pixels in the same pass by the mean and standard deviation of
-    /// each channel, which is the first axis of a sample or the last. Computed in float64 and rounded once.
+    /// each channel. The channels are along `channel_axis` of a sample; by default its first axis, or its last, that has
+    /// so many. Computed in float64 and rounded once.
+    #[allow(clippy::too_many_arguments)] // those of `collate`, and two more
     pub fn collate_normalized<T: Pixel, O: NormalizedOutput>(
         &self,
         samples: &[&[T]],
         shape: &[usize],
         spatial_axes: Option<&[isize]>,
         normalize: &Normalize,
+        channel_axis: Option<usize>,
         batch: &mut [O],
         limit: usize,
     ) -> Result<()> {
-        let finish = Normalized::new(normalize.table::<T>(shape)?);
+        let finish = Normalized::new(normalize.table::<T>(shape, channel_axis)?);
         self.stack(samples, shape, spatial_axes, batch, limit, &finish)
     }
 
@@ -299,7 +302,7 @@ mod tests {
         for channels in [1, 3] {
             let normalize = Normalize::new(mean[..channels].to_vec(), std[..channels].to_vec()).unwrap();
             let mut out: Vec<O> = vec![O::round(f64::NAN); 5 * len];
-            plan.collate_normalized(&samples, shape, None, &normalize, &mut out, 1).unwrap();
+            plan.collate_normalized(&samples, shape, None, &normalize, None, &mut out, 1).unwrap();
             for (at, got) in out.into_iter().enumerate() {
                 let (i, k) = (at / len, at % len);
                 let channel = match channels {
@@ -335,7 +338,7 @@ mod tests {
         let normalize = Normalize::new(vec![0.0], vec![1.0]).unwrap();
         let plan = MixPlan::new(Lam::Each(vec![1.0, 0.0]), vec![1, 0]).unwrap();
         let mut out = [0.0_f32; 2];
-        plan.collate_normalized(&[&[2.0], &[f32::NAN]], &[1], None, &normalize, &mut out, 1).unwrap();
+        plan.collate_normalized(&[&[2.0], &[f32::NAN]], &[1], None, &normalize, None, &mut out, 1).unwrap();
         assert_eq!(out, [2.0, 2.0]);
     }
 
@@ -345,7 +348,7 @@ mod tests {
         let plan = MixPlan::new(Lam::Shared(0.5), vec![0]).unwrap();
         let run = |shape: &[usize], pixels: &[f32]| {
             let mut out = vec![0.0_f32; pixels.len()];
-            let done = plan.collate_normalized(&[pixels], shape, None, &normalize, &mut out, 1);
+            let done = plan.collate_normalized(&[pixels], shape, None, &normalize, None, &mut out, 1);
             done.map(|()| out)
         };
         assert_eq!(run(&[2, 1, 3], &[0.5, 1.0, 0.0, 0.25, 0.5, 0.0]).unwrap(), [0.0, 1.0, -1.0, 0.0, 2.0, -2.0]);

@@ -7,7 +7,7 @@ use crate::error::{MixError, Result};
 
 /// What samples can be normalised from.
 pub trait Pixel: Element {
-    /// The value that maps to 1.0: 255 for u8, 1 for floats.
+    /// The value that maps to 1.0: the largest of integers, 1 for floats.
     const UNIT: f64;
 
     /// Exact.
@@ -27,7 +27,10 @@ macro_rules! pixel {
     };
 }
 pixel!(u8, 255.0);
+pixel!(u16, 65535.0);
+pixel!(f16, 1.0);
 pixel!(f32, 1.0);
+pixel!(f64, 1.0);
 
 /// What normalised samples are rounded to.
 pub trait NormalizedOutput: Copy + Send + Sync {
@@ -75,23 +78,28 @@ impl Normalize {
         Ok(Self { channels: mean.into_iter().zip(std).collect() })
     }
 
-    /// The factors and summands for pixels `T` of samples of this shape, whose channels are the first axis or the last.
-    pub(crate) fn table<T: Pixel>(&self, shape: &[usize]) -> Result<Table> {
+    /// The factors and summands for pixels `T` of samples of this shape. The channels are along `axis` of the sample; by
+    /// default along the first axis, or the last, that has so many.
+    pub(crate) fn table<T: Pixel>(&self, shape: &[usize], axis: Option<usize>) -> Result<Table> {
         let count = self.channels.len();
         let terms: Vec<(f64, f64)> =
             self.channels.iter().map(|(mean, std)| (1.0 / T::UNIT / std, -mean / std)).collect();
         let size: usize = shape.iter().product();
         let repeated = |terms: &[(f64, f64)]| -> Terms { terms.iter().copied().cycle().take(PATTERN + count).unzip() };
         if count == 1 {
-            Ok(Table { inner: size, period: 1, patterns: vec![repeated(&terms)] })
-        } else if shape.first() == Some(&count) {
-            let patterns = terms.chunks(1).map(repeated).collect();
-            Ok(Table { inner: size / count, period: 1, patterns })
-        } else if shape.last() == Some(&count) {
-            Ok(Table { inner: size, period: count, patterns: vec![repeated(&terms)] })
-        } else {
-            Err(MixError::Channels { got: shape.to_vec(), expected: count })
+            return Ok(Table { inner: size, period: 1, patterns: vec![repeated(&terms)] });
         }
+        let has_channels = |axis: &usize| shape.get(*axis) == Some(&count);
+        let axis = match axis {
+            Some(axis) => Some(axis).filter(has_channels),
+            None => [0, shape.len().saturating_sub(1)].into_iter().find(has_channels),
+        };
+        let Some(axis) = axis else { return Err(MixError::Channels { got: shape.to_vec(), expected: count }) };
+        if axis + 1 == shape.len() {
+            return Ok(Table { inner: size, period: count, patterns: vec![repeated(&terms)] });
+        }
+        let patterns = terms.chunks(1).map(repeated).collect();
+        Ok(Table { inner: shape[axis + 1..].iter().product(), period: 1, patterns })
     }
 }
 
@@ -110,7 +118,7 @@ pub(crate) struct Table {
 impl Table {
     /// The factors and summands of the elements from `at` on: of at most `len` of them, all of one pattern.
     pub fn terms(&self, at: usize, len: usize) -> (&[f64], &[f64]) {
-        let (pattern, within) = (at / self.inner, at % self.inner);
+        let (pattern, within) = (at / self.inner % self.patterns.len(), at % self.inner);
         let len = PATTERN.min(self.inner - within).min(len);
         let (factors, summands) = &self.patterns[pattern];
         let phase = within % self.period;
@@ -144,11 +152,19 @@ mod tests {
     #[test]
     fn terms_repeat_as_the_channels_do() {
         let normalize = Normalize::new(vec![0.5, 0.25], vec![0.5, 0.125]).unwrap();
-        let first = normalize.table::<f32>(&[2, 600]).unwrap();
+        let first = normalize.table::<f32>(&[2, 600], None).unwrap();
         assert_eq!(first.terms(590, 100), (&[2.0; 10][..], &[-1.0; 10][..]));
         assert_eq!(first.terms(600, 1000), (&[8.0; PATTERN][..], &[-2.0; PATTERN][..]));
-        let last = normalize.table::<f32>(&[600, 2]).unwrap();
+        let last = normalize.table::<f32>(&[600, 2], None).unwrap();
         assert_eq!(last.terms(3, 3), (&[8.0, 2.0, 8.0][..], &[-2.0, -1.0, -2.0][..]));
-        assert!(matches!(normalize.table::<f32>(&[3]), Err(MixError::Channels { .. })));
+        let middle = normalize.table::<f32>(&[3, 2, 2], Some(1)).unwrap();
+        assert_eq!(middle.terms(2, 9), (&[8.0; 2][..], &[-2.0; 2][..]));
+        assert_eq!(middle.terms(4, 9), (&[2.0; 2][..], &[-1.0; 2][..]));
+        // Both the first axis and the last could be the channels'.
+        let last = normalize.table::<f32>(&[2, 3, 2], Some(2)).unwrap();
+        assert_eq!(last.terms(0, 2), (&[2.0, 8.0][..], &[-1.0, -2.0][..]));
+        for (shape, axis) in [(&[3][..], None), (&[2, 3], Some(1)), (&[2, 3], Some(5)), (&[], None)] {
+            assert!(matches!(normalize.table::<f32>(shape, axis), Err(MixError::Channels { .. })));
+        }
     }
 }

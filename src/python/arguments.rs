@@ -104,6 +104,17 @@ pub(super) fn spatial_axes(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<isiz
     items("spatial_axes", "None or a sequence of ints", value)?.iter().map(axis).collect::<PyResult<_>>().map(Some)
 }
 
+/// An axis behind the batch of an array of so many axes, counted from its front.
+pub(super) fn axis(name: &str, value: &Bound<'_, PyAny>, ndim: usize) -> PyResult<usize> {
+    let Ok(axis) = value.extract::<isize>() else {
+        return Err(PyTypeError::new_err(format!("{name} must be an int, got {}", type_name(value))));
+    };
+    let from_front = usize::try_from(if axis < 0 { axis + ndim as isize } else { axis });
+    from_front.ok().filter(|axis| (1..ndim).contains(axis)).ok_or_else(|| {
+        PyValueError::new_err(format!("{name} must be an axis behind the batch, got {axis} for {ndim} dimensions"))
+    })
+}
+
 /// The lengths of a sample's spatial axes, or None: then there are none.
 pub(super) fn shape(value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     if value.is_none() {

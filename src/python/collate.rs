@@ -31,11 +31,13 @@ use super::plan::PyMixPlan;
 /// out : numpy.ndarray, optional
 ///     An array of shape (len(samples), ...) in C order to write to, which overlaps no sample.
 /// normalize : (mean, std), optional
-///     Numbers, or one per channel, which is the first axis of a sample or the last: uint8 or float32 samples become
-///     (mixed - mean) / std of dtype float32, or of the dtype of `out`: float32, float16 or bfloat16. A uint8 of 255
-///     counts as 1. Computed in float64, rounded once.
+///     Numbers, or one per channel: uint8, uint16, float16, float32 or float64 samples become (mixed - mean) / std of
+///     dtype float32, or of the dtype of `out`: float32, float16 or bfloat16. The largest integer counts as 1. Computed
+///     in float64, rounded once.
 /// spatial_axes : sequence of int, optional
 ///     The axes of the batch that the regions of the plan are along; by default the last ones.
+/// channel_axis : int, optional
+///     The axis of the batch that the channels of `normalize` are along; by default axis 1, or the last, that has so many.
 ///
 /// Returns
 /// -------
@@ -59,19 +61,25 @@ use super::plan::PyMixPlan;
 /// array([[6, 1],
 ///        [0, 4]], dtype=uint8)
 #[pyfunction]
-#[pyo3(signature = (samples, plan, *, out=None, normalize=None, spatial_axes=None))]
+#[pyo3(signature = (samples, plan, *, out=None, normalize=None, spatial_axes=None, channel_axis=None))]
 pub(super) fn collate<'py>(
     samples: &Bound<'py, PyAny>,
     plan: &Bound<'py, PyMixPlan>,
     out: Option<&Bound<'py, PyAny>>,
     normalize: Option<&Bound<'py, PyAny>>,
     #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: Option<Vec<isize>>,
+    channel_axis: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     catch_panics(|| {
         let plan = &plan.get().0;
         let samples = Samples::new(samples, plan)?;
         let normalize = normalize.map(normalize_of).transpose()?;
-        let job = Job { plan, samples: &samples, normalize, axes: spatial_axes.as_deref() };
+        let channel_axis = match channel_axis {
+            // Axis 0 is the batch.
+            Some(axis) => Some(arguments::axis("channel_axis", axis, samples.first.shape().len() + 1)? - 1),
+            None => None,
+        };
+        let job = Job { plan, samples: &samples, normalize, axes: spatial_axes.as_deref(), channel_axis };
         let descr = job.descr(out)?;
         let function = job.function(&descr)?;
         let target = samples.target(out, descr)?;
@@ -201,6 +209,7 @@ struct Job<'a, 'py> {
     samples: &'a Samples<'py>,
     normalize: Option<Normalize>,
     axes: Option<&'a [isize]>,
+    channel_axis: Option<usize>,
 }
 
 type Function = fn(&Job<'_, '_>, &Operand<'_>) -> PyResult<()>;
@@ -227,18 +236,30 @@ impl<'py> Job<'_, 'py> {
             });
         }
         match (source, Dtype::of(target)) {
-            (Some(Dtype::U8), Some(Dtype::F32)) => Ok(normalized::<u8, f32>),
-            (Some(Dtype::U8), Some(Dtype::F16)) => Ok(normalized::<u8, f16>),
-            (Some(Dtype::U8), Some(Dtype::Bf16)) => Ok(normalized::<u8, bf16>),
-            (Some(Dtype::F32), Some(Dtype::F32)) => Ok(normalized::<f32, f32>),
-            (Some(Dtype::F32), Some(Dtype::F16)) => Ok(normalized::<f32, f16>),
-            (Some(Dtype::F32), Some(Dtype::Bf16)) => Ok(normalized::<f32, bf16>),
-            _ => Err(PyTypeError::new_err(format!(
-                "normalize takes uint8 or float32 samples to float32, float16 or bfloat16, got {} to {}",
-                got(),
-                target.str()?
-            ))),
+            (Some(Dtype::U8), Some(output)) => normalized_from::<u8>(output),
+            (Some(Dtype::U16), Some(output)) => normalized_from::<u16>(output),
+            (Some(Dtype::F16), Some(output)) => normalized_from::<f16>(output),
+            (Some(Dtype::F32), Some(output)) => normalized_from::<f32>(output),
+            (Some(Dtype::F64), Some(output)) => normalized_from::<f64>(output),
+            _ => None,
         }
+        .ok_or_else(|| {
+            let to = target.str().map_or_else(|_| "?".into(), |name| name.to_string());
+            PyTypeError::new_err(format!(
+                "normalize takes uint8, uint16, float16, float32 or float64 samples to float32, float16 or bfloat16, \
+                 got {} to {to}",
+                got()
+            ))
+        })
+    }
+}
+
+fn normalized_from<T: Pixel>(output: Dtype) -> Option<Function> {
+    match output {
+        Dtype::F32 => Some(normalized::<T, f32>),
+        Dtype::F16 => Some(normalized::<T, f16>),
+        Dtype::Bf16 => Some(normalized::<T, bf16>),
+        _ => None,
     }
 }
 
@@ -261,7 +282,7 @@ fn normalized<T: Pixel, O: NormalizedOutput>(job: &Job<'_, '_>, target: &Operand
     let Some(normalize) = &job.normalize else { unreachable!("chosen where it is given") };
     run::<T, O>(job, target, |samples, batch, limit| {
         let shape = job.samples.first.shape();
-        job.plan.collate_normalized(samples, shape, job.axes, normalize, batch, limit)
+        job.plan.collate_normalized(samples, shape, job.axes, normalize, job.channel_axis, batch, limit)
     })
 }
 
