@@ -97,7 +97,8 @@ def test_two_that_mix_one_array_in_place_blend_but_invent_nothing(layout, partne
     set_num_threads(2)
     x = np.asarray(1 + np.random.default_rng(0).random(LARGE, dtype=np.float32), order=layout)
     for seed in range(10):
-        plans = [MixPlan.mixup(8, partner=partner, rng=(seed, number)) for number in range(2)]
+        plans = [Mixup().plan(8, rng=(seed, number)) for number in range(2)]
+        plans = [MixPlan(plan.lam, partner) if partner else plan for plan in plans]
         at_once([lambda plan=plan: plan.apply(x, out=x) for plan in plans])
         assert x.min() >= 1
         assert x.max() <= 2
@@ -195,7 +196,7 @@ import mixup_rs
 signal.signal(signal.SIGINT, signal.default_int_handler)
 mixup_rs.set_num_threads(2)
 x = np.random.default_rng(0).random({shape}, dtype=np.float32)
-expected, plan = mixup_rs.mix_batch(x, rng=1).x, mixup_rs.MixPlan.mixup(8, rng=2)
+expected, plan = mixup_rs.mix_batch(x, rng=1).x, mixup_rs.Mixup().plan(8, rng=2)
 for _ in range(5):
     out = x.copy()
     threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()

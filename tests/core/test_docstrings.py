@@ -1,5 +1,6 @@
 """The docstrings of the public names follow numpydoc, and are complete where they stand."""
 
+import dataclasses
 import inspect
 
 import pytest
@@ -38,15 +39,34 @@ RETURN_NOTHING = {"clear_cache", "set_num_threads"}
 
 # Those of fastai, and what is no function and no class, have none of their own here.
 TOP = [name for name in mixup_rs.__all__ if not name.startswith(("Rust", "_")) and callable(getattr(mixup_rs, name))]
-MEMBERS = [
-    f"{name}.{member}"
-    for name in TOP
-    if isinstance(value := getattr(mixup_rs, name), type)
-    for member in vars(value)
-    if not member.startswith("_") and member not in getattr(value, "_fields", ())
-]
 
-pytestmark = pytest.mark.xfail(strict=False, reason="the docstrings are being rewritten as numpydoc asks")
+
+def members(value):
+    """Public ones, inherited ones among them; the fields of a named tuple and of a dataclass are its parameters."""
+    fields = {*getattr(value, "_fields", ()), *getattr(value, "__dataclass_fields__", ())}
+    inherited = set(dir(tuple)) if hasattr(value, "_fields") else set()
+    return [name for name in dir(value) if not name.startswith("_") and name not in fields | inherited]
+
+
+CLASSES = {name: value for name in TOP if isinstance(value := getattr(mixup_rs, name), type)}
+MEMBERS = [f"{name}.{member}" for name, value in CLASSES.items() for member in members(value)]
+
+#: What is still to be written: a name leaves this list with its docstring.
+UNFINISHED = {
+    "numpydoc": {f"MixPlan.{name}" for name in ["lam", "weight", "partner", "boxes", "spatial_shape"]}
+    | {f"{name}.plan" for name in ["Rule", "Mixup", "CutMix", "OneOf"]},
+    "sections": {"MixPlan.identity", "Rule.plan"},
+}
+
+
+def names(unfinished):
+    mark = pytest.mark.xfail(strict=True, reason="the docstring is unfinished")
+    return [pytest.param(name, marks=mark if name in unfinished else ()) for name in TOP + MEMBERS]
+
+
+def is_never_called(value):
+    """A named tuple, whose fields are attributes, and a protocol."""
+    return hasattr(value, "_fields") or getattr(value, "_is_protocol", False)
 
 
 def named(name):
@@ -57,15 +77,16 @@ def named(name):
     return value
 
 
-@pytest.mark.parametrize("name", TOP + MEMBERS)
+@pytest.mark.parametrize("name", names(UNFINISHED["numpydoc"]))
 def test_numpydoc_finds_nothing(name):
-    is_result = hasattr(named(name), "_fields")  # a named tuple: its fields are attributes, and nobody calls it
-    left_out = {"EX01"} if not callable(named(name)) else {"EX01", "PR01"} if is_result else set()
+    left_out = {"EX01"} if not callable(named(name)) or hasattr(named(name), "_fields") else set()
+    if is_never_called(named(name)):
+        left_out |= {"PR01"}
     errors = [": ".join(error) for error in validate(f"mixup_rs.{name}")["errors"] if error[0] in CHECKS - left_out]
     assert not errors, f"{name}\n" + "\n".join(errors)
 
 
-@pytest.mark.parametrize("name", TOP + MEMBERS)
+@pytest.mark.parametrize("name", names(UNFINISHED["sections"]))
 def test_what_numpydoc_cannot_see_in_compiled_code_is_documented(name):
     """numpydoc looks for `return` and `raise` in the source."""
     value = named(name)
@@ -78,6 +99,9 @@ def test_what_numpydoc_cannot_see_in_compiled_code_is_documented(name):
     missing = set()
     if not isinstance(value, type) and name not in RETURN_NOTHING and not doc["Returns"]:
         missing.add("Returns")
-    if set(inspect.signature(value).parameters) - {"self"} and not doc["Raises"]:
+    takes_something = set(inspect.signature(value).parameters) - {"self"} and not is_never_called(value)
+    if takes_something and not doc["Raises"]:
         missing.add("Raises")
+    if dataclasses.is_dataclass(value):
+        assert [entry.name for entry in doc["Parameters"]] == [field.name for field in dataclasses.fields(value)]
     assert not missing, f"{name} has no section {', '.join(sorted(missing))}"

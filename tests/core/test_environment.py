@@ -106,14 +106,15 @@ def test_a_plan_beyond_all_memory_is_an_error_and_not_the_end(run_python):
 import resource
 import numpy as np
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
 
 n = 20_000_000
 large, y = np.zeros(n, np.uint8), np.zeros(n, np.int8)
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 calls = [
-    lambda: MixPlan.mixup(n), lambda: MixPlan.mixup(n, mode="batch", lam=0.5), lambda: MixPlan.cutmix(n, 4, 4),
-    lambda: MixPlan(0.5, y), lambda: mix_batch(large, rng=0), lambda: MixPlan.from_boxes([[0] * 4], 4, 4, y),
+    lambda: Mixup().plan(n), lambda: mix_batch(large, mode="batch", lam=0.5), lambda: CutMix().plan(n, (4, 4)),
+    lambda: MixPlan(0.5, y), lambda: mix_batch(large, rng=0), lambda: MixPlan.from_boxes([[0] * 4], (4, 4), y),
+    lambda: MixPlan.identity(n),
 ]
 for call in calls:
     try:
@@ -121,6 +122,6 @@ for call in calls:
     except MemoryError as error:
         assert str(error), "it should say what for"
         print("refused")
-print(len(MixPlan.mixup(100)))
+print(len(Mixup().plan(100)))
 """
-    assert run_python(code) == "refused\n" * 6 + "100\n"
+    assert run_python(code) == "refused\n" * 7 + "100\n"

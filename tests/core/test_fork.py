@@ -11,7 +11,7 @@ PRELUDE = """
 import os, signal, sys, threading, time, warnings
 import numpy as np
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
 
 # Python 3.12 and later warn of any fork beside a thread.
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -20,8 +20,9 @@ N, K = 8, 300_000
 x = np.random.default_rng(0).random((N, K), dtype=np.float32)
 images, fortran = x.reshape(N, 3, 100, -1), np.asfortranarray(x)
 bytes_ = (x.reshape(N, -1) * 255).astype(np.uint8).repeat(4, axis=1)
-plan, repeated = MixPlan.mixup(N, rng=1), MixPlan.mixup(N, partner=[0] * N, rng=1)
-cut = MixPlan.cutmix(N, 100, K // 300, mode="elem", rng=1)
+plan = Mixup().plan(N, rng=1)
+repeated = MixPlan(plan.lam, [0] * N)
+cut = CutMix(mode="elem").plan(N, (100, K // 300), rng=1)
 
 def shifted():
     memory = np.empty(x.size + K, np.float32)
@@ -45,7 +46,7 @@ CALLS = {
     "labels": lambda: plan.apply_labels(x)[0],
     "soft targets": lambda: plan.apply_labels(np.arange(N), num_classes=300_000)[0],
     "mix_batch": lambda: mix_batch(x, x, rng=2).y,
-    "draws": lambda: np.r_[MixPlan.mixup(9, rng=3).lam, MixPlan.cutmix(9, 5, 5, rng=3).lam],
+    "draws": lambda: np.r_[Mixup().plan(9, rng=3).lam, CutMix().plan(9, (5, 5), rng=3).lam],
 }
 SERIAL = {"boxes, in place", "soft targets", "draws"}
 mixup_rs.set_num_threads(1)
@@ -148,12 +149,12 @@ print(os.wait()[1])
 def test_keys_drawn_from_entropy_differ_in_parent_and_child(run_python):
     code = """
 import os
-from mixup_rs import MixPlan
-MixPlan.mixup(9)
+from mixup_rs import Mixup
+Mixup().plan(9)
 read, write = os.pipe()
 if os.fork() == 0:
-    os.write(write, MixPlan.mixup(9).lam.tobytes())
+    os.write(write, Mixup().plan(9).lam.tobytes())
     os._exit(0)
-print(os.read(read, 999) != MixPlan.mixup(9).lam.tobytes())
+print(os.read(read, 999) != Mixup().plan(9).lam.tobytes())
 """
     assert run_python(code) == "True\n"

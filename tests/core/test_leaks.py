@@ -18,7 +18,7 @@ PRELUDE = """
 import gc, json, os, pickle
 import numpy as np
 import mixup_rs
-from mixup_rs import MixPlan, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf, mix_batch
 
 def used():
     gc.collect()
@@ -38,7 +38,8 @@ x = np.random.default_rng(0).random((8, 40), dtype=np.float32)
 y, out, odd = np.arange(8), np.empty_like(x), np.zeros((8, 4), np.int64)
 fortran, frozen = np.asfortranarray(x), np.broadcast_to(x[:1], x.shape)
 images = x.reshape(8, 4, 10)
-plan, cut = MixPlan.mixup(8, rng=0), MixPlan.cutmix(8, 4, 10, rng=0)
+plan, cut = Mixup().plan(8, rng=0), CutMix().plan(8, (4, 10), rng=0)
+any_of = OneOf([Mixup(), CutMix(), OneOf([Mixup(alpha=1.0)])], probs=[0.3, 0.3, 0.3], mode='elem')
 rng, sequence = np.random.default_rng(0), np.random.SeedSequence(0)
 # Above 64 kB results are recycled, above 1 MiB the lock is let go of, above 4 MiB threads help.
 recycled, unlocked, shared = (np.ones((8, k), np.float32) for k in (4_000, 40_000, 300_000))
@@ -51,11 +52,18 @@ STEADY = {
     "mix_batch, pairs": ("mix_batch(x, y, rng=rng)", 1),
     "mix_batch, list of labels": ("mix_batch(x, [0.5] * 8, lam=[0.5] * 8, partner=[0] * 8, out=out)", 1),
     "MixPlan": ("MixPlan([0.5] * 8, y)", 1),
-    "MixPlan.mixup": ("MixPlan.mixup(8, mode='pair', rng=sequence)", 1),
-    "MixPlan.cutmix": ("MixPlan.cutmix(8, 4, 10, minmax=(0.2, 0.5), rng=2**70)", 1),
-    "MixPlan.from_boxes": ("MixPlan.from_boxes([[0, 0, 1, 2]] * 8, 4, 10, y)", 1),
-    "the plan's arrays": ("plan.lam, plan.partner, cut.boxes, cut.spatial_shape, len(plan), plan == cut", 1),
+    "Mixup": ("Mixup(mode='pair').plan(8, rng=sequence)", 1),
+    "CutMix": ("CutMix(minmax=(0.2, 0.5)).plan(8, (4, 10), rng=2**70)", 1),
+    "OneOf": ("any_of.plan(8, (4, 10), rng=rng)", 1),
+    "mix_batch, rule": ("mix_batch(images, y, rule=any_of, rng=rng, num_classes=9)", 1),
+    "MixPlan.identity": ("MixPlan.identity(8)", 1),
+    "MixPlan.from_boxes": ("MixPlan.from_boxes([[0, 0, 1, 2]] * 8, (4, 10), y, [0.5] * 8)", 1),
+    "the plan's arrays": (
+        "plan.lam, plan.partner, cut.boxes, cut.weight, cut.spatial_shape, len(plan), plan == cut",
+        1,
+    ),
     "repr": ("repr(cut)", 5),
+    "without_region": ("cut.without_region(), plan.without_region()", 1),
     "pickling": ("pickle.loads(pickle.dumps(cut))", 1),
     "apply": ("plan.apply(x)", 1),
     "apply, into out": ("plan.apply(x, out=out)", 1),
@@ -80,10 +88,12 @@ FAILING = {
     "weights out of range": "MixPlan([2.0] * 8, y)",
     "partners out of range": "MixPlan([0.5] * 8, y + 1)",
     "ragged labels": "plan.apply_labels([[1], [2, 3]])",
-    "alpha": "MixPlan.mixup(8, alpha=10**400)",
-    "mode": "MixPlan.mixup(8, mode='none')",
-    "key": "MixPlan.mixup(8, rng=(1, 'a'))",
-    "boxes": "MixPlan.from_boxes([[0, 0, 9, 9]] * 8, 4, 10, y)",
+    "alpha": "Mixup(alpha=10**400)",
+    "mode": "Mixup(mode='none')",
+    "key": "Mixup().plan(8, rng=(1, 'a'))",
+    "rules": "OneOf([Mixup(), len])",
+    "a rule of nonsense": "mix_batch(x, rule=type('Nonsense', (), {'plan': lambda *_: None})())",
+    "boxes": "MixPlan.from_boxes([[0, 0, 9, 9]] * 8, (4, 10), y)",
     "axes": "cut.apply(images, spatial_axes=(2**70, 1))",
     "number of threads": "mixup_rs.set_num_threads(0)",
 }

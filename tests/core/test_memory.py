@@ -47,7 +47,7 @@ def read_only(array):
     return array
 
 # What is started only once, such as the threads, is not what is measured.
-mixup_rs.MixPlan.mixup(8).apply(full((8, 1 << 15)))
+mixup_rs.Mixup().plan(8).apply(full((8, 1 << 15)))
 mixup_rs.clear_cache()
 
 n, c, h, w = {shape}
@@ -94,7 +94,7 @@ def resident():
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
 
 x = np.full({shape}, 0.5, np.float32)
-plan = mixup_rs.MixPlan.mixup(len(x), rng=0)
+plan = mixup_rs.Mixup().plan(len(x), rng=0)
 result = plan.apply(x)
 held = resident()
 del result

@@ -11,7 +11,7 @@ import pytest
 from oracle import assert_same_bits
 
 import mixup_rs
-from mixup_rs import MixedBatch, MixPlan, Mixup, mix_batch
+from mixup_rs import CutMix, MixedBatch, MixPlan, Mixup, OneOf, Rule, mix_batch
 
 HEAVY = ["torch", "fastai", "fastcore", "matplotlib", "scipy", "ml_dtypes", "PIL", "pandas"]
 
@@ -49,15 +49,25 @@ def test_the_version_is_the_packages():
 CORE = {
     name: value
     for name, value in vars(mixup_rs).items()
-    if not name.startswith("_") and callable(value) and value.__module__ in ("mixup_rs", "mixup_rs._core")
+    if not name.startswith("_")
+    and callable(value)
+    and value.__module__ in ("mixup_rs", "mixup_rs._core", "mixup_rs.rules")
 }
-DOCUMENTED = CORE | {f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(MixPlan) if not name.startswith("_")}
+RULES = {"Mixup": Mixup, "CutMix": CutMix, "OneOf": OneOf}
+DOCUMENTED = (
+    CORE
+    | {f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(MixPlan) if not name.startswith("_")}
+    | {f"{name}.plan": rule.plan for name, rule in (RULES | {"Rule": Rule}).items()}
+)
 
 
 def test_the_public_names_are_there():
-    drawing, settings = {"MixPlan", "MixedBatch", "mix_batch", "collate"}, {"get_num_threads", "set_num_threads"}
-    assert set(CORE) == drawing | settings | {"clear_cache"}
-    assert set(DOCUMENTED) - set(CORE) >= {f"MixPlan.{name}" for name in ["mixup", "apply", "apply_labels"]}
+    mixing, settings = {"MixPlan", "MixedBatch", "mix_batch", "collate"}, {"get_num_threads", "set_num_threads"}
+    assert set(CORE) == mixing | set(RULES) | {"Rule"} | settings | {"clear_cache"}
+    made, applied = ["identity", "from_boxes"], ["apply", "apply_labels", "without_region"]
+    shown = ["lam", "weight", "partner", "boxes", "spatial_shape"]
+    plan = {name for name in vars(MixPlan) if not name.startswith("_")}
+    assert plan == {*made, *applied, *shown}
     assert set(CORE) < set(mixup_rs.__all__)
     assert set(mixup_rs.__all__) <= set(dir(mixup_rs))
 
@@ -69,9 +79,8 @@ def test_every_public_name_is_documented(public):
     assert doc != inspect.getdoc(tuple)
     if callable(DOCUMENTED[public]) and public != "MixedBatch":
         for parameter in inspect.signature(DOCUMENTED[public]).parameters:
-            # mix_batch refers to the functions it is made of.
-            docs = doc + (inspect.getdoc(MixPlan.mixup) if public == "mix_batch" else "")
-            assert parameter in {"self", "/"} or parameter in docs, f"{public} does not explain {parameter}"
+            is_one = parameter in {"self", "/"} or public == "Rule"  # a protocol, of which nothing is made
+            assert is_one or parameter in doc, f"{public} does not explain {parameter}"
 
 
 EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items() if ">>>" in (value.__doc__ or "")}
@@ -79,7 +88,9 @@ EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items(
 
 def test_whatever_takes_arguments_has_an_example():
     without = {public for public in DOCUMENTED if public not in EXAMPLES}
-    assert without <= {"MixedBatch", "MixPlan.lam", "MixPlan.partner", "MixPlan.boxes", "MixPlan.spatial_shape"}
+    shown = {f"MixPlan.{name}" for name in ["lam", "weight", "partner", "boxes", "spatial_shape"]}
+    # The rules' own examples draw plans.
+    assert without <= {"MixedBatch", *shown, *(f"{rule}.plan" for rule in [*RULES, "Rule"])}
 
 
 @pytest.mark.usefixtures("set_num_threads")
@@ -100,18 +111,38 @@ def test_the_defaults_are_those_of_the_contract():
         "fold": True,
         "lam": None,
         "partner": None,
+        "rule": None,
         "num_classes": None,
         "label_smoothing": 0.0,
         "out": None,
+        "spatial_axes": None,
         "rng": None,
     }
     parameters = inspect.signature(mix_batch).parameters
     assert {name: parameters[name].default for name in defaults} == defaults
     assert list(parameters) == ["x", *defaults]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in defaults if name != "y")
-    drawn = {name: defaults[name] for name in ["alpha", "mode", "fold", "lam", "partner", "rng"]}
-    parameters = inspect.signature(MixPlan.mixup).parameters
-    assert {name: parameters[name].default for name in drawn} == drawn
+    contract = {
+        "Mixup": {"alpha": 0.4, "mode": "elem", "fold": True, "prob": 1.0},
+        "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0},
+        "OneOf": {"rules": inspect.Parameter.empty, "probs": None, "mode": "batch"},
+    }
+    for name, rule in RULES.items():
+        parameters = inspect.signature(rule).parameters
+        assert {option: parameter.default for option, parameter in parameters.items()} == contract[name]
+        parameters = inspect.signature(rule.plan).parameters
+        assert list(parameters) == ["self", "n", "shape", "labels", "rng"]
+        assert all(parameters[name].default is None for name in ["shape", "labels", "rng"])
+
+
+def test_a_default_alpha_stands_in_one_place_in_effect():
+    """The signature of mix_batch, the rules' defaults and what is drawn where none is named agree."""
+    assert Mixup.alpha == Mixup().alpha == inspect.signature(mix_batch).parameters["alpha"].default == 0.4
+    assert CutMix.alpha == CutMix().alpha == 1.0
+    assert Mixup().plan(50, rng=1) == Mixup(alpha=0.4).plan(50, rng=1)
+    assert CutMix().plan(50, (32, 32), rng=1) == CutMix(alpha=1.0).plan(50, (32, 32), rng=1)
+    mixed = mix_batch(np.zeros(50), rng=1)
+    assert MixPlan(mixed.lam, mixed.partner) == Mixup().plan(50, rng=1)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])

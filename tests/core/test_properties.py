@@ -7,7 +7,7 @@ import model
 import numpy as np
 import strategies as some
 import tally
-from applying import applied, drawing, kept
+from applying import applied, assert_drawn, drawing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import DTYPES, assert_same_bits
@@ -100,20 +100,16 @@ def test_large_batches_on_two_threads(kind, dtype, fortran, shift, seed):
 
 @given(batch=some.batches(), data=st.data(), rng=some.KEYS)
 def test_mix_batch_mixes_what_it_says_it_drew(batch, data, rng):
-    arguments = data.draw(drawing(batch.x.shape[0]))
     n, drawn = batch.x.shape[0], []
+    options, instead = data.draw(drawing(n))
 
     def call(x, out):
-        drawn.append(mix_batch(x, out=out, rng=rng(), **arguments))
+        drawn.append(mix_batch(x, out=out, rng=rng(), **options, **instead))
         return drawn[0].x
 
     original, result = applied(batch, call, lambda x: model.mixed(x, drawn[0].lam, drawn[0].partner))
     if result is not None:
         near_enough(result, original, drawn[0].lam, drawn[0].partner)
         assert (drawn[0].y, drawn[0].y_partner) == (None, None)
-        for name in {"lam", "partner"} & set(arguments):
-            np.testing.assert_array_equal(getattr(drawn[0], name), kept(arguments[name], n))
-        plan = MixPlan.mixup(n, rng=rng(), **arguments)
-        assert_same_bits(plan.lam, drawn[0].lam)
-        assert_same_bits(plan.partner, drawn[0].partner)
+        assert_drawn(drawn[0], n, options, instead, rng())
     tally.case("mix_batch")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import strategies as some
 import tally
-from applying import applied, drawing, kept
+from applying import applied, assert_drawn, drawing
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import DTYPES, FLOATS, assert_mixed, assert_same_bits, bits, soft_targets, ulp, values
@@ -24,28 +24,28 @@ def assert_is_matching(partner):
 
 @given(n=COUNTS, rng=some.KEYS, data=st.data())
 def test_plans_keep_their_laws(n, rng, data):
-    arguments = data.draw(drawing(n))
-    plan = MixPlan.mixup(n, rng=rng(), **arguments)
-    assert plan == MixPlan.mixup(n, rng=rng(), **arguments) == pickle.loads(pickle.dumps(plan))
-    assert plan == MixPlan(plan.lam, plan.partner)
+    options, instead = data.draw(drawing(n))
+    rule = Mixup(**options, prob=data.draw(some.PROBS))
+    plan = rule.plan(n, rng=rng())
+    assert plan == rule.plan(n, rng=rng()) == pickle.loads(pickle.dumps(plan))
+    assert plan == MixPlan(plan.lam, plan.partner) == plan.without_region()
     assert (len(plan), plan.boxes, plan.spatial_shape) == (n, None, None)
-    assert (plan.lam.dtype, plan.partner.dtype) == (np.float64, np.intp)
-    if "lam" in arguments:
-        np.testing.assert_array_equal(plan.lam, kept(arguments["lam"], n))
-    else:
-        least = 0.5 if arguments["fold"] else 0
-        assert ((least <= plan.lam) & (plan.lam <= 1)).all()
-        if arguments["mode"] == "batch":
-            assert len(set(plan.lam)) <= 1
-        if arguments["mode"] == "pair":
-            np.testing.assert_array_equal(plan.lam, plan.lam[plan.partner])
-    if "partner" in arguments:
-        np.testing.assert_array_equal(plan.partner, kept(arguments["partner"], n))
-    else:
-        np.testing.assert_array_equal(np.sort(plan.partner), np.arange(n))
-        if arguments["mode"] == "pair":
-            assert_is_matching(plan.partner)
-    tally.case("MixPlan.mixup")
+    assert (plan.lam.dtype, plan.weight.dtype, plan.partner.dtype) == (np.float64, np.float64, np.intp)
+    assert_same_bits(plan.weight, plan.lam)
+    assert (plan == MixPlan.identity(n)) or rule.alpha > 0
+    least = 0.5 if rule.fold else 0
+    assert ((least <= plan.lam) & (plan.lam <= 1)).all()
+    np.testing.assert_array_equal(np.sort(plan.partner), np.arange(n))
+    if rule.mode == "batch":
+        assert len(set(plan.lam)) <= 1
+    if rule.mode == "pair" and rule.alpha > 0:
+        np.testing.assert_array_equal(plan.lam, plan.lam[plan.partner])
+        assert_is_matching(plan.partner)
+    always = Mixup(**options).plan(n, rng=rng())
+    np.testing.assert_array_equal(plan.partner, always.partner)
+    assert ((plan.lam == always.lam) | (plan.lam == 1)).all()
+    assert_drawn(mix_batch(np.zeros(n), rng=rng(), **options, **instead), n, options, instead, rng())
+    tally.case("Mixup")
 
 
 @given(

@@ -6,6 +6,8 @@ import strategies as some
 from hypothesis import strategies as st
 from oracle import assert_same_bits
 
+from mixup_rs import Mixup
+
 
 def applied(batch, call, expected_of):
     """Calls `call(x, out)` and returns what `x` was, and what came, held against `expected_of(x)` bit for bit.
@@ -36,13 +38,25 @@ def applied(batch, call, expected_of):
 
 @st.composite
 def drawing(draw, n):
-    """Arguments of `MixPlan.mixup` and `mix_batch`, but for rng."""
-    arguments = {"alpha": draw(some.ALPHAS), "mode": draw(some.MODES), "fold": draw(st.booleans())}
+    """What `Mixup` and `mix_batch` draw by, and what `mix_batch` may be given of it instead."""
+    options = {"alpha": draw(some.ALPHAS), "mode": draw(some.MODES), "fold": draw(st.booleans())}
+    given = {}
     if draw(st.integers(0, 4)) == 0:
-        arguments["lam"] = draw(st.one_of(st.floats(0, 1), some.weights(n), some.weights(n).map(np.ndarray.tolist)))
-    if arguments["mode"] != "pair" and draw(st.integers(0, 4)) == 0:
-        arguments["partner"] = draw(st.one_of(some.partners(n), some.partners(n).map(np.ndarray.tolist)))
-    return arguments
+        given["lam"] = draw(st.one_of(st.floats(0, 1), some.weights(n), some.weights(n).map(np.ndarray.tolist)))
+    if options["mode"] != "pair" and draw(st.integers(0, 4)) == 0:
+        given["partner"] = draw(st.one_of(some.partners(n), some.partners(n).map(np.ndarray.tolist)))
+    return options, given
+
+
+def assert_drawn(got, n, options, given, rng):
+    """The lam and partner of `got` are those that `Mixup` draws by the same key, but for what was given."""
+    drawn = Mixup(**options).plan(n, rng=rng)
+    expected = {"lam": drawn.lam, "partner": drawn.partner}
+    if options["alpha"] == 0 and "lam" in given:
+        # What is mixed by given weights has drawn partners, whatever alpha.
+        expected["partner"] = Mixup(**options | {"alpha": 1.0}).plan(n, rng=rng).partner
+    for name, value in (expected | given).items():
+        np.testing.assert_array_equal(getattr(got, name), kept(value, n))
 
 
 def kept(given, n):

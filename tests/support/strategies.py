@@ -227,5 +227,6 @@ KEYS = st.one_of(
     SEEDS.map(lambda seed: lambda: np.random.default_rng(seed)),
     SEEDS.map(lambda seed: lambda: np.random.SeedSequence(seed)),
 )
-ALPHAS = st.one_of(st.floats(1e-3, 1e3), st.sampled_from([5e-324, 1e-300, 1e-30, 1.0, 1e17, 1e33, 1e300]))
+ALPHAS = st.one_of(st.floats(1e-3, 1e3), st.sampled_from([0, 5e-324, 1e-300, 1e-30, 1.0, 1e17, 1e33, 1e300]))
 MODES = st.sampled_from(["elem", "pair", "batch"])
+PROBS = st.one_of(st.sampled_from([1, 1.0, 0, 0.5]), st.floats(0, 1))
