@@ -16,7 +16,7 @@ PROMISES = [
     ),
     (
         "Every instruction set, thread count and way through a batch gives the same bits",
-        "`src/kernel/mod.rs`, `src/plan.rs`, `tests/properties.rs`",
+        "`src/simd/mod.rs`, `src/apply/tests.rs`, `tests/properties.rs`",
         "`make test`; `make fuzz-rust`",
     ),
     ("Values drawn from a key never change", "`tests/core/test_sample.py`", "`make test`"),

@@ -111,5 +111,5 @@ def test_mix_batch_mixes_what_it_says_it_drew(batch, data, rng):
     if result is not None:
         near_enough(result, original, drawn[0].lam, drawn[0].partner)
         assert (drawn[0].y, drawn[0].y_partner) == (None, None)
-        assert_drawn(drawn[0], n, options, instead, rng())
+        assert_drawn(drawn[0], n, options, instead, rng)
     tally.case("mix_batch")

@@ -1,20 +1,29 @@
 """Plans, labels and boxes drawn from anything; and nonsense, which may raise nothing but ValueError and TypeError."""
 
+import copy
 import pickle
+from fractions import Fraction
 
+import model
 import numpy as np
-import pytest
 import strategies as some
 import tally
 from applying import applied, assert_drawn, drawing
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import DTYPES, FLOATS, assert_mixed, assert_same_bits, bits, soft_targets, ulp, values
+from oracle import DTYPES, FLOATS, assert_mixed, assert_same_bits, bits, inside, lam_of, soft_targets, ulp, values
 
 import mixup_rs
-from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf, mix_batch
 
 COUNTS = st.integers(0, 40)
+
+
+def near_enough(got, x, plan, axes):
+    """What is outside of the boxes is near the exact value."""
+    error = model.error(got, x, plan.weight, plan.partner, where=~inside(plan, x.shape, axes))
+    assert error <= model.LIMITS[x.dtype.name]
+    tally.error(x.dtype, error)
 
 
 def assert_is_matching(partner):
@@ -44,7 +53,7 @@ def test_plans_keep_their_laws(n, rng, data):
     always = Mixup(**options).plan(n, rng=rng())
     np.testing.assert_array_equal(plan.partner, always.partner)
     assert ((plan.lam == always.lam) | (plan.lam == 1)).all()
-    assert_drawn(mix_batch(np.zeros(n), rng=rng(), **options, **instead), n, options, instead, rng())
+    assert_drawn(mix_batch(np.zeros(n), rng=rng(), **options, **instead), n, options, instead, rng)
     tally.case("Mixup")
 
 
@@ -60,40 +69,87 @@ def test_keys_that_differ_give_other_plans(n, keys):
 CUTTABLE = [*DTYPES, np.bool_, np.int32, np.int64, np.complex64, np.complex128, "U1", "M8[s]", ">f4"]
 
 
-def cut(x, plan, axes):
-    """Each box copied from the partner."""
-    result = x.copy()
-    for i, (y0, x0, y1, x1) in enumerate(plan.boxes):
-        box = [slice(None)] * (x.ndim - 1)
-        for axis, bounds in zip(axes, (slice(y0, y1), slice(x0, x1)), strict=True):
-            box[axis % x.ndim - 1] = bounds
-        result[i][tuple(box)] = x[plan.partner[i]][tuple(box)]
-    return result
+@given(batch=some.batches(dtypes=CUTTABLE, shapes=some.shapes(least=2, most=5)), data=st.data())
+def test_regions_are_taken_bit_for_bit_and_the_rest_is_blended(batch, data):
+    """Along any axes of an array anywhere in memory, by weights of 0, 1 and between: no other byte is written."""
+    shape, dtype = batch.x.shape, batch.x.dtype
+    blended = dtype.type in DTYPES and dtype.isnative
+    plan, axes = data.draw(some.regions(shape, blended))
+    assert_keeps_its_laws(plan, shape[0])
+    original, result = applied(
+        batch, lambda x, out: plan.apply(x, out=out, spatial_axes=axes), lambda x: model.applied(x, plan, axes)
+    )
+    if result is not None and blended:
+        near_enough(result, original, plan, axes)
+    tally.case("MixPlan.apply, boxes")
 
 
-@given(batch=some.batches(dtypes=CUTTABLE, shapes=some.shapes(least=3, most=5)), data=st.data(), rng=some.KEYS)
-def test_boxes_are_copied_and_counted(batch, data, rng):
-    shape = batch.x.shape
-    axes = tuple(data.draw(st.permutations(range(1, len(shape))))[:2])
-    n, height, width = shape[0], *(shape[axis] for axis in axes)
-    if 0 in (height, width):
-        with pytest.raises(ValueError, match="must be at least 1"):
-            CutMix().plan(n, (height, width), rng=rng())
+def assert_keeps_its_laws(plan, n):
+    """What holds for a plan with boxes."""
+    shape, d = plan.spatial_shape, len(plan.spatial_shape)
+    assert plan == pickle.loads(pickle.dumps(plan))
+    assert plan == MixPlan.from_boxes(plan.boxes, shape, plan.partner, plan.weight)
+    assert plan.without_region() == MixPlan(plan.lam, plan.partner)
+    starts, ends = plan.boxes[:, :d], plan.boxes[:, d:]
+    assert ((0 <= starts) & (starts <= ends) & (ends <= shape)).all()
+    assert (plan.boxes.dtype, plan.weight.dtype, plan.lam.dtype) == (np.intp, np.float64, np.float64)
+    for lam, share in zip(plan.lam.tolist(), lam_of(plan), strict=True):
+        assert abs(Fraction(lam) - share) <= 1e-12
+        assert lam == share or 0 < share < 1
+    assert len(plan) == len(plan.boxes) == n
+
+
+@given(
+    n=COUNTS,
+    shape=st.lists(st.integers(1, 20), min_size=1, max_size=3).map(tuple),
+    rule=some.rules(depth=2),
+    rng=some.KEYS,
+    data=st.data(),
+)
+def test_rules_keep_their_laws(n, shape, rule, rng, data):
+    plan = rule.plan(n, shape, rng=rng())
+    assert plan == rule.plan(n, shape, labels=np.arange(n), rng=rng()) == pickle.loads(pickle.dumps(plan))
+    assert rule == pickle.loads(pickle.dumps(rule)) == copy.deepcopy(rule)
+    assert hash(rule) == hash(pickle.loads(pickle.dumps(rule)))
+    assert eval(repr(rule)) == rule
+    if plan.boxes is not None:
+        assert plan.spatial_shape == shape
+        assert_keeps_its_laws(plan, n)
+    assert ((plan.lam >= 0) & (plan.lam <= 1) & (plan.lam <= plan.weight)).all()
+    if isinstance(rule, CutMix):
+        assert (plan.weight == 1).all()
+        assert_couples(rule, plan, plan.boxes)
+    if isinstance(rule, Mixup):
+        assert plan.boxes is None
+        assert_couples(rule, plan, plan.weight)
+    if isinstance(rule, CutMix) and rule.minmax and rule.alpha and rule.prob == 1:
+        sides = plan.boxes[:, len(shape) :] - plan.boxes[:, : len(shape)]
+        least, most = (np.floor(np.array(shape) * fraction) for fraction in rule.minmax)
+        # A box of zeros stands for none, so that one of zeros that was drawn reads the same.
+        assert ((least <= sides) & (sides <= most)).all()
+    # The same through mix_batch, whose array has these axes anywhere.
+    x = np.zeros((n, *data.draw(st.permutations(shape))), np.uint8)
+    axes = data.draw(st.none() | st.just(tuple(range(1, x.ndim))))
+    given_shape = x.shape[1:] if axes else x.shape[-2:] if x.ndim > 2 else None
+    if given_shape is None and plan.boxes is not None:
         return
-    axes = tuple(axis - len(shape) * data.draw(st.booleans()) for axis in axes)
-    minmax = data.draw(st.none() | st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple))
-    arguments = {"alpha": data.draw(some.ALPHAS), "mode": data.draw(some.MODES), "minmax": minmax}
-    plan = MixPlan.cutmix(n, height, width, rng=rng(), **arguments)
-    assert plan == MixPlan.cutmix(n, height, width, rng=rng(), **arguments) == pickle.loads(pickle.dumps(plan))
-    assert plan == MixPlan.from_boxes(plan.boxes, (height, width), plan.partner)
-    y0, x0, y1, x1 = plan.boxes.T
-    assert ((0 <= y0) & (y0 <= y1) & (y1 <= height) & (0 <= x0) & (x0 <= x1) & (x1 <= width)).all()
-    np.testing.assert_array_equal(plan.lam, 1 - (y1 - y0) * (x1 - x0) / (height * width))
-    if arguments["mode"] == "pair":
+    mixed = mix_batch(x, rule=rule, spatial_axes=axes, rng=rng())
+    expected = rule.plan(n, given_shape, rng=rng())
+    assert_same_bits(mixed.lam, expected.lam)
+    assert_same_bits(mixed.partner, expected.partner)
+    tally.case("rules")
+
+
+def assert_couples(rule, plan, shared):
+    """What samples share as the mode says."""
+    np.testing.assert_array_equal(np.sort(plan.partner), np.arange(len(plan)))
+    if rule.alpha == 0:
+        assert plan == MixPlan.identity(len(plan))
+    elif rule.mode == "pair":
         assert_is_matching(plan.partner)
-        np.testing.assert_array_equal(plan.boxes, plan.boxes[plan.partner])
-    applied(batch, lambda x, out: plan.apply(x, out=out, spatial_axes=axes), lambda x: cut(x, plan, axes))
-    tally.case("MixPlan.cutmix")
+        np.testing.assert_array_equal(shared, shared[plan.partner])
+    elif rule.mode == "batch":
+        assert len(np.unique(shared, axis=0)) <= 1
 
 
 @st.composite
@@ -159,38 +215,60 @@ NONSENSE = st.one_of(
     ),
 )
 SMALL = st.one_of(st.integers(-2, 9), st.sampled_from([0.5, None, "elem", "pair", True, 1.0]), NONSENSE)
+LABELS = ["num_classes", "label_smoothing"]
 NAMES = {
-    "mix_batch": ["y", "alpha", "mode", "fold", "lam", "partner", "num_classes", "label_smoothing", "out", "rng"],
-    "mixup": ["alpha", "mode", "fold", "lam", "partner", "rng"],
-    "cutmix": ["alpha", "mode", "minmax", "partner", "rng"],
+    "mix_batch": ["y", "alpha", "mode", "fold", "lam", "partner", *LABELS, "out", "rng"],
+    "mix_batch, rule": ["y", "rule", *LABELS, "out", "spatial_axes", "rng"],
+    "Mixup": ["alpha", "mode", "fold", "prob"],
+    "CutMix": ["alpha", "mode", "minmax", "prob"],
+    "OneOf": ["rules", "probs", "mode"],
+    "plan": ["n", "shape", "labels", "rng"],
+    "from_boxes": ["boxes", "shape", "partner", "weight"],
+    "collate": ["out", "normalize", "spatial_axes"],
     "apply": ["out", "spatial_axes"],
     "apply_labels": ["num_classes", "label_smoothing"],
 }
 ARRAY = np.linspace(0, 1, 96, dtype=np.float32).reshape(4, 2, 3, 4)
-PLANS = [MixPlan([0.3, 1.0, 0.0, 0.5], [1, 2, 3, 0]), CutMix().plan(4, (3, 4), rng=0)]
+PLANS = [
+    MixPlan([0.3, 1.0, 0.0, 0.5], [1, 2, 3, 0]),
+    CutMix().plan(4, (3, 4), rng=0),
+    MixPlan.from_boxes([[0, 2]] * 4, (3,), [1, 2, 3, 0], [0.3, 1.0, 0.0, 0.5]),
+]
+RULES = [Mixup(), CutMix(), OneOf([Mixup(), CutMix()]), OneOf([Mixup(), CutMix()], probs=[0.5, 0.2], mode="elem")]
 # How many samples, pixels or classes: nonsense that fits into memory would be allocated.
 SIZES = st.one_of(st.integers(-1, 9), NONSENSE.filter(lambda size: not isinstance(size, int) or not 9 < size < 2**62))
+
+
+#: What may be taken for a rule: a rule, its class, a method of it, and anything else.
+RULE = st.one_of(st.sampled_from([*RULES, Mixup, CutMix, OneOf, Mixup().plan, MixPlan]), SMALL)
 
 
 @st.composite
 def nonsense(draw):
     """A call of a public function, most of whose arguments are not what they should be."""
-    name = draw(st.sampled_from([*NAMES, "MixPlan", "from_boxes", "set_num_threads", "compare"]))
+    name = draw(st.sampled_from([*NAMES, "MixPlan", "identity", "set_num_threads", "compare"]))
+    kinds = {"num_classes": SIZES, "n": SIZES, "rule": RULE, "rules": st.one_of(st.lists(RULE, max_size=3), SMALL)}
     named = (
-        {key: draw(SIZES if key == "num_classes" else SMALL) for key in draw(st.sets(st.sampled_from(NAMES[name])))}
+        {key: draw(kinds.get(key, SMALL)) for key in draw(st.sets(st.sampled_from(NAMES[name])))}
         if name in NAMES
         else {}
     )
     plan, first = draw(st.sampled_from(PLANS)), draw(st.one_of(st.just(ARRAY), SMALL))
-    sizes = draw(st.tuples(SIZES, SIZES, SIZES)) if name in ("mixup", "cutmix", "from_boxes") else ()
+    rule, size = draw(st.sampled_from(RULES)), draw(SIZES)
+    right = {"boxes": [[0, 2]] * 4, "shape": (3,), "partner": [1, 2, 3, 0]}
     call = {
         "mix_batch": lambda: mix_batch(first, **named),
-        "mixup": lambda: MixPlan.mixup(sizes[0], **named),
-        "cutmix": lambda: MixPlan.cutmix(*sizes, **named),
+        "mix_batch, rule": lambda: mix_batch(first, **{"rule": rule} | named),
+        "Mixup": lambda: [Mixup(**named).plan(4), hash(Mixup(**named)), repr(Mixup(**named))],
+        "CutMix": lambda: CutMix(**named).plan(4, (3, 4)),
+        "OneOf": lambda: OneOf(**{"rules": RULES} | named).plan(4, (3, 4)),
+        "plan": lambda: rule.plan(**{"n": 4} | named),
+        "from_boxes": lambda: MixPlan.from_boxes(**right | named),
+        "collate": lambda: mixup_rs.collate([*ARRAY] if first is ARRAY else first, plan, **named),
         "apply": lambda: plan.apply(first, **named),
         "apply_labels": lambda: plan.apply_labels(first, **named),
         "MixPlan": lambda: MixPlan(first, [1, 0]),
-        "from_boxes": lambda: MixPlan.from_boxes(first, *sizes),
+        "identity": lambda: MixPlan.identity(size),
         "set_num_threads": lambda: mixup_rs.set_num_threads(first),
         "compare": lambda: [plan == first, plan != first, repr(plan)],
     }[name]

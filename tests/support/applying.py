@@ -50,11 +50,11 @@ def drawing(draw, n):
 
 def assert_drawn(got, n, options, given, rng):
     """The lam and partner of `got` are those that `Mixup` draws by the same key, but for what was given."""
-    drawn = Mixup(**options).plan(n, rng=rng)
+    drawn = Mixup(**options).plan(n, rng=rng())
     expected = {"lam": drawn.lam, "partner": drawn.partner}
     if options["alpha"] == 0 and "lam" in given:
         # What is mixed by given weights has drawn partners, whatever alpha.
-        expected["partner"] = Mixup(**options | {"alpha": 1.0}).plan(n, rng=rng).partner
+        expected["partner"] = Mixup(**options | {"alpha": 1.0}).plan(n, rng=rng()).partner
     for name, value in (expected | given).items():
         np.testing.assert_array_equal(getattr(got, name), kept(value, n))
 

@@ -1,11 +1,11 @@
 """The formula as the README states it, step by step in the type that is computed in: results must have these very bits.
 
-`mixed` gives them; `error` measures how far they are from the exact values of the oracle. Nothing here is shared with
-the kernels, which know neither NumPy's rounding nor its infinities.
+`mixed` and `applied` give them; `error` measures how far they are from the exact values of the oracle. Nothing here is
+shared with the kernels, which know neither NumPy's rounding nor its infinities.
 """
 
 import numpy as np
-from oracle import FLOATS, mix, per_sample, ulp
+from oracle import DTYPES, FLOATS, inside, mix, per_sample, ulp
 
 #: The largest error, for floats in units in the last place of max(|own|, |partner|), for integers from the exact value.
 LIMITS = {
@@ -39,6 +39,17 @@ def mixed(x, lam, partner):
     return np.where(itself | (column == 1) | (column == 0), copied, words(result)).view(x.dtype).reshape(x.shape)
 
 
+def applied(x, plan, spatial_axes=None):
+    """`mixed` by the plan's weights, then each box as the partner has it. Any dtype whose weights are 0 and 1 alone."""
+    cut, other = inside(plan, x.shape, spatial_axes), x[plan.partner]
+    if x.dtype.type in DTYPES and x.dtype.isnative:
+        return np.where(cut, words(other), words(mixed(x, plan.weight, plan.partner))).view(x.dtype).reshape(x.shape)
+    result = x.copy()
+    taken = cut | (per_sample(plan.weight, x) == 0)
+    result[taken] = other[taken]
+    return result
+
+
 def _float(own, partner, own_is_near, weight):
     dtype = own.dtype
     computed_in = np.float64 if dtype == np.float64 else np.float32
@@ -59,7 +70,7 @@ def _fixed_point(own, partner, own_is_near, weight):
     return (near + (((far - near) * weight + (1 << 14)) >> 15)).astype(np.uint8)
 
 
-def error(got, x, lam, partner):
+def error(got, x, lam, partner, where=True):
     """The largest distance from the exact value, in the unit of `LIMITS`.
 
     What is infinite, or has a difference that overflows, has no exact value: there the formula alone counts.
@@ -70,7 +81,7 @@ def error(got, x, lam, partner):
     computed_in = np.float64 if dtype == np.float64 else np.float32
     with np.errstate(all="ignore"):
         finite = np.isfinite(x.astype(computed_in) - other.astype(computed_in))
-        finite &= np.isfinite(x.astype(computed_in)) & np.isfinite(other.astype(computed_in))
+        finite &= np.isfinite(x.astype(computed_in)) & np.isfinite(other.astype(computed_in)) & where
         exact = mix(x, lam, partner)
         distance = np.abs(got.astype(exact.dtype) - exact)[finite]
         largest = np.maximum(np.abs(x.astype(exact.dtype)), np.abs(other.astype(exact.dtype)))[finite]

@@ -1,7 +1,10 @@
 """What mixing means, written for reading: NumPy, float64, no cleverness.
 
-`mix` and `soft_targets` give the exact values; `assert_mixed` says how far a result may be from them.
+`mix`, `mix_plan` and `soft_targets` give the exact values; `assert_mixed` and `assert_applied` say how far a result may
+be from them.
 """
+
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -44,6 +47,38 @@ def mix(x, lam, partner):
     return lam * x + (1 - lam) * x[partner]
 
 
+def inside(plan, shape, spatial_axes=None):
+    """Of each element of a batch of this shape, whether it lies in the box of its sample."""
+    result = np.zeros(shape, bool)
+    if plan.boxes is None:
+        return result
+    d = len(plan.spatial_shape)
+    axes = range(len(shape) - d, len(shape)) if spatial_axes is None else spatial_axes
+    for i, box in enumerate(plan.boxes):
+        where = [slice(None)] * len(shape)
+        where[0] = i
+        for axis, start, end in zip(axes, box[:d], box[d:], strict=True):
+            where[axis] = slice(start, end)
+        result[tuple(where)] = True
+    return result
+
+
+def mix_plan(x, plan, spatial_axes=None):
+    """weight[i] * x[i] + (1 - weight[i]) * x[partner[i]], then the box of each sample from its partner."""
+    blended = mix(x, plan.weight, plan.partner)
+    return np.where(inside(plan, x.shape, spatial_axes), x[plan.partner].astype(blended.dtype), blended)
+
+
+def lam_of(plan):
+    """What is left of each sample, as fractions: its weight times the share outside of its box."""
+    weights = [Fraction(weight) for weight in plan.weight.tolist()]
+    if plan.boxes is None:
+        return weights
+    d, size = len(plan.spatial_shape), int(np.prod(plan.spatial_shape))
+    sides = (plan.boxes[:, d:] - plan.boxes[:, :d]).tolist()
+    return [weight * (1 - Fraction(int(np.prod(side)), size)) for weight, side in zip(weights, sides, strict=True)]
+
+
 def ulp(magnitude, dtype):
     """The distance between neighbouring numbers of a float type around `magnitude`."""
     info = ml_dtypes.finfo(dtype)
@@ -81,7 +116,7 @@ def equal_values(own, partner):
     return np.where((own == partner) & (np.signbit(own) != np.signbit(partner)), own.dtype.type(0), own)
 
 
-def assert_mixed(got, x, lam, partner):
+def assert_mixed(got, x, lam, partner, where=True):
     """`got` is `x` mixed: the exact bits where there is nothing to compute, near the exact value elsewhere."""
     assert got.shape == x.shape
     assert got.dtype == x.dtype
@@ -92,14 +127,32 @@ def assert_mixed(got, x, lam, partner):
     copied = np.where((column > 0) & (column < 1), equal_values(x, other), np.where(column == 0, other, x))
     certain = (column == 1) | (column == 0) | (x == other)
     as_words = f"u{x.itemsize}"
-    wrong = certain & (np.ascontiguousarray(got).view(as_words) != np.ascontiguousarray(copied).view(as_words))
+    wrong = where & certain & (np.ascontiguousarray(got).view(as_words) != np.ascontiguousarray(copied).view(as_words))
     assert not wrong.any(), f"not bit for bit at {np.argwhere(wrong)[:3]}"
 
     exact = mix(x, lam, partner)
     largest = np.maximum(np.abs(x.astype(exact.dtype)), np.abs(other.astype(exact.dtype)))
     error = np.abs(got.astype(exact.dtype) - exact)
     # Not `error > ...`, which a NaN passes.
-    wrong = ~(error <= tolerance(x.dtype.type, exact, largest))
+    wrong = where & ~(error <= tolerance(x.dtype.type, exact, largest))
+    assert not wrong.any(), f"{got[wrong][:3]} instead of {exact[wrong][:3]} at {np.argwhere(wrong)[:3]}"
+
+
+def assert_applied(got, x, plan, spatial_axes=None):
+    """`got` is the plan applied to `x`: boxes bit for bit the partner's, and what is around them mixed."""
+    cut = inside(plan, x.shape, spatial_axes)
+    other = x[plan.partner]
+    assert bits(got[cut]) == bits(other[cut])
+    assert_mixed(got, x, plan.weight, plan.partner, where=~cut)
+
+
+def assert_normalized(got, x, plan, mean, std, spatial_axes=None):
+    """`got` is the plan applied to `x` and normalised, rounded once; `mean` and `std` are broadcast to a sample."""
+    unit = 255 if x.dtype == np.uint8 else 1
+    exact = (mix_plan(x, plan, spatial_axes) / unit - mean) / std
+    assert got.shape == x.shape
+    error = np.abs(got.astype(np.float64) - exact)
+    wrong = ~(error <= 0.51 * ulp(np.abs(exact), got.dtype.type))
     assert not wrong.any(), f"{got[wrong][:3]} instead of {exact[wrong][:3]} at {np.argwhere(wrong)[:3]}"
 
 

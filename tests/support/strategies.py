@@ -8,8 +8,11 @@ import ctypes
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from oracle import DTYPES, FLOATS
+
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf
 
 # The longest axis for each number of axes: small enough that a case takes a millisecond.
 LONGEST = {1: 200, 2: 40, 3: 12, 4: 6, 5: 4, 6: 3}
@@ -217,6 +220,54 @@ def partners(draw, n):
         return result
     pairs = np.minimum(np.arange(n) ^ 1, max(n - 1, 0)) if n % 2 == 0 else np.append(np.arange(n - 1) ^ 1, n - 1)
     return {"permutation": rng.permutation(n), "roll": np.roll(np.arange(n), 1), "pairs": pairs}.get(kind, np.arange(n))
+
+
+@st.composite
+def boxes(draw, n, shape):
+    """Boxes within samples of this shape: any, none, whole samples, and empty ones that are not none."""
+    rng, d = np.random.default_rng(draw(SEEDS)), len(shape)
+    ends = np.sort(rng.integers(0, np.array(shape) + 1, (n, 2, d)), axis=1)
+    kind = rng.choice(
+        ["any", "none", "whole", "empty"], n, p=draw(st.sampled_from([[0.7, 0.1, 0.1, 0.1], [0, 1, 0, 0]]))
+    )
+    ends[kind == "none"] = 0
+    ends[kind == "whole"] = [[0] * d, shape]
+    ends[kind == "empty", 0] = ends[kind == "empty", 1]
+    return ends.reshape(n, 2 * d)
+
+
+@st.composite
+def regions(draw, shape, blended=True):
+    """A plan with boxes along one to three axes of a batch of this shape, and those axes, from either end or None.
+
+    Weights of 0, 1 and between, or of 0 and 1 alone.
+    """
+    d = draw(st.integers(1, min(3, len(shape) - 1)))
+    axes = draw(st.none() | st.permutations(range(1, len(shape))).map(lambda axes: tuple(axes[:d])))
+    spatial = tuple(shape[axis] for axis in (range(len(shape) - d, len(shape)) if axes is None else axes))
+    if axes is not None:
+        axes = tuple(axis - len(shape) * draw(st.booleans()) for axis in axes)
+    n = shape[0]
+    assume(0 not in spatial)
+    weight = draw(st.one_of(st.just(1.0), weights(n), weights(n).map(np.round)))
+    if not blended:
+        weight = np.round(weight)
+    return MixPlan.from_boxes(draw(boxes(n, spatial)), spatial, draw(partners(n)), weight), axes
+
+
+@st.composite
+def rules(draw, depth=1):
+    """Rules of every kind, `OneOf` in `OneOf` among them."""
+    kind = draw(st.sampled_from(["mixup", "cutmix", "one of"] if depth else ["mixup", "cutmix"]))
+    options = {"alpha": draw(ALPHAS), "mode": draw(MODES), "prob": draw(PROBS)}
+    if kind == "mixup":
+        return Mixup(**options, fold=draw(st.booleans()))
+    if kind == "cutmix":
+        bounds = st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple)
+        return CutMix(**options, minmax=draw(st.none() | bounds))
+    chosen = draw(st.lists(rules(depth=depth - 1), min_size=1, max_size=3))
+    shares = st.lists(st.floats(0, 1 / len(chosen)), min_size=len(chosen), max_size=len(chosen))
+    return OneOf(chosen, probs=draw(st.none() | shares), mode=draw(st.sampled_from(["batch", "elem"])))
 
 
 #: Anything `rng` may be, made anew each time, for a generator moves on.
