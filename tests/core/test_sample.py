@@ -9,7 +9,7 @@ from oracle import assert_same_bits, name, values
 from scipy import stats
 
 import mixup_rs
-from mixup_rs import Mixup, mix_batch
+from mixup_rs import CutMix, Mixup, OneOf, mix_batch
 
 # Version 1 of the streams. A change here breaks every experiment that relies on its keys: it needs a new version.
 # n, arguments, lam, partner
@@ -93,6 +93,182 @@ def test_a_key_always_gives_these_bits(case):
     assert [weight.hex() for weight in plan.lam.tolist()] == lam
     assert plan.partner.tolist() == partner
     assert mixup_rs.STREAM_VERSION == 1
+
+
+ONE = (1.0).hex()
+ONES = [ONE] * 9
+# rule, n, shape, key, weights, partner, boxes
+GOLDEN_RULES = {
+    "cutmix, a rectangle": (
+        CutMix(),
+        3,
+        (32, 48),
+        0,
+        ONES[:3],
+        [2, 0, 1],
+        [[3, 5, 21, 32], [3, 5, 21, 32], [3, 5, 21, 32]],
+    ),
+    "cutmix, a rectangle each": (
+        CutMix(mode="elem"),
+        4,
+        (32, 48),
+        (42, 0),
+        ONES[:4],
+        [2, 1, 0, 3],
+        [[0, 2, 24, 41], [0, 0, 15, 24], [16, 22, 32, 48], [19, 0, 32, 25]],
+    ),
+    "cutmix, couples": (
+        CutMix(mode="pair"),
+        5,
+        (224, 224),
+        (42, 0),
+        ONES[:5],
+        [0, 2, 1, 4, 3],
+        [[0, 9, 175, 193], [0, 0, 107, 114], [0, 0, 107, 114], [136, 0, 224, 120], [136, 0, 224, 120]],
+    ),
+    "cutmix, alpha below 1": (
+        CutMix(alpha=0.3, mode="elem"),
+        4,
+        (224, 224),
+        (1, 2, 3),
+        ONES[:4],
+        [2, 1, 3, 0],
+        [[0, 20, 147, 224], [0, 0, 140, 103], [198, 34, 216, 52], [34, 21, 224, 224]],
+    ),
+    "cutmix, spans": (
+        CutMix(mode="elem"),
+        4,
+        (1000,),
+        (42, 0),
+        ONES[:4],
+        [2, 1, 0, 3],
+        [[35, 706], [5, 897], [0, 328], [0, 286]],
+    ),
+    "cutmix, cuboids": (
+        CutMix(mode="elem"),
+        4,
+        (16, 32, 48),
+        (42, 0),
+        ONES[:4],
+        [2, 1, 0, 3],
+        [[0, 0, 0, 12, 28, 21], [0, 14, 18, 8, 32, 48], [8, 0, 8, 16, 19, 48], [0, 11, 28, 9, 32, 48]],
+    ),
+    "cutmix, minmax": (
+        CutMix(mode="elem", minmax=(0.25, 0.75)),
+        4,
+        (32, 48),
+        (42, 0),
+        ONES[:4],
+        [2, 1, 0, 3],
+        [[8, 1, 22, 13], [8, 2, 31, 38], [2, 18, 20, 48], [13, 13, 30, 45]],
+    ),
+    "cutmix, minmax of a span": (
+        CutMix(mode="elem", minmax=(0.25, 0.75)),
+        4,
+        (1000,),
+        (42, 0),
+        ONES[:4],
+        [2, 1, 0, 3],
+        [[255, 690], [28, 280], [256, 960], [50, 781]],
+    ),
+    "cutmix, prob": (
+        CutMix(mode="elem", prob=0.5),
+        5,
+        (32, 48),
+        (42, 0),
+        ONES[:5],
+        [4, 1, 2, 0, 3],
+        [[0, 2, 24, 41], [0, 0, 0, 0], [16, 22, 32, 48], [19, 0, 32, 25], [6, 0, 32, 27]],
+    ),
+    "mixup, prob": (
+        Mixup(prob=0.5),
+        5,
+        None,
+        (42, 0),
+        ["0x1.e3a2aa2f7bd3fp-1", ONE, "0x1.968b0b6c6f110p-1", "0x1.b65eac0a064b7p-1", "0x1.fd6318935f3dap-1"],
+        [4, 1, 2, 0, 3],
+        None,
+    ),
+    "mixup, prob, couples": (
+        Mixup(mode="pair", prob=0.5),
+        5,
+        None,
+        (42, 0),
+        ["0x1.e3a2aa2f7bd3fp-1", ONE, ONE, "0x1.b65eac0a064b7p-1", "0x1.b65eac0a064b7p-1"],
+        [0, 2, 1, 4, 3],
+        None,
+    ),
+    "one of, a batch": (
+        OneOf([Mixup(alpha=0.8), CutMix(mode="elem")]),
+        4,
+        (32, 48),
+        (42, 0),
+        ["0x1.7df0c5e4321f3p-1", "0x1.afde2e1921946p-1", "0x1.65378cc5c95dap-1", "0x1.b1dcbc5477520p-1"],
+        [2, 1, 0, 3],
+        None,
+    ),
+    "one of, another batch": (
+        OneOf([Mixup(alpha=0.8), CutMix(mode="elem")]),
+        4,
+        (32, 48),
+        (42, 1),
+        ONES[:4],
+        [0, 3, 1, 2],
+        [[13, 7, 28, 30], [12, 13, 32, 44], [14, 22, 28, 43], [0, 0, 18, 36]],
+    ),
+    "one of, samples": (
+        OneOf([Mixup(alpha=0.8), CutMix(mode="elem")], mode="elem"),
+        6,
+        (32, 48),
+        (42, 0),
+        [
+            "0x1.7df0c5e4321f3p-1",
+            ONE,
+            "0x1.65378cc5c95dap-1",
+            "0x1.b1dcbc5477520p-1",
+            "0x1.1d08f7b2f3a8cp-1",
+            "0x1.b1aada167e237p-1",
+        ],
+        [2, 1, 5, 0, 3, 4],
+        [[0, 0, 0, 0], [8, 0, 32, 34], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+    ),
+    "one of, the rest": (
+        OneOf([Mixup(alpha=0.8), CutMix(mode="elem")], probs=(0.3, 0.4), mode="elem"),
+        6,
+        (32, 48),
+        (42, 1),
+        [ONE, ONE, "0x1.03b650e0bf25fp-1", ONE, ONE, "0x1.e129893dcea01p-1"],
+        [0, 3, 1, 4, 2, 5],
+        [[0, 0, 0, 0], [12, 13, 32, 44], [0, 0, 0, 0], [0, 0, 0, 0], [16, 0, 32, 23], [0, 0, 0, 0]],
+    ),
+    "one of, nested": (
+        OneOf([OneOf([Mixup(), CutMix()], probs=(0, 1)), Mixup(alpha=1.0, fold=False)], mode="elem"),
+        6,
+        (32, 48),
+        (42, 0),
+        [ONE, "0x1.46de23a6b4bdfp-2", ONE, ONE, ONE, ONE],
+        [2, 1, 5, 0, 3, 4],
+        [[21, 34, 32, 48], [0, 0, 0, 0], [21, 34, 32, 48], [21, 34, 32, 48], [21, 34, 32, 48], [21, 34, 32, 48]],
+    ),
+    "cutmix, prob, a span": (
+        CutMix(mode="elem", prob=0.5),
+        5,
+        (1000,),
+        (42, 0),
+        ONES[:5],
+        [4, 1, 2, 0, 3],
+        [[35, 706], [0, 0], [0, 328], [0, 286], [580, 1000]],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN_RULES)
+def test_a_key_always_gives_a_rule_these_boxes_and_weights(case):
+    rule, n, shape, rng, weight, partner, boxes = GOLDEN_RULES[case]
+    plan = rule.plan(n, shape, rng=rng)
+    assert [weight.hex() for weight in plan.weight.tolist()] == weight
+    assert plan.partner.tolist() == partner
+    assert (None if plan.boxes is None else plan.boxes.tolist()) == boxes
 
 
 EQUAL_KEYS = [1, (1,), [1], np.int64(1), np.uint8(1), np.array(1), np.array([1]), range(1, 2)]
