@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixup_rs._core import MixPlan
+from mixup_rs.rules import Mixup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,7 +154,7 @@ def plot_beta(
     curve = np.linspace(low if fold else half, 1 - half, 400)
     top = 0.0
     for i, a in enumerate(alphas):
-        lam = MixPlan.mixup(_DRAWS, alpha=a, fold=fold, rng=0).lam
+        lam = Mixup(alpha=a, fold=fold).plan(_DRAWS, rng=0).lam
         density = _beta_density(curve, a) * (2 if fold else 1)
         top = max(top, 1.1 * density.max())
         axes.hist(lam, bins, density=True, color=f"C{i}", alpha=0.3, edgecolor="white", linewidth=0.3)

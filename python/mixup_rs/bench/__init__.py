@@ -73,7 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", type=Path, metavar="FOLDER", help="JPEG files for the DataLoader (default: generated files)")
     add("--json", type=Path, default=Path("bench/results.json"), help="file for the results (default: %(default)s)")
     add("--plots", type=Path, default=Path("bench"), metavar="DIR", help="folder for the plots (default: %(default)s)")
-    add(
     add("--step", action="store_true", help="measure only the share of mixing in a training step of resnet34")
     return parser
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mixup_rs import Mixup
 from mixup_rs.bench.cases import Batch, LoaderCase
 from mixup_rs.bench.contender import MIX_COLLATE, NORMALISED, TIMM_COLLATE, TORCH_RECIPE, UNMIXED, Contender
 from mixup_rs.bench.peers import about_to_train, need
@@ -202,8 +203,8 @@ def torch_collates(feed: Feed) -> Iterator[Contender]:
     from mixup_rs.torch import MixCollate
 
     yield feed.contender(UNMIXED, default_collate, "limit", MIX_COLLATE)
-    yield feed.contender(MIX_COLLATE, MixCollate(_ALPHA, num_classes=_CLASSES), "ours")
-    normalised = MixCollate(_ALPHA, num_classes=_CLASSES, normalize=(_MEAN, _STD))
+    yield feed.contender(MIX_COLLATE, MixCollate(Mixup(_ALPHA), num_classes=_CLASSES), "ours")
+    normalised = MixCollate(Mixup(_ALPHA), num_classes=_CLASSES, normalize=(_MEAN, _STD))
     yield feed.contender(NORMALISED, normalised, "ours")
 
 

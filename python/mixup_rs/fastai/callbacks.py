@@ -10,43 +10,91 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from fastai.callback.core import Callback
-from fastai.callback.mixup import CutMix, MixHandler, MixUp
+from fastai.callback.mixup import CutMix as FastaiCutMix
+from fastai.callback.mixup import MixHandler, MixUp
 
 from mixup_rs._core import MixPlan
+from mixup_rs.fastai import replay
+from mixup_rs.fastai.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.fastai.mixing import Mixing
-from mixup_rs.torch.batch import draw_cut
+from mixup_rs.rules import CutMix, Mixup, Mode, Rule
+from mixup_rs.torch.apply import mix_tensor
+from mixup_rs.torch.batch import MixedTargets
 
 __all__ = ["MixCollateEpoch", "RustCutMix", "RustMix", "RustMixUp"]
 
 
-class RustMixUp(Mixing, MixUp):
+class _Replaying(Mixing):
+    """A callback that repeats one of fastai's with rng="torch"."""
+
+    def _check_replay(self, rule: Rule) -> None:
+        options = {"mode": self._replayed_mode, "fold": True, "prob": 1.0, "minmax": None}
+        if any(getattr(rule, name, value) != value for name, value in options.items()):
+            raise ValueError(f"rng='torch' repeats fastai's callback, which knows no such options: {rule}")
+
+    def _mix_targets(self, plan: MixPlan, yb: tuple[Any, ...]) -> Any:
+        """As fastai does: blended by torch unless the loss takes class indices."""
+        if self.rng != "torch":
+            return super()._mix_targets(plan, yb)
+        if not getattr(self.learn.loss_func, "y_int", False):
+            return MixedTargets(tuple(replay.blend(y, plan) for y in yb), None)
+        partner = self._sent(yb[0].device)[0]
+        partners = tuple(y.index_select(0, partner) for y in yb)
+        return MixedTargets(yb, lambda: partners)
+
+    def _pair_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
+        if self.rng != "torch" or self.plan is None:
+            return super()._pair_loss(pred, *yb)
+        return replay.loss(self.old_lf, pred, yb, self.partners_of(yb), self._replayed_lam())
+
+    def _replayed_lam(self) -> torch.Tensor:
+        return self.lam
+
+
+class RustMixUp(_Replaying, MixUp):
     """Mixup, as fastai's `MixUp` applies it, computed by the Rust kernel.
 
     Inputs of floats or of integers of at most 16 bits are blended. Wider integers (token ids, categories) are left as
     they are. Float and boolean targets are blended. Integer targets (class indices) are kept, and the loss is the
-    weighted sum of the losses against both targets, for any loss function.
+    weighted sum of the losses against both targets. A lam per sample needs a loss that comes apart into the losses of
+    samples, as torch's and fastai's do; with any other one lam is drawn for each batch, and a warning says so.
 
-    The batches of a DataLoader whose collate function is a `MixCollate` are not mixed again. If their targets are
-    (y, y_partner, lam), the callback supplies the loss.
+    The batches of a DataLoader whose collate function is a `MixCollate` are not mixed again: the callback tells it the
+    epochs, pauses it outside of training and supplies the loss.
 
     Parameters
     ----------
     alpha : float, default 0.4
-        lam ~ Beta(alpha, alpha), folded to max(lam, 1 - lam); > 0.
+        lam ~ Beta(alpha, alpha); finite, 0 for no mixing.
+    mode : {"elem", "pair", "batch"}, default "elem"
+        A lam per sample; one that i and its partner share; one for the batch.
+    fold : bool, default True
+        lam := max(lam, 1 - lam), as fastai.
+    prob : float, default 1.0
+        The probability with which each lam that is drawn is used.
+    off_epoch : int, optional
+        The first epoch of a fit that is not mixed.
     rng : None, int, sequence of int, numpy.random.Generator or "torch", default None
         None draws from torch's generator, so that it follows `set_seed`. An int, or a sequence of ints, keys each batch
-        by (rng, epoch, step, rank), so that a resumed run repeats. A Generator is drawn from. "torch" draws from
-        torch's generator in the order of fastai's MixUp: the training run is the same as with MixUp.
+        by (rng, epoch, batch, rank); epochs are counted on from one fit to the next, and a fit with `start_epoch`
+        continues the one before. A Generator is drawn from. "torch" repeats fastai's MixUp: its draws, its arithmetic
+        and its loss, to the bit.
     inplace : bool, default False
         Overwrite the batch instead of allocating a new one.
+    inputs : sequence of int, optional
+        The positions of the inputs that are mixed; by default all that can be.
+    pair : bool, default False
+        Call the loss as ``loss_func(pred, *targets, *partner_targets, lam)`` in training, lam being one number: for
+        models and losses that need both targets. Needs mode="batch".
 
     Attributes
     ----------
+    rule : Mixup
+        What draws the plans; it may be replaced while training.
     plan : MixPlan or None
-        The plan of the last batch.
+        The plan of the current batch.
     lam : torch.Tensor
         The own weights of the last batch, float32, shape (n,), as in fastai.
     yb1 : tuple of torch.Tensor
@@ -54,10 +102,8 @@ class RustMixUp(Mixing, MixUp):
 
     Raises
     ------
-    ValueError
-        If alpha is not > 0 and finite; in training, if `rng` is another string.
-    TypeError
-        In training, if no input of a batch can be mixed.
+    ValueError, TypeError
+        If an argument is not as described; in training, if no input of a batch can be mixed.
 
     References
     ----------
@@ -72,52 +118,59 @@ class RustMixUp(Mixing, MixUp):
     """
 
     name = "mix_up"
+    _replayed_mode = "elem"
 
-    def __init__(self, alpha: float = 0.4, rng: Any = None, inplace: bool = False):
-        MixPlan.mixup(0, alpha=alpha)  # checks alpha
-        super().__init__(alpha, rng, inplace)
-        self.alpha = float(alpha)
+    def __init__(
+        self,
+        alpha: float = Mixup.alpha,
+        mode: Mode = "elem",
+        fold: bool = True,
+        prob: float = 1.0,
+        off_epoch: int | None = None,
+        rng: Any = None,
+        inplace: bool = False,
+        inputs: Any = None,
+        pair: bool = False,
+    ):
+        super().__init__(Mixup(alpha, mode, fold, prob), rng, inplace, off_epoch, inputs, pair)
 
-    def _plan(self, xb: Any, n: int, key: Any) -> MixPlan:
-        return MixPlan.mixup(n, alpha=self.alpha, rng=key)
+    def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
+        return replay.draw_mix(self.distrib, n)
 
-    def _draw(self, xb: Any, n: int) -> MixPlan:
-        if isinstance(self.rng, str) and self.rng == "torch":
-            lam = self.distrib.sample((n,))
-            return MixPlan(torch.max(lam, 1 - lam).numpy(), torch.randperm(n, device="cpu").numpy())
-        return self._plan(xb, n, self._key())
+    def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.rng == "torch":
+            return tuple(replay.blend(x, plan) for x in xb)
+        return super()._mix_inputs(plan, xb)
 
 
-class RustCutMix(Mixing, CutMix):
+class RustCutMix(_Replaying, FastaiCutMix):
     """CutMix, as fastai's `CutMix` applies it: a box of each image is copied from its partner.
 
-    Inputs and targets of the image's height and width (masks) are cut alike. Other float targets are blended, and class
-    indices weighted in the loss, as in `RustMixUp`. `lam` is the share of the image's pixels outside the box.
+    Inputs and targets of the image's height and width (masks) are cut alike; other inputs and float targets are
+    blended, and class indices weighted in the loss, as in `RustMixUp`. `lam` is the share of the image outside the box.
 
     Parameters
     ----------
     alpha : float, default 1.0
-        The share that is kept ~ Beta(alpha, alpha), before the box is clipped to the image; > 0.
-    rng : None, int, sequence of int or numpy.random.Generator, default None
-        As for `RustMixUp`, without "torch".
-    inplace : bool, default False
-        Overwrite the batch instead of allocating a new one.
+        The share that is kept ~ Beta(alpha, alpha), before the box is clipped to the image; finite, 0 for no mixing.
     mode : {"batch", "elem", "pair"}, default "batch"
-        "batch": one box for all images, as in fastai. "elem": a box per image. "pair": partners share a box.
+        One box for all images, as in fastai; a box per image; one that partners share.
     minmax : (float, float), optional
         Draw each side of the box between these fractions of the image's side, without clipping, as timm does.
+    prob : float, default 1.0
+        The probability with which each box that is drawn is used.
+    off_epoch, rng, inplace, inputs, pair
+        As for `RustMixUp`. rng="torch" repeats fastai's CutMix.
 
     Attributes
     ----------
-    plan, lam, yb1
+    rule, plan, lam, yb1
         As of `RustMixUp`.
 
     Raises
     ------
-    ValueError
-        If alpha, mode or minmax is out of its range; in training, if `rng` is a string.
-    TypeError
-        In training, if no input of a batch has the shape (n, ..., height, width).
+    ValueError, TypeError
+        If an argument is not as described; in training, if no input of a batch has the shape (n, ..., height, width).
 
     References
     ----------
@@ -130,52 +183,55 @@ class RustCutMix(Mixing, CutMix):
     """
 
     name = "cut_mix"
+    _replayed_mode = "batch"
 
     def __init__(
         self,
-        alpha: float = 1.0,
+        alpha: float = CutMix.alpha,
+        mode: Mode = "batch",
+        minmax: tuple[float, float] | None = None,
+        prob: float = 1.0,
+        off_epoch: int | None = None,
         rng: Any = None,
         inplace: bool = False,
-        mode: str = "batch",
-        minmax: tuple[float, float] | None = None,
+        inputs: Any = None,
+        pair: bool = False,
     ):
-        MixPlan.cutmix(0, 1, 1, alpha=alpha, mode=mode, minmax=minmax)  # checks the arguments
-        super().__init__(alpha, rng, inplace)
-        self.alpha, self.mode, self.minmax = float(alpha), mode, minmax
+        super().__init__(CutMix(alpha, mode, minmax, prob), rng, inplace, off_epoch, inputs, pair)
 
-    def _plan(self, xb: Any, n: int, key: Any) -> MixPlan:
-        return draw_cut(xb, n, alpha=self.alpha, mode=self.mode, minmax=self.minmax, rng=key)
+    def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
+        if shape is None:
+            raise TypeError("CutMix needs an image of shape (n, ..., height, width)")
+        return replay.draw_cut(self.distrib, n, *shape)
+
+    def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.rng == "torch":  # fastai cuts the first input alone
+            return (mix_tensor(plan, xb[0], self.inplace), *xb[1:])
+        return super()._mix_inputs(plan, xb)
+
+    def _replayed_lam(self) -> torch.Tensor:
+        return self.lam[:1]
 
 
 class RustMix(Mixing, MixHandler):
-    """Mixup or CutMix, chosen at random for each batch.
+    """Mixing by any rule.
 
     Parameters
     ----------
-    mixup : float, default 0.4
-        alpha of mixup, > 0.
-    cutmix : float, default 1.0
-        alpha of CutMix, > 0.
-    prob : float, default 1.0
-        Probability, in [0, 1], that a batch is mixed.
-    switch : float, default 0.5
-        Probability, in [0, 1], that CutMix is chosen for a batch that is mixed.
-    rng : None, int, sequence of int or numpy.random.Generator, default None
-        As for `RustMixUp`, without "torch".
-    inplace : bool, default False
-        Overwrite the batch instead of allocating a new one.
+    rule : Mixup, CutMix, OneOf or any object with a method `plan`
+        Draws the plan of each batch.
+    off_epoch, rng, inplace, inputs, pair
+        As for `RustMixUp`, without rng="torch".
 
     Attributes
     ----------
-    plan, lam, yb1
+    rule, plan, lam, yb1
         As of `RustMixUp`.
 
     Raises
     ------
-    ValueError
-        If an argument is out of its range; in training, if `rng` is a string.
-    TypeError
-        In training, if no input of a batch can be mixed, or none has a height and width for CutMix.
+    ValueError, TypeError
+        If an argument is not as described; in training, if no input of a batch can be mixed.
 
     References
     ----------
@@ -183,7 +239,8 @@ class RustMix(Mixing, MixHandler):
 
     Examples
     --------
-    >>> RustMix(mixup=0.4, cutmix=1.0, switch=0.5)
+    >>> from mixup_rs import CutMix, Mixup, OneOf
+    >>> RustMix(OneOf([Mixup(0.4), CutMix(1.0)]))
     RustMix
     """
 
@@ -191,51 +248,57 @@ class RustMix(Mixing, MixHandler):
 
     def __init__(
         self,
-        mixup: float = 0.4,
-        cutmix: float = 1.0,
-        prob: float = 1.0,
-        switch: float = 0.5,
+        rule: Rule,
+        *,
+        off_epoch: int | None = None,
         rng: Any = None,
         inplace: bool = False,
+        inputs: Any = None,
+        pair: bool = False,
     ):
-        for given, probability in {"prob": prob, "switch": switch}.items():
-            if not 0 <= probability <= 1:
-                raise ValueError(f"{given} must lie in [0, 1], got {probability}")
-        MixPlan.mixup(0, alpha=mixup)
-        MixPlan.cutmix(0, 1, 1, alpha=cutmix)
-        super().__init__(mixup, rng, inplace)
-        self.mixup, self.cutmix, self.prob, self.switch = float(mixup), float(cutmix), prob, switch
-
-    def _plan(self, xb: Any, n: int, key: Any) -> MixPlan | None:
-        # A Generator advances with each draw. From a key, each draw takes a child key.
-        advances = isinstance(key, np.random.Generator)
-        whether, which = MixPlan.mixup(2, alpha=1.0, fold=False, rng=key if advances else (*key, 1)).lam
-        if whether >= self.prob:
-            return None
-        key = key if advances else (*key, 0)
-        if which < self.switch:
-            return draw_cut(xb, n, alpha=self.cutmix, rng=key)
-        return MixPlan.mixup(n, alpha=self.mixup, rng=key)
+        super().__init__(rule, rng, inplace, off_epoch, inputs, pair)
 
 
 class MixCollateEpoch(Callback):
-    """Sets the epoch of a `MixCollate` at the start of each epoch, for its `off_epoch` and its keys.
+    """Tells the `MixCollate` of the training loader the epochs, for its `off_epoch` and its keys.
+
+    It is paused outside of training: validation and prediction on the training set see unmixed data. `RustMixUp` and
+    the other callbacks of this package do the same.
 
     Parameters
     ----------
-    collate : MixCollate
-        The collate function of the training DataLoader.
+    collate : MixCollate, optional
+        By default that of the learner's training DataLoader.
 
     Examples
     --------
-    >>> from mixup_rs.torch import MixCollate
-    >>> MixCollateEpoch(MixCollate(off_epoch=10))
+    >>> MixCollateEpoch()
     MixCollateEpoch
     """
 
-    def __init__(self, collate: Any):
+    def __init__(self, collate: Any = None):
         self.collate = collate
+        self._epochs, self._is_first_epoch = Epochs(), True
 
-    def before_epoch(self) -> None:
-        """Set the epoch, in workers as well."""
-        self.collate.set_epoch(self.epoch)
+    def _found(self) -> Any:
+        return self.collate or mixing_collate(getattr(getattr(self.learn, "dls", None), "train", None))
+
+    def before_fit(self) -> None:
+        """Begin a fit."""
+        self._is_first_epoch = True
+        pause(self._found())
+
+    def before_train(self) -> None:
+        """Set the epoch, in workers as well, and mix."""
+        epoch = self.learn.epoch
+        self._epochs.begin(epoch, self._is_first_epoch)
+        self._is_first_epoch = False
+        resume(self._found(), epoch, self._epochs.offset)
+
+    def after_train(self) -> None:
+        """Leave batches as they are until the next epoch."""
+        pause(self._found())
+
+    def before_validate(self) -> None:
+        """Leave batches as they are, the training set's as well."""
+        pause(self._found())

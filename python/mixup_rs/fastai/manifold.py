@@ -10,6 +10,7 @@ from torch import nn
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.mixing import Mixing
+from mixup_rs.rules import Mixup, Mode
 from mixup_rs.torch.batch import mix_inputs
 
 __all__ = ["RustManifoldMixUp"]
@@ -23,24 +24,27 @@ class RustManifoldMixUp(Mixing, MixHandler):
     Parameters
     ----------
     alpha : float, default 0.4
-        lam ~ Beta(alpha, alpha), folded to max(lam, 1 - lam); > 0.
+        lam ~ Beta(alpha, alpha); finite, 0 for no mixing.
     layer : torch.nn.Module, optional
         The module whose inputs are mixed. None draws one for each batch from the modules of the model's sequential
-        parts, without the first module of a sequential model, whose input is the model's. In fastai's text classifiers
-        `learn.model[1].layers` takes whole sentences, of any length.
-    rng : None, int, sequence of int or numpy.random.Generator, default None
-        As for `RustMixUp`, without "torch".
+        parts, without the first module of a sequential model, whose input is the model's, and without those that begin
+        with an embedding, which takes indices. In fastai's text classifiers `learn.model[1].layers` takes whole
+        sentences, of any length.
+    mode, fold, prob, off_epoch, rng
+        As for `RustMixUp`, without rng="torch".
 
     Attributes
     ----------
-    plan, lam, yb1
+    rule, plan, lam, yb1
         As of `RustMixUp`.
 
     Raises
     ------
-    ValueError
-        If alpha is not > 0 and finite; in training, if `layer` is None and the model has no sequential part, or if
-        `rng` is a string.
+    ValueError, TypeError
+        If an argument is not as described; in training, if `layer` is None and the model has no sequential part, or if
+        the inputs of the layer cannot be mixed.
+    RuntimeError
+        In training, if the layer does not run in a batch: its labels would be mixed and nothing else.
 
     References
     ----------
@@ -54,28 +58,34 @@ class RustManifoldMixUp(Mixing, MixHandler):
 
     name = "manifold_mix_up"
 
-    def __init__(self, alpha: float = 0.4, layer: nn.Module | None = None, rng: Any = None):
-        MixPlan.mixup(0, alpha=alpha)  # checks alpha
+    def __init__(
+        self,
+        alpha: float = Mixup.alpha,
+        layer: nn.Module | None = None,
+        mode: Mode = "elem",
+        fold: bool = True,
+        prob: float = 1.0,
+        off_epoch: int | None = None,
+        rng: Any = None,
+    ):
         self._hook: Any = None
-        super().__init__(alpha, rng, inplace=False)
-        self.alpha, self.layer = float(alpha), layer
+        super().__init__(Mixup(alpha, mode, fold, prob), rng, off_epoch=off_epoch)
+        self.layer = layer
 
     def show_batch(self, dls: Any, max_n: int = 9) -> Any:
         """Raise TypeError: the inputs of a layer are not images."""
         raise TypeError("there is no picture of the inputs of a layer: they are not images")
 
-    def _plan(self, xb: Any, n: int, key: Any) -> MixPlan:
-        return MixPlan.mixup(n, alpha=self.alpha, rng=key)
-
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         layer = self.layer
         if layer is None:
-            stages = _stages(self.learn.model)
+            stages = _stages(_unwrapped(self.learn.model))
             if not stages:
                 raise ValueError("the model has no sequential part to draw a layer from; name one: layer=...")
             layer = stages[self._random_int() % len(stages)]
         self._unhook()
-        set_attributes(self, _hook=layer.register_forward_pre_hook(_MixInputs(self, plan)))
+        hook = _MixInputs(self, plan)
+        set_attributes(self, _hook=layer.register_forward_pre_hook(hook, with_kwargs=True))
         return xb
 
     def _unhook(self) -> None:
@@ -84,8 +94,13 @@ class RustManifoldMixUp(Mixing, MixHandler):
             set_attributes(self, _hook=None)
 
     def after_pred(self) -> None:
-        """Remove the hook, then hide targets as `Mixing` does."""
-        self._unhook()
+        """Check that the layer ran, then hide targets as `Mixing` does."""
+        if self._hook is not None:
+            self._unhook()
+            raise RuntimeError(
+                "the layer whose inputs are mixed did not run in this batch, so that its labels would be mixed alone; "
+                "name another: layer=..."
+            )
         super().after_pred()
 
     def _forget(self) -> None:
@@ -106,24 +121,40 @@ class _MixInputs:
     def __init__(self, callback: RustManifoldMixUp | None = None, plan: MixPlan | None = None):
         self.callback, self.plan = callback, plan
 
-    def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if self.callback is None:
+    def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.callback is None or self.plan is None:
             return None
         self.callback._unhook()  # a layer that the model runs twice is mixed once
         # After an interrupt the hook is still there. It must not mix the inputs of a model that is evaluated.
-        return mix_inputs(self.plan, inputs) if self.callback.learn.model.training else None
+        return mix_inputs(self.plan, (args, kwargs)) if self.callback.learn.model.training else None
 
     def __reduce__(self) -> Any:
         """A copy of the model gets a hook without the batch and the learner, which does nothing."""
         return _MixInputs, ()
 
 
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model within one that is compiled, or that runs on several devices."""
+    while (inner := getattr(model, "_orig_mod", getattr(model, "module", None))) is not None:
+        model = inner
+    return model
+
+
 def _stages(model: nn.Module) -> list[nn.Module]:
-    """The modules of a model's sequential parts, without the first one of a sequential model."""
+    """The modules of a model's sequential parts that are given values which can be mixed."""
     stages: list[nn.Module] = []
     for child in model.children():
         if isinstance(child, nn.Sequential):
             stages.extend(child.children())
         elif isinstance(model, nn.Sequential):
             stages.append(child)
-    return stages[1:] if isinstance(model, nn.Sequential) else stages
+    stages = stages[1:] if isinstance(model, nn.Sequential) else stages
+    return [stage for stage in stages if not _begins_with_embedding(stage)]
+
+
+def _begins_with_embedding(module: nn.Module) -> bool:
+    """Whether the first layer of a module takes indices."""
+    children = list(module.children())
+    if not children:
+        return isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    return _begins_with_embedding(children[0])

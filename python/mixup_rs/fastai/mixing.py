@@ -1,4 +1,4 @@
-"""The base of the callbacks for fastai: a plan for each batch, and the loss of class indices.
+"""The base of the callbacks for fastai: a plan for each batch, and the loss of targets that cannot be blended.
 
 Class indices cannot be blended. The callback hides such targets after the prediction (`after_pred`), so that fastai
 computes no loss, and supplies the weighted pair of losses (`after_loss`). The learner's loss function is never
@@ -10,6 +10,7 @@ is the last in the first event and the first in the second (`mixup_rs.fastai.ord
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,32 +21,44 @@ from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai._compat import set_attributes
+from mixup_rs.fastai.loading import Epochs, mixing_collate, pause, resume
+from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
+from mixup_rs.rules import Mixup, Rule
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
-from mixup_rs.torch.batch import batch_size, identity_plan, is_paired, mix_inputs, mix_targets, partner_targets
-from mixup_rs.torch.collate import MixCollate
+from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
-from mixup_rs.torch.losses import mixed_loss
+from mixup_rs.torch.losses import pair_of_losses, soft_target_loss
 from mixup_rs.torch.nest import tree_leaves, tree_map
+from mixup_rs.torch.targets import PairedTarget, TargetOptions
 
 __all__ = ["Mixing"]
 
-#: The attributes that describe the last batch, as they are without one.
-_NO_BATCH: dict[str, Any] = {"plan": None, "_yb": (), "_hidden": None, "_loaded": None, "_place": None}
+#: The attributes that describe the current batch, as they are without one.
+_NO_BATCH: dict[str, Any] = {
+    **{"plan": None, "_yb": (), "_partner_targets": None, "_hidden": None, "_place": None, "_batch_loss": None},
+    **{"_loaded": None},
+}
 
 
 class Mixing:
-    """A callback that mixes training batches. A subclass defines `_plan`, which draws the plan of a batch.
+    """A callback that mixes training batches by a rule.
 
     Parameters
     ----------
-    alpha : float
-        The alpha of fastai's `MixHandler`.
+    rule : Mixup, CutMix, OneOf or any object with a method `plan`
+        Draws the plan of each batch.
     rng : None, int, sequence of int, numpy.random.Generator or "torch"
-        The source of the draws, as in `RustMixUp`.
+        What to draw from, as in `RustMixUp`.
     inplace : bool
         Overwrite the batch.
+    off_epoch : int, optional
+        The first epoch that is not mixed.
+    inputs : sequence of int, optional
+        The positions of the inputs that are mixed; by default all that can be.
+    pair : bool
+        Call the loss with both targets and one lam.
     """
 
     run_valid = False
@@ -54,12 +67,17 @@ class Mixing:
     run: bool
     training: bool
     plan: MixPlan | None
+    #: Whether the targets of the current batch could not be blended, as in fastai.
     stack_y: bool
     _yb: tuple[Any, ...]
     _place: float | None = None
     _hidden: tuple[Any, ...] | None
-    #: The partners' targets and lam of a batch that a MixCollate mixed.
-    _loaded: tuple[tuple[Any, ...], torch.Tensor] | None
+    #: Returns the partners' targets of the current batch; None if all are blended.
+    _partner_targets: Callable[[], Any] | None
+    #: Computes the loss of the current batch from the prediction; None if fastai's own is right.
+    _batch_loss: Callable[..., torch.Tensor] | None
+    #: lam of a batch that a MixCollate mixed.
+    _loaded: torch.Tensor | None
     #: Partners and weights by device.
     _on_device: dict[torch.device, tuple[torch.Tensor, torch.Tensor]]
 
@@ -69,13 +87,39 @@ class Mixing:
             cls._order = order
             del cls.order
 
-    def __init__(self, alpha: float, rng: Any, inplace: bool):
+    def __init__(
+        self,
+        rule: Rule,
+        rng: Any = None,
+        inplace: bool = False,
+        off_epoch: int | None = None,
+        inputs: Any = None,
+        pair: bool = False,
+    ):
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
+        if isinstance(rng, str):
+            if rng != "torch":
+                raise ValueError(f"rng must be None, ints, a numpy Generator or 'torch', got {rng!r}")
+            self._check_replay(rule)
+        elif rng is not None:
+            Mixup().plan(0, rng=rng)  # checks rng
         with torch.device("cpu"):  # draw on the host, whatever torch's default device is
-            super().__init__(float(alpha))
+            # fastai's attribute `distrib` needs an alpha above 0, where 0 means that nothing is mixed.
+            super().__init__(float(getattr(rule, "alpha", 0.0)) or 1.0)  # type: ignore[call-arg]
             self._int64 = torch.empty((), dtype=torch.int64)
-        self.rng, self.inplace = rng, inplace
-        self._turn, self._collate, self._rank = 0, None, rank_distrib()
+        self.rule, self.rng, self.inplace, self.off_epoch = rule, rng, inplace, off_epoch
+        self.inputs = None if inputs is None else ((inputs,) if isinstance(inputs, int) else tuple(inputs))
+        self._options = TargetOptions(pair=pair)
+        self._turn, self._collate, self._rank, self._drawing = 0, None, rank_distrib(), rule
+        self._epochs, self._is_first_epoch, self._epoch, self._warned = Epochs(), True, 0, False
+        self._last_lam: torch.Tensor | None = None
+        self._last_yb1: tuple[Any, ...] = ()
         self._forget()
+
+    def _check_replay(self, rule: Rule) -> None:
+        """Refuses rng="torch" for what fastai has no callback for."""
+        raise ValueError(f"rng='torch' repeats fastai's MixUp and CutMix, not {type(self).__name__}")
 
     def show_batch(self, dls: Any, max_n: int = 9) -> Any:
         """Draw images of a training batch, their partners and the mix, with both labels and their weights.
@@ -97,74 +141,158 @@ class Mixing:
         ValueError
             If the loader mixes its batches, by a `MixCollate`.
         """
-        from mixup_rs.plot import plot_mixed_batch
+        from mixup_rs.plot import plot_mixed_batch, varied_samples
 
-        if _mixing_collate(dls.train) is not None:
+        if mixing_collate(dls.train) is not None:
             raise ValueError("the batches of this DataLoader are mixed already by its MixCollate")
         batch, names = dls.train.one_batch(), getattr(dls, "vocab", None)
         x, y = (next(tree_leaves(part)).as_subclass(torch.Tensor) for part in (batch[0], batch[-1]))
-        plan = self._plan((x,), len(x), (self._random_int(),)) or identity_plan(len(x))
+        plan = self.rule.plan(len(x), spatial_shape((x,)), None, (self._random_int(),))
         one_hot = y.ndim == 2 and names is not None and y.shape[1] == len(names)
         labels = y if one_hot or (y.ndim == 1 and not y.is_floating_point()) else None
-        return plot_mixed_batch(x, mix_tensor(plan, x), plan, labels=labels, class_names=names, max_n=max_n)
+        samples = varied_samples(plan, max_n)
+        return plot_mixed_batch(x, mix_tensor(plan, x), plan, labels=labels, class_names=names, samples=samples)
 
-    def _plan(self, xb: Any, n: int, key: Any) -> MixPlan | None:
-        """Draw the plan of a batch of `n` samples with inputs `xb` from `key`; None leaves the batch as it is."""
-        raise NotImplementedError
-
-    def _draw(self, xb: Any, n: int) -> MixPlan | None:
-        return self._plan(xb, n, self._key())
+    def after_create(self) -> None:
+        """Refuse a second callback that mixes; leave the batches of a `MixCollate` as they are outside of training."""
+        others = [cb for cb in self.learn.cbs if isinstance(cb, MixHandler) and not isinstance(cb, Mixing)]
+        if others:
+            names = ", ".join(type(cb).__name__ for cb in others)
+            raise ValueError(f"{type(self).__name__} and fastai's {names} would both mix: take one of them")
+        pause(mixing_collate(getattr(getattr(self.learn, "dls", None), "train", None)))
 
     def before_fit(self) -> None:
         """Forget a batch that was interrupted in an earlier fit."""
         self._forget()
+        set_attributes(self, _is_first_epoch=True)
+        pause(self._collate)
 
     def before_train(self) -> None:
         """Read what is constant during an epoch."""
         self._forget()
+        learn, collate = self.learn, mixing_collate(getattr(self.learn, "dl", None))
+        epoch = getattr(learn, "epoch", 0) or 0
         set_attributes(
             self,
-            stack_y=getattr(self.learn.loss_func, "y_int", False),
-            _collate=_mixing_collate(getattr(self.learn, "dl", None)),
+            stack_y=getattr(learn.loss_func, "y_int", False),
+            _collate=collate,
             _rank=rank_distrib(),  # once an epoch: it takes longer than a draw
+            _epoch=self._epochs.begin(epoch, self._is_first_epoch),
+            _is_first_epoch=False,
+            _drawing=None,
         )
+        resume(collate, epoch, self._epochs.offset)
+
+    def before_validate(self) -> None:
+        """Leave batches as they are, the training set's as well."""
+        pause(mixing_collate(getattr(self.learn, "dl", None)))
 
     def before_batch(self) -> None:
         """Mix the inputs, and the targets that can be blended or cut."""
         learn = self.learn
         xb, yb = learn.xb, learn.yb
-        if not self._is_its_turn():
+        if not self._is_its_turn() or (self.off_epoch is not None and learn.epoch >= self.off_epoch):
             return self._forget()
-        for y in yb:
-            if is_paired(y):
-                return self._take_over(yb)
-        if self._collate is not None:  # mixed soft targets need no other loss
-            return self._forget()
+        if self._collate is not None:
+            return self._take_over(yb)
         # Without this, fastai's tensors run Python code at each access to an attribute.
         with no_torch_function():
-            plan = self._draw(xb, batch_size(xb))
-            if plan is None:
-                return self._forget()
+            plan = self._plan(xb, yb)
             learn.xb = self._mix_inputs(plan, xb)
-            learn.yb, has_index = mix_targets(plan, yb)
-        place = LAST if has_index else None
-        set_attributes(self, plan=plan, _yb=yb, _loaded=None, _on_device={}, stack_y=has_index, _place=place)
+            set_attributes(self, plan=plan, _on_device={})
+            targets = self._mix_targets(plan, yb)
+            learn.yb = targets.own
+        is_pair = targets.partner is not None
+        set_attributes(
+            self,
+            _yb=yb,
+            _loaded=None,
+            _partner_targets=targets.partner,
+            stack_y=is_pair,
+            _batch_loss=self._pair_loss if is_pair else None,
+            _place=LAST if is_pair else None,
+        )
+
+    def _plan(self, xb: Any, yb: Any) -> MixPlan:
+        """Draw the plan of a batch."""
+        n, shape = batch_size(xb), spatial_shape(self._chosen(xb))
+        if self.rng == "torch":
+            return self._replayed_plan(n, shape)
+        if self._drawing is None:
+            set_attributes(self, _drawing=self._rule_for(yb))
+        return self._drawing.plan(n, shape, None, self._key())
+
+    def _rule_for(self, yb: Any) -> Rule:
+        """The rule, with one lam for the batch where the loss does not come apart into samples."""
+        if not needs_one_lam(self.learn, yb, self._options):
+            return self.rule
+        rule = with_one_lam(self.rule)
+        if rule != self.rule and not self._warned:
+            set_attributes(self, _warned=True)
+            loss = getattr(self.learn.loss_func, "__name__", type(self.learn.loss_func).__name__)
+            warnings.warn(
+                f"{loss} is not known to come apart into the losses of samples: {type(self).__name__} draws one lam "
+                "for each batch instead of one per sample",
+                stacklevel=2,
+            )
+        return rule
+
+    def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
+        raise NotImplementedError
+
+    def _chosen(self, xb: tuple[Any, ...]) -> tuple[Any, ...]:
+        return xb if self.inputs is None else tuple(xb[at] for at in self.inputs)
+
+    def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.inputs is None:
+            return mix_inputs(plan, xb, self.inplace)
+        mixed = iter(mix_inputs(plan, self._chosen(xb), self.inplace))
+        chosen = {at % len(xb) for at in self.inputs}
+        return tuple(next(mixed) if at in chosen else x for at, x in enumerate(xb))
+
+    def _mix_targets(self, plan: MixPlan, yb: tuple[Any, ...]) -> Any:
+        return mix_targets(plan, yb, self._options, lambda device: self._sent(device)[0])
 
     def _take_over(self, yb: tuple[Any, ...]) -> None:
         """Prepare the loss of a batch that a `MixCollate` mixed."""
-        pairs = [y if is_paired(y) else (y, y, None) for y in yb]
-        self.learn.yb = tuple(y for y, _, _ in pairs)
-        lam = next(lam for _, _, lam in pairs if lam is not None)
-        loaded = tuple(y1 for _, y1, _ in pairs), lam
-        set_attributes(self, plan=None, _yb=yb, _loaded=loaded, stack_y=True, _place=LAST)
+        pairs: list[PairedTarget] = []
+
+        def own(target: Any) -> Any:
+            if isinstance(target, PairedTarget):
+                pairs.append(target)
+                return target.y
+            if isinstance(target, tuple | list):
+                return type(target)([own(item) for item in target])
+            return {key: own(item) for key, item in target.items()} if isinstance(target, dict) else target
+
+        def partner(target: Any) -> Any:
+            if isinstance(target, PairedTarget):
+                return target.y_partner
+            if isinstance(target, tuple | list):
+                return type(target)([partner(item) for item in target])
+            return {key: partner(item) for key, item in target.items()} if isinstance(target, dict) else target
+
+        self._forget()
+        self.learn.yb = tuple(own(y) for y in yb)
+        if pairs:
+            partners = tuple(partner(y) for y in yb)
+            set_attributes(
+                self, _loaded=pairs[0].lam, _partner_targets=lambda: partners, _batch_loss=self._pair_loss, stack_y=True
+            )
+        elif self._is_soft(yb):
+            set_attributes(self, _batch_loss=self._soft_loss)
+        if self._batch_loss is not None:
+            set_attributes(self, _yb=yb, _place=LAST)
+
+    def _is_soft(self, yb: tuple[Any, ...]) -> bool:
+        """Whether a loss of class indices is given soft targets."""
+        y_int = getattr(self.learn.loss_func, "y_int", False)
+        return y_int and len(yb) == 1 and isinstance(yb[0], torch.Tensor) and yb[0].is_floating_point()
 
     @property
     def is_mixed(self) -> bool:
         """Whether the current batch is mixed, by this callback or by the loader."""
         return self.plan is not None or self._loaded is not None
-
-    def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
-        return mix_inputs(plan, xb, self.inplace)
 
     def _is_its_turn(self) -> bool:
         """Whether this callback mixes the batch: of several in one learner, one is drawn for each batch."""
@@ -176,20 +304,20 @@ class Mixing:
         return self is mixers[mixers[0]._turn]
 
     def after_pred(self) -> None:
-        """Hide targets that could not be blended, so that fastai computes no loss from them.
+        """Hide targets whose loss fastai cannot compute.
 
         As the last callback of this event: the others see the targets. In the next event it is the first.
         """
-        if self.stack_y and self.is_mixed:
+        if self._batch_loss is not None:
             set_attributes(self, _hidden=self.learn.yb, _place=FIRST)
             self.learn.yb = ()
 
     def after_loss(self) -> None:
         """Restore the targets and supply their loss."""
-        if self._hidden is not None:
+        if self._hidden is not None and self._batch_loss is not None:
             learn = self.learn
             self._restore_targets()
-            learn.loss_grad = self.lf(learn.pred, *learn.yb)
+            learn.loss_grad = self._batch_loss(learn.pred, *learn.yb)
             learn.loss = learn.loss_grad.clone()
 
     def after_cancel_batch(self) -> None:
@@ -197,8 +325,10 @@ class Mixing:
         self._restore_targets()
 
     def after_train(self) -> None:
-        """Restore targets that are hidden."""
+        """Restore targets that are hidden, and keep what fastai's callbacks keep of the last batch."""
         self._restore_targets()
+        self._keep_last()
+        pause(self._collate)
 
     def after_cancel_train(self) -> None:
         """Restore targets that are hidden."""
@@ -210,19 +340,31 @@ class Mixing:
 
     def after_fit(self) -> None:
         """Forget the last batch."""
+        self._keep_last()
         self._forget()
 
     def lf(self, pred: Any, *yb: Any) -> torch.Tensor:
-        """The weighted pair of losses against `yb` and the partners' targets, reduced as the loss function reduces."""
-        if not self.training or not self.is_mixed:
+        """The loss of the current batch: the weighted pair against `yb` and the partners' targets, if it is mixed."""
+        if not self.training or not self.is_mixed or self._partner_targets is None:
             return self.old_lf(pred, *yb)
-        return mixed_loss(self.old_lf, pred, yb, self.partners_of(yb), self.lam)
+        return self._pair_loss(pred, *yb)
+
+    def _pair_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
+        partners = self.partners_of(yb)
+        if self._options.pair:
+            return self.old_lf(pred, *yb, *partners, self.lam.reshape(-1)[0])
+        if self.plan is None:
+            return pair_of_losses(self.old_lf, pred, yb, partners, self.lam)
+        lam = self.plan.lam
+        one_lam = float(lam[0]) if (lam == lam[0]).all() else None
+        return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, one_lam)
+
+    def _soft_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
+        return soft_target_loss(self.old_lf, pred, yb[0])
 
     def partners_of(self, yb: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The partners' class indices beside the mixed targets `yb`. Targets that are blended or cut are returned."""
-        if self._loaded is not None:
-            return self._loaded[0]
-        return partner_targets(self.plan, yb, lambda device: self._sent(device)[0])
+        """The partners' targets beside the targets `yb` of the current batch."""
+        return yb if self._partner_targets is None else self._partner_targets()
 
     @property
     def old_lf(self) -> Callable[..., Any]:
@@ -231,21 +373,27 @@ class Mixing:
 
     @property
     def lam(self) -> torch.Tensor:
-        """The weights of the samples themselves, float32, shape (n,)."""
+        """What remains of each sample, float32, shape (n,), of the last batch that was mixed."""
         if self._loaded is not None:
-            return self._loaded[1]
-        return self._sent(next(iter(tree_leaves(self.learn.xb))).device)[1]
+            return self._loaded
+        if self.plan is not None:
+            return self._sent(next(iter(tree_leaves(self.learn.xb))).device)[1]
+        if self._last_lam is None:
+            raise AttributeError("there is no lam before the first batch")
+        return self._last_lam
 
     @property
     def yb1(self) -> tuple[Any, ...]:
-        """The partners' targets, before mixing."""
+        """The partners' targets of the last batch that was mixed, as they were."""
         if self._loaded is not None:
-            return self._loaded[0]
-        return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), self._yb)
+            return self.partners_of(self._yb)
+        if self.plan is not None:
+            return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), self._yb)
+        return self._last_yb1
 
     def _sent(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Partners and weights on a device, copied there once a batch."""
-        if device not in self._on_device:
+        if device not in self._on_device and self.plan is not None:
             self._on_device[device] = send_pairs(self.plan, device)
         return self._on_device[device]
 
@@ -256,14 +404,12 @@ class Mixing:
             return (self._random_int(), self._rank)
         if isinstance(rng, np.random.Generator):
             return rng
-        if isinstance(rng, str):
-            raise ValueError(f"rng must be None, ints or a numpy Generator, or 'torch' for RustMixUp, got {rng!r}")
         seed = (rng,) if isinstance(rng, int) or np.ndim(rng) == 0 else tuple(rng)
-        return (*seed, self.learn.epoch, getattr(self.learn, "iter", 0), self._rank)
+        return (*seed, self._epoch, getattr(self.learn, "iter", 0), self._rank)
 
     def _random_int(self) -> int:
         """An int drawn from torch's generator of the host."""
-        return self._int64.random_().item()
+        return int(self._int64.random_().item())
 
     def _restore_targets(self) -> None:
         hidden = self._hidden
@@ -271,15 +417,20 @@ class Mixing:
             self.learn.yb = hidden
         set_attributes(self, _hidden=None, _place=None)
 
+    def _keep_last(self) -> None:
+        """Keep lam and yb1 as plain values, which outlast the fit."""
+        if self.is_mixed:
+            set_attributes(self, _last_lam=self.lam, _last_yb1=self.yb1)
+
     def _forget(self) -> None:
         set_attributes(self, **_NO_BATCH, _on_device={}, stack_y=False)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "learn" and value is None:  # removed from its learner
+            resume(mixing_collate(getattr(getattr(self.__dict__.get("learn"), "dls", None), "train", None)), 0, 0)
+        super().__setattr__(name, value)
+
     def __getstate__(self) -> dict[str, Any]:
         """Excludes the last batch from pickles."""
-        return {**super().__getstate__(), **_NO_BATCH, "_on_device": {}, "_collate": None}
-
-
-def _mixing_collate(loader: Any) -> MixCollate | None:
-    """The MixCollate that a DataLoader of fastai or torch makes its batches with, or None."""
-    collates = (getattr(loader, name, None) for name in ("create_batch", "collate_fn"))
-    return next((collate for collate in collates if isinstance(collate, MixCollate)), None)
+        state = {**super().__getstate__(), **_NO_BATCH}  # type: ignore[dict-item]
+        return {**state, "_on_device": {}, "_collate": None, "_last_lam": None, "_last_yb1": ()}

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from mixup_rs._core import MixPlan
+from mixup_rs._core import DTYPES, MixPlan
 from mixup_rs.torch._compat import no_torch_function
-from mixup_rs.torch.device import cut_on_device, mix_on_device, send_boxes, send_plan
+from mixup_rs.torch.device import mix_on_device, send_plan
 
-__all__ = ["apply", "as_numpy", "from_numpy", "is_mixable", "mix_tensor"]
+__all__ = [
+    "MIXABLE_DTYPES",
+    "apply",
+    "apply_labels",
+    "as_numpy",
+    "from_numpy",
+    "is_mixable",
+    "like",
+    "mix_tensor",
+    "only_copies",
+]
 
-#: Types that NumPy has and the Rust kernel mixes.
-_NUMPY_DTYPES = {torch.float64, torch.float32, torch.float16, torch.uint8, torch.int8, torch.int16, torch.uint16}
-_MIXABLE_DTYPES = _NUMPY_DTYPES | {torch.bfloat16}
+#: The dtypes that the Rust kernel blends.
+MIXABLE_DTYPES = {getattr(torch, name) for name in DTYPES}
 
 #: torch's own method: a subclass may override it.
 _as_subclass = torch.Tensor.as_subclass
@@ -47,14 +57,21 @@ def is_mixable(value: Any) -> bool:
     >>> is_mixable(torch.zeros(2, 3)), is_mixable(torch.tensor([1, 2]))
     (True, False)
     """
-    return isinstance(value, torch.Tensor) and value.ndim > 0 and value.dtype in _MIXABLE_DTYPES
+    return isinstance(value, torch.Tensor) and value.ndim > 0 and value.dtype in MIXABLE_DTYPES
 
 
-def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torch.Tensor:
+def only_copies(plan: MixPlan) -> bool:
+    """Whether a plan has boxes and blends nothing outside of them: then it moves elements of any type."""
+    return plan.boxes is not None and bool(np.isin(plan.weight, (0, 1)).all())
+
+
+def apply(
+    plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False, spatial_axes: Sequence[int] | None = None
+) -> torch.Tensor:
     """Mix a tensor by a plan, on the tensor's device.
 
-    Without boxes the result is ``lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]``. With boxes (CutMix), the box
-    of each sample is copied from its partner.
+    Without boxes the result is ``lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]``. With boxes, each sample is
+    blended by `plan.weight`, and then its box is copied from its partner.
 
     Gradients flow: the backward of a mix is a mix along the inverse partners.
 
@@ -64,9 +81,11 @@ def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torc
         The plan, of n samples.
     tensor : torch.Tensor
         Shape (n, ...), any strides, any device; float64, float32, float16, bfloat16 or an integer of at most 16 bits.
-        For a plan with boxes any dtype, of shape (n, ..., height, width).
+        For a plan that only copies (CutMix) any dtype.
     inplace : bool, default False
         Overwrite the tensor instead of allocating a new one. The tensor must not require a gradient.
+    spatial_axes : sequence of int, optional
+        The axes of the tensor that boxes are along; by default the last ones.
 
     Returns
     -------
@@ -79,8 +98,12 @@ def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torc
     TypeError
         If the dtype cannot be mixed.
     ValueError
-        If the tensor is a batch of another length, if its last two axes are not those of the boxes, or if `inplace` is
+        If the tensor is a batch of another length, if its spatial axes are not those of the boxes, or if `inplace` is
         set for a tensor that requires a gradient.
+
+    See Also
+    --------
+    apply_labels : Mix the labels of the batch.
 
     References
     ----------
@@ -93,57 +116,107 @@ def apply(plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False) -> torc
     tensor([[6., 1.],
             [0., 4.]])
     """
-    if not (is_mixable(tensor) or (plan.boxes is not None and isinstance(tensor, torch.Tensor) and tensor.ndim > 2)):
+    if not (is_mixable(tensor) or (isinstance(tensor, torch.Tensor) and tensor.ndim > 1 and only_copies(plan))):
         got = f"{tensor.dtype} of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor)
         raise TypeError(
             f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; "
             "indices are not blended: mix their embeddings"
         )
-    return mix_tensor(plan, tensor, inplace)
+    return mix_tensor(plan, tensor, inplace, spatial_axes)
 
 
-def mix_tensor(plan: MixPlan, tensor: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+def apply_labels(
+    plan: MixPlan, labels: torch.Tensor, num_classes: int | None = None, label_smoothing: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Mix labels by a plan, on their device.
+
+    Parameters
+    ----------
+    plan : MixPlan
+        The plan, of n samples.
+    labels : torch.Tensor
+        Floats of shape (n, ...) are blended by `plan.lam`. Integers of shape (n,) are class indices: float32 soft
+        targets of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the partners.
+        Booleans of shape (n, k) are several labels at once, blended as float32.
+    num_classes : int, optional
+        At least 1; class indices must be in [0, num_classes).
+    label_smoothing : float, default 0.0
+        s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+
+    Returns
+    -------
+    tuple of (torch.Tensor, torch.Tensor or None)
+        The mixed labels and None, or class indices and those of the partners.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `MixPlan.apply_labels`.
+
+    See Also
+    --------
+    mixed_loss : The loss against class indices and those of the partners.
+
+    Examples
+    --------
+    >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
+    >>> apply_labels(plan, torch.tensor([0, 2]), num_classes=3)[0]
+    tensor([[0.7500, 0.0000, 0.2500],
+            [0.0000, 0.0000, 1.0000]])
+    """
+    if labels.dtype == torch.bool or labels.is_floating_point():
+        if num_classes is not None or label_smoothing:  # the checks of the core, on nothing
+            plan.apply_labels(np.zeros(tuple(labels.shape), np.float32), num_classes, label_smoothing)
+        labels = labels.float() if labels.dtype == torch.bool else labels
+        return mix_tensor(plan.without_region(), labels), None
+    device = labels.device
+    own, partner = plan.apply_labels(labels.cpu().numpy(), num_classes, label_smoothing)
+    if partner is None:
+        return torch.from_numpy(own).to(device), None
+    return labels, torch.from_numpy(partner).to(device)
+
+
+def mix_tensor(
+    plan: MixPlan, tensor: torch.Tensor, inplace: bool = False, spatial_axes: Sequence[int] | None = None
+) -> torch.Tensor:
     """Mix a tensor as `apply` does, without its check that the dtype can be mixed."""
-    # Without this, a subclass runs Python code at each operation. `_like` restores the class.
+    # Without this, a subclass runs Python code at each operation. `like` restores the class.
     with no_torch_function():
         if tensor.shape[0] != len(plan):
             raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(tensor)}")
         plain = tensor if type(tensor) is torch.Tensor else _as_subclass(tensor, torch.Tensor)
         if not tensor.requires_grad:
-            mixed = _mix(plan, plain, inplace)
+            mixed = _mix(plan, plain, inplace, spatial_axes)
         elif not torch.is_grad_enabled():
-            mixed = _mix(plan, plain.detach(), inplace)
+            mixed = _mix(plan, plain.detach(), inplace, spatial_axes)
         elif inplace:
             raise ValueError("a tensor that requires a gradient cannot be mixed in place")
         else:
-            mixed = _Mix.apply(plain, plan)
-        return tensor if inplace else _like(mixed, tensor)
+            mixed = _Mix.apply(plain, plan, spatial_axes)
+        return tensor if inplace else like(mixed, tensor)
 
 
 class _Mix(torch.autograd.Function):
     """The mix as a differentiable function."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, plan: MixPlan) -> torch.Tensor:
-        ctx.plan = plan
-        return _mix(plan, x.detach(), inplace=False)
+    def forward(ctx: Any, x: torch.Tensor, plan: MixPlan, spatial_axes: Sequence[int] | None) -> torch.Tensor:
+        ctx.plan, ctx.spatial_axes = plan, spatial_axes
+        return _mix(plan, x.detach(), False, spatial_axes)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        if ctx.plan.boxes is not None:
-            partner, inside = send_boxes(ctx.plan, grad)
-            from_partner = grad * inside
-            return (grad - from_partner).index_add(0, partner, from_partner), None
-        sent = send_plan(ctx.plan, grad)
-        return (grad * (1 - sent.share)).index_add(0, sent.partner, grad * sent.share), None
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (grad,) = grads
+        sent = send_plan(ctx.plan, grad, ctx.spatial_axes)
+        share = sent.share if sent.inside is None else torch.where(sent.inside, 1, sent.share)
+        return (grad * (1 - share)).index_add(0, sent.partner, grad * share), None, None
 
 
-def _mix(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
+def _mix(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None) -> torch.Tensor:
     array = as_numpy(x)
     if array is None:
-        on_device = mix_on_device if plan.boxes is None else cut_on_device
-        return on_device(plan, x, inplace)
-    mixed = plan.apply(array, out=array if inplace else None)
+        return mix_on_device(plan, x, inplace, spatial_axes)
+    mixed = plan.apply(array, out=array if inplace else None, spatial_axes=spatial_axes)
     if not inplace:
         return from_numpy(mixed, x.dtype)
     if not x.is_inference():
@@ -184,7 +257,7 @@ def _bfloat16() -> np.dtype | None:
     return np.dtype(ml_dtypes.bfloat16)
 
 
-def _like(mixed: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+def like(mixed: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     """Give `mixed` the subclass and the attributes of `tensor`."""
     if type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter:
         return mixed

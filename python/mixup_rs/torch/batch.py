@@ -1,37 +1,19 @@
-"""Inputs and targets of a batch under a plan: which are blended, which are cut, which are left."""
+"""Inputs and targets of a batch under a plan, in nests of tensors as models take them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from mixup_rs._core import MixPlan
-from mixup_rs.torch.apply import is_mixable, mix_tensor
+from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.nest import tree_leaves, tree_map
+from mixup_rs.torch.targets import PairedTarget, TargetOptions, has_region_shape, mix_target
 
-__all__ = [
-    "batch_size",
-    "draw_cut",
-    "identity_plan",
-    "is_paired",
-    "mix_inputs",
-    "mix_targets",
-    "partner_targets",
-    "without_region",
-]
-
-
-def identity_plan(n: int) -> MixPlan:
-    """The plan that leaves each of `n` samples as it is."""
-    return MixPlan(np.ones(n), np.arange(n))
-
-
-def without_region(plan: MixPlan) -> MixPlan:
-    """The plan for a tensor that has no height and width: a blend by the same weights."""
-    return plan if plan.boxes is None else MixPlan(plan.lam, plan.partner)
+__all__ = ["MixedTargets", "batch_size", "mix_inputs", "mix_targets", "spatial_shape"]
 
 
 def batch_size(xb: Any) -> int:
@@ -61,16 +43,30 @@ def batch_size(xb: Any) -> int:
     raise TypeError(f"expected a batch of tensors, got {xb!r}")
 
 
+def spatial_shape(xb: Any) -> tuple[int, ...] | None:
+    """The height and width of the first image: of an input with channels, if there is one.
+
+    Examples
+    --------
+    >>> spatial_shape((torch.zeros(4, 7, 16), torch.zeros(4, 3, 8, 9)))
+    (8, 9)
+    """
+    images = [x for x in tree_leaves(xb) if x.ndim > 2 and x.shape[1] > 0 and is_mixable(x)]
+    for x in sorted(images, key=lambda x: x.ndim < 4):
+        return tuple(x.shape[-2:])
+    return None
+
+
 def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
     """Mix the inputs of a batch.
 
     Parameters
     ----------
     plan : MixPlan
-        With boxes, inputs of their height and width are cut. Without, floats and integers of at most 16 bits are
-        blended.
+        Floats and integers of at most 16 bits are blended. Those of the spatial shape of the plan's boxes are cut,
+        others are blended by `plan.lam`.
     xb : nest of torch.Tensor
-        The inputs, batch first. Those that cannot be mixed are returned as they are.
+        The inputs, batch first. Wider integers (tokens, categories) are returned as they are.
     inplace : bool, default False
         Overwrite the inputs.
 
@@ -82,128 +78,114 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
     Raises
     ------
     TypeError
-        If no input can be mixed.
+        If no input can be mixed, or one is of booleans.
 
     Examples
     --------
     >>> mix_inputs(MixPlan([0.5, 1.0], [1, 0]), (torch.tensor([2.0, 4.0]), torch.tensor([7, 8])))
     (tensor([3., 4.]), tensor([7, 8]))
     """
-    mixed = False
-
-    def mix(x: torch.Tensor) -> torch.Tensor:
-        nonlocal mixed
-        if not (is_mixable(x) if plan.boxes is None else _is_cut(plan, x)):
-            return x
-        mixed = True
-        return mix_tensor(plan, x, inplace)
-
-    inputs = tree_map(mix, xb)
-    if not mixed:
+    leaves = list(tree_leaves(xb))
+    if any(x.dtype == torch.bool for x in leaves):
         raise TypeError(
-            f"no input of this batch can be mixed, got {_described(xb)}; indices are not blended: "
+            f"an input of booleans is not blended: a mask must be of both samples, got {_described(leaves)}; "
+            "convert it to floats, or name the inputs to mix: inputs=..."
+        )
+    if not any(is_mixable(x) and x.numel() for x in leaves):
+        raise TypeError(
+            f"no input of this batch can be mixed, got {_described(leaves)}; indices are not blended: "
             "mix their embeddings with RustManifoldMixUp, or with mixup_rs.torch.apply inside the model"
         )
-    return inputs
+
+    def mix(x: torch.Tensor) -> torch.Tensor:
+        if has_region_shape(plan, x) and x.ndim > 1 and (is_mixable(x) or only_copies(plan)):
+            return mix_tensor(plan, x, inplace)
+        return mix_tensor(plan.without_region(), x, inplace) if is_mixable(x) else x
+
+    return tree_map(mix, xb)
 
 
-def mix_targets(plan: MixPlan, yb: Any) -> tuple[Any, bool]:
-    """Mix the targets of a batch.
+@dataclass(frozen=True)
+class MixedTargets:
+    """The targets of a mixed batch.
 
     Parameters
     ----------
-    plan : MixPlan
-        With boxes, targets of their height and width (masks) are cut.
-    yb : nest of torch.Tensor
-        The targets, batch first. Floats are blended, booleans as float32. Integers are class indices and stay.
-
-    Returns
-    -------
-    targets : nest of torch.Tensor
-        The nest of `yb`.
-    has_index : bool
-        Whether there are class indices. The loss is then a weighted pair of losses.
-
-    Examples
-    --------
-    >>> mix_targets(MixPlan([0.5, 1.0], [1, 0]), (torch.tensor([2.0, 4.0]), torch.tensor([7, 8])))
-    ((tensor([3., 4.]), tensor([7, 8])), True)
+    own : nest of torch.Tensor
+        What the loss is computed against: the mixed targets, or, if there is a pair, the own ones.
+    partner : callable or None
+        Returns the nest of the partners' targets; None if there is no pair.
     """
-    has_index = False
 
-    def mix(y: torch.Tensor) -> torch.Tensor:
-        nonlocal has_index
-        if _is_cut(plan, y):
-            return mix_tensor(plan, y)
-        if _is_index(y):
-            has_index = True
-            return y
-        return mix_tensor(without_region(plan), y if y.is_floating_point() else y.float().as_subclass(type(y)))
-
-    return tree_map(mix, yb), has_index
+    own: Any
+    partner: Callable[[], Any] | None
 
 
-def partner_targets(plan: MixPlan, yb: Any, partner: Callable[[torch.device], torch.Tensor]) -> Any:
-    """The targets of the partners, beside those that `mix_targets` returned.
+def mix_targets(
+    plan: MixPlan, yb: Any, options: TargetOptions, partner_on: Callable[[torch.device], torch.Tensor]
+) -> MixedTargets:
+    """Mix the targets of a batch.
+
+    Where one of them cannot be blended (class indices), none is: each of the two losses then has its own targets,
+    weights of samples among them. Masks that are cut are part of both.
 
     Parameters
     ----------
     plan : MixPlan
         The plan of the batch.
     yb : nest of torch.Tensor
-        What `mix_targets` returned. Targets that were cut or blended are returned as they are.
-    partner : callable
+        The targets, batch first.
+    options : TargetOptions
+        How.
+    partner_on : callable
         Returns the plan's partners on a given device.
+
+    Returns
+    -------
+    MixedTargets
+        The targets.
+
+    Examples
+    --------
+    >>> plan, on = MixPlan([0.5, 1.0], [1, 0]), lambda device: torch.tensor([1, 0])
+    >>> mix_targets(plan, (torch.tensor([2.0, 4.0]),), TargetOptions(), on).own
+    (tensor([3., 4.]),)
+    >>> mixed = mix_targets(plan, (torch.tensor([7, 8]),), TargetOptions(), on)
+    >>> mixed.own, mixed.partner()
+    ((tensor([7, 8]),), (tensor([8, 7]),))
     """
+    leaves = list(tree_leaves(yb))
+    # Class indices need no look: they stay, and so does the rest beside them.
+    mixed = [None if _is_class_index(plan, y, options) else mix_target(plan, y, options) for y in leaves]
+    if all(isinstance(y, torch.Tensor) for y in mixed):
+        return MixedTargets(_nest(yb, mixed), None)
 
-    def take(y: torch.Tensor) -> torch.Tensor:
-        return y.index_select(0, partner(y.device)) if _is_index(y) and not _is_cut(plan, y) else y
+    def own(y: torch.Tensor, mixed: Any) -> torch.Tensor:
+        if isinstance(mixed, PairedTarget):
+            return mixed.y
+        return mixed if mixed is not None and has_region_shape(plan, y) else y
 
-    return tree_map(take, yb)
+    def partners() -> Any:
+        def of(y: torch.Tensor, mixed: Any) -> torch.Tensor:
+            if isinstance(mixed, PairedTarget):
+                return mixed.y_partner
+            return mixed if mixed is not None and has_region_shape(plan, y) else y.index_select(0, partner_on(y.device))
 
+        return _nest(yb, [of(y, other) for y, other in zip(leaves, mixed, strict=True)])
 
-def draw_cut(xb: Any, n: int, **how: Any) -> MixPlan:
-    """Draw a CutMix plan for the first input that has a height and a width.
-
-    Parameters
-    ----------
-    xb : nest of torch.Tensor
-        The inputs, batch first.
-    n : int
-        The number of samples.
-    **how
-        Arguments of `MixPlan.cutmix`.
-
-    Raises
-    ------
-    TypeError
-        If no input has the shape (n, ..., height, width).
-    """
-    for x in tree_leaves(xb):
-        if is_mixable(x) and x.ndim > 2:
-            return MixPlan.cutmix(n, x.shape[-2], x.shape[-1], **how)
-    raise TypeError(f"CutMix needs an image of shape (n, ..., height, width), got {_described(xb)}")
+    return MixedTargets(_nest(yb, [own(y, other) for y, other in zip(leaves, mixed, strict=True)]), partners)
 
 
-def is_paired(y: Any) -> bool:
-    """Whether a target is the tuple (y, y_partner, lam) that `MixCollate` returns for class indices."""
-    if isinstance(y, torch.Tensor) or not (
-        isinstance(y, tuple | list) and len(y) == 3 and all(isinstance(part, torch.Tensor) for part in y)
-    ):
-        return False
-    own, partner, lam = y
-    return own.dtype == partner.dtype == torch.int64 and lam.is_floating_point() and own.shape == partner.shape
+def _is_class_index(plan: MixPlan, y: torch.Tensor, options: TargetOptions) -> bool:
+    is_integer = not (y.is_floating_point() or y.dtype == torch.bool or y.is_complex())
+    return is_integer and y.ndim < 3 and not options.multi_label and not has_region_shape(plan, y)
 
 
-def _is_cut(plan: MixPlan, tensor: torch.Tensor) -> bool:
-    """Whether a tensor has the height and width of the plan's boxes."""
-    return plan.boxes is not None and tensor.ndim > 2 and tuple(tensor.shape[-2:]) == plan.spatial_shape
+def _nest(like_this: Any, leaves: Sequence[Any]) -> Any:
+    """A nest of the same structure with other leaves."""
+    rest = iter(leaves)
+    return tree_map(lambda _: next(rest), like_this)
 
 
-def _is_index(y: torch.Tensor) -> bool:
-    """Whether a target is of class indices, which cannot be blended."""
-    return not (y.is_floating_point() or y.dtype == torch.bool)
-
-
-def _described(xb: Any) -> str:
-    return ", ".join(f"{x.dtype} of shape {tuple(x.shape)}" for x in tree_leaves(xb))
+def _described(leaves: Sequence[torch.Tensor]) -> str:
+    return ", ".join(f"{x.dtype} of shape {tuple(x.shape)}" for x in leaves)

@@ -5,6 +5,7 @@ Only partners, weights and boxes are copied to the device, in one asynchronous t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,92 +13,126 @@ import torch
 
 from mixup_rs._core import MixPlan
 
-__all__ = ["DevicePlan", "cut_on_device", "mix_on_device", "send_boxes", "send_pairs", "send_plan"]
+__all__ = ["DevicePlan", "mix_on_device", "send_pairs", "send_plan", "spatial_axes_of"]
 
 #: Types that are blended as they are; narrower ones are cast to float32.
 _WIDE_DTYPES = {torch.float64, torch.float32}
 
 
-def mix_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
-    """Mix by one gather and one blend, between casts where the type is narrower than float32."""
-    sent = send_plan(plan, x)
-    others = x.index_select(0, sent.partner)
-    copies = x.index_select(0, sent.sources) if sent.rows is not None else None
-    if x.dtype in _WIDE_DTYPES:
-        mixed = x.lerp_(others, sent.share) if inplace else torch.lerp(x, others, sent.share)
-    else:
-        mixed = torch.lerp(x.float(), others.float(), sent.share)
-        mixed = mixed if x.is_floating_point() else mixed.round_()
-        mixed = x.copy_(mixed) if inplace else mixed.to(x.dtype)
-    return mixed if copies is None else mixed.index_copy_(0, sent.rows, copies)
-
-
-def cut_on_device(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
-    """Copy the box of each sample from its partner."""
-    boxes = plan.boxes
-    if tuple(x.shape[-2:]) != plan.spatial_shape:
-        raise ValueError(f"the boxes are for samples of {plan.spatial_shape}, got a tensor of shape {tuple(x.shape)}")
-    if (boxes == boxes[:1]).all():
-        # One box for all samples: only its pixels are read and written.
-        y0, x0, y1, x1 = boxes[0] if len(boxes) else (0, 0, 0, 0)
-        partner = _to_device(plan.partner, x.device)
-        out = x if inplace else x.clone()
-        out[..., y0:y1, x0:x1] = x[..., y0:y1, x0:x1].index_select(0, partner)
-        return out
-    partner, inside = send_boxes(plan, x)
-    mixed = torch.where(inside, x.index_select(0, partner), x)
-    return x.copy_(mixed) if inplace else mixed
-
-
 class DevicePlan(NamedTuple):
-    """A mixup plan on a device.
+    """A plan on a device.
 
     Parameters
     ----------
     partner : torch.Tensor
         Partners, shape (n,), int64.
     share : torch.Tensor
-        Weight of the partner, shape (n, 1, ...), one axis for each axis of the batch.
+        Weight of the partner outside of its region, shape (n, 1, ...), one axis for each axis of the batch.
+    inside : torch.Tensor or None
+        Whether an element is in the region of its sample: bool, of length 1 along the axes that are not spatial. None
+        for a plan without regions.
     rows, sources : torch.Tensor or None
         Samples that are copied bit for bit, and the samples that they are copied from. None where there are none.
     """
 
     partner: torch.Tensor
     share: torch.Tensor
+    inside: torch.Tensor | None
     rows: torch.Tensor | None
     sources: torch.Tensor | None
 
 
-def send_plan(plan: MixPlan, x: torch.Tensor) -> DevicePlan:
-    """Copy a mixup plan to the device of `x`, in one asynchronous transfer."""
-    rows, sources = _copied(plan) if x.is_floating_point() else (np.empty(0, np.intp),) * 2
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    sizes = (len(plan), len(plan), len(rows), len(rows))
-    table = np.concatenate([plan.partner, _bits(1 - plan.lam, dtype), rows, sources])
-    partner, share, *copies = _to_device(table, x.device).split(sizes)
-    share = _weights(share, dtype).view(-1, *[1] * (x.ndim - 1))
-    return DevicePlan(partner, share, *(copies if len(rows) else (None, None)))
+def mix_on_device(
+    plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Blend, by one gather and one blend, and take regions from the partners.
 
-
-def send_boxes(plan: MixPlan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Copy partners and boxes to the device of `x`, in one asynchronous transfer.
+    Parameters
+    ----------
+    plan : MixPlan
+        The plan.
+    x : torch.Tensor
+        The batch, on any device. Types that cannot be blended need a plan that blends nothing.
+    inplace : bool
+        Overwrite the batch.
+    spatial_axes : sequence of int, optional
+        The axes that regions are along; by default the last ones.
 
     Returns
     -------
-    partner : torch.Tensor
-        Partners, shape (n,), int64.
-    inside : torch.Tensor
-        Whether an element of `x` lies in the box of its sample, bool, shape (n, 1, ..., height, width).
+    torch.Tensor
+        The mixed batch.
     """
-    partner, *bounds = _to_device(np.concatenate([plan.partner[None], plan.boxes.T]), x.device)
-    y0, x0, y1, x1 = (bound.view(-1, *[1] * (x.ndim - 1)) for bound in bounds)
-    rows = torch.arange(x.shape[-2], device=x.device).view(-1, 1)
-    columns = torch.arange(x.shape[-1], device=x.device)
-    return partner, (rows >= y0) & (rows < y1) & (columns >= x0) & (columns < x1)
+    if plan.boxes is not None and (plan.weight == 1).all():
+        return _cut(plan, x, inplace, spatial_axes)
+    sent = send_plan(plan, x, spatial_axes)
+    others = x.index_select(0, sent.partner)
+    copies = x.index_select(0, sent.sources) if sent.rows is not None and sent.sources is not None else None
+    if x.dtype in _WIDE_DTYPES:
+        mixed = x.lerp_(others, sent.share) if inplace else torch.lerp(x, others, sent.share)
+    else:
+        mixed = torch.lerp(x.float(), others.float(), sent.share)
+        mixed = mixed if x.is_floating_point() else mixed.round_()
+        mixed = x.copy_(mixed) if inplace else mixed.to(x.dtype)
+    if copies is not None and sent.rows is not None:
+        mixed = mixed.index_copy_(0, sent.rows, copies)
+    if sent.inside is None:
+        return mixed
+    return torch.where(sent.inside, others, mixed, out=mixed) if inplace else torch.where(sent.inside, others, mixed)
+
+
+def _cut(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None) -> torch.Tensor:
+    """Take the box of each sample from its partner, and blend nothing."""
+    boxes, axes = plan.boxes, spatial_axes_of(plan, x, spatial_axes)
+    assert boxes is not None
+    if (boxes == boxes[:1]).all():
+        # One box for all samples: only its elements are read and written.
+        bounds = boxes[0] if len(boxes) else np.zeros(2 * len(axes), int)
+        inside = [slice(None)] * x.ndim
+        for axis, start, end in zip(axes, bounds[: len(axes)], bounds[len(axes) :], strict=True):
+            inside[axis] = slice(int(start), int(end))
+        partner = _to_device(plan.partner, x.device)
+        out = x if inplace else x.clone()
+        out[tuple(inside)] = x[tuple(inside)].index_select(0, partner)
+        return out
+    sent = send_plan(plan, x, spatial_axes)
+    assert sent.inside is not None
+    mixed = torch.where(sent.inside, x.index_select(0, sent.partner), x)
+    return x.copy_(mixed) if inplace else mixed
+
+
+def spatial_axes_of(plan: MixPlan, x: torch.Tensor, given: Sequence[int] | None) -> list[int]:
+    """The axes of a batch that regions are along, from its front. Raises ValueError if the regions do not fit."""
+    shape = plan.spatial_shape or ()
+    axes = [axis % x.ndim for axis in (range(-len(shape), 0) if given is None else given)]
+    if len(axes) != len(shape) or tuple(x.shape[axis] for axis in axes) != shape or len({0, *axes}) <= len(axes):
+        raise ValueError(f"the boxes are for samples of {shape}, got a tensor of shape {tuple(x.shape)}")
+    return axes
+
+
+def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None = None) -> DevicePlan:
+    """Copy a plan to the device of `x`, in one asynchronous transfer."""
+    rows, sources = _copied(plan) if x.is_floating_point() else (np.empty(0, np.intp),) * 2
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    n, boxes = len(plan), plan.boxes
+    bounds = [] if boxes is None else list(np.ascontiguousarray(boxes.T))
+    table = np.concatenate([plan.partner, _bits(1 - plan.weight, dtype), rows, sources, *bounds])
+    partner, share, *rest = _to_device(table, x.device).split([n, n, len(rows), len(rows), *map(len, bounds)])
+    copies, sent_bounds = rest[:2], rest[2:]
+    per_sample = (-1, *[1] * (x.ndim - 1))
+    inside = None
+    if boxes is not None:
+        axes = spatial_axes_of(plan, x, spatial_axes)
+        for axis, start, end in zip(axes, sent_bounds[: len(axes)], sent_bounds[len(axes) :], strict=True):
+            at = torch.arange(x.shape[axis], device=x.device).view([-1 if k == axis else 1 for k in range(x.ndim)])
+            along = (at >= start.view(per_sample)) & (at < end.view(per_sample))
+            inside = along if inside is None else inside & along
+    share = _weights(share, dtype).view(per_sample)
+    return DevicePlan(partner, share, inside, *(copies if len(rows) else (None, None)))
 
 
 def send_pairs(plan: MixPlan, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Copy partners (n,) int64 and own weights (n,) float32 to a device, in one asynchronous transfer."""
+    """Copy partners (n,) int64 and lam (n,) float32 to a device, in one asynchronous transfer."""
     partner, lam = _to_device(np.stack([plan.partner, _bits(plan.lam, torch.float32)]), device)
     return partner, _weights(lam, torch.float32)
 
@@ -128,7 +163,7 @@ def _copied(plan: MixPlan) -> tuple[np.ndarray, np.ndarray]:
 
     Integers have neither: a blend by 0 or 1, or of equal values, is exact.
     """
-    own = np.arange(len(plan))
-    kept = (plan.lam == 1) | (plan.partner == own)
-    rows = np.flatnonzero(kept | (plan.lam == 0))
+    own, weight = np.arange(len(plan)), plan.weight
+    kept = (weight == 1) | (plan.partner == own)
+    rows = np.flatnonzero(kept | (weight == 0))
     return rows, np.where(kept, own, plan.partner)[rows]

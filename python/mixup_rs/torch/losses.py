@@ -1,121 +1,172 @@
-"""The loss of a mixed batch whose targets are class indices: a weighted pair of losses (arXiv 1710.09412)."""
+"""The loss of a mixed batch whose targets could not be blended: a weighted pair of losses (arXiv 1710.09412)."""
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from mixup_rs.torch.nest import tree_map
+from mixup_rs.torch.separable import IGNORED, Parts, is_fastais_smoothing, parts_of, tried_parts_of
+from mixup_rs.torch.targets import PairedTarget
 
-__all__ = ["mixed_loss"]
-
-#: Losses of class indices whose mean is over the class weights of the targets, without ignored ones.
-_MEAN_OVER_WEIGHTS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
-
-#: The default `ignore_index` of torch's losses.
-_IGNORED = -100
+__all__ = ["mixed_loss", "pair_of_losses", "soft_target_loss"]
 
 
-def mixed_loss(
-    loss_func: Callable[..., Any], pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor
-) -> Tensor:
-    """The loss of a mixed batch: lam * loss(pred, own) + (1 - lam) * loss(pred, partner), per sample, then reduced.
+def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tensor:
+    """The loss of a batch against mixed targets.
 
-    The reduction is that of `loss_func`. A mean with class weights or `ignore_index` is over the weights of the
-    targets, not over the samples.
+    For a `PairedTarget` (y, y_partner, lam) with one lam it is lam * loss(pred, y) + (1 - lam) * loss(pred, y_partner),
+    for any loss. With a lam per sample the losses of the samples are weighted and then reduced as `loss_func` reduces:
+    over class weights and without `ignore_index` where it does so. The usual ``lam * loss(pred, y) + (1 - lam) *
+    loss(pred, y_partner)`` with a lam per sample and a reduced loss is wrong even where it runs: each lam then weights
+    the loss of the whole batch.
 
     Parameters
     ----------
     loss_func : callable
-        Called as ``loss_func(pred, *targets)``. Its reduction is its attribute `reduction`, as of torch's modules and
-        fastai's losses, or its argument `reduction`, as in torch.nn.functional. A function with neither is called once
-        a sample if it returns one number, and its values are averaged.
-    pred : torch.Tensor or nest of torch.Tensor
-        The output of the model, batch first.
-    own, partner : sequence of torch.Tensor
-        The targets of the samples and of their partners, each a tuple of arguments of `loss_func`.
-    lam : torch.Tensor
-        Weights of the own targets, shape (n,), floats in [0, 1].
+        Called as ``loss_func(pred, *targets)``.
+    pred : Any
+        What the model returned, batch first.
+    *targets : PairedTarget, (y, y_partner, lam) or torch.Tensor
+        The targets as `MixCollate` makes them. Tensors, which are mixed already, are part of both losses.
 
     Returns
     -------
     torch.Tensor
-        A scalar; for the reduction "none" the shape of the loss.
+        A scalar, or the loss's own shape where it does not reduce.
+
+    Raises
+    ------
+    ValueError
+        If lam is one per sample and the loss does not come apart into samples. Draw one lam for the batch then:
+        ``Mixup(mode="batch")``.
 
     References
     ----------
-    https://arxiv.org/abs/1710.09412
+    Zhang et al., https://arxiv.org/abs/1710.09412
 
     Examples
     --------
     >>> pred, y = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
-    >>> loss = mixed_loss(torch.nn.functional.cross_entropy, pred, [y], [y.flip(0)], torch.tensor([1.0, 0.5]))
-    >>> round(loss.item(), 4)
+    >>> target = PairedTarget(y, y.flip(0), torch.tensor([1.0, 0.5]))
+    >>> round(mixed_loss(torch.nn.functional.cross_entropy, pred, target).item(), 4)
     0.6269
     """
-    with _unreduced(loss_func) as (unreduced, reduction):
-        losses = [_per_element(unreduced, pred, targets, len(lam)) for targets in (own, partner)]
-    own_loss, partner_loss = losses
+    pairs = [_as_pair(target) for target in targets]
+    lams = [pair.lam for pair in pairs if pair is not None]
+    if not lams:
+        return loss_func(pred, *targets)
+    own = [target if pair is None else pair.y for target, pair in zip(targets, pairs, strict=True)]
+    partner = [target if pair is None else pair.y_partner for target, pair in zip(targets, pairs, strict=True)]
+    if any(not torch.equal(lam, lams[0]) for lam in lams[1:]):
+        raise ValueError("the targets of a loss must have one lam, got several: compute a loss for each target")
+    return pair_of_losses(loss_func, pred, own, partner, lams[0])
+
+
+def _as_pair(target: Any) -> PairedTarget | None:
+    if isinstance(target, PairedTarget):
+        return target
+    if isinstance(target, tuple | list) and len(target) == 3 and all(isinstance(part, Tensor) for part in target):
+        return PairedTarget(*target)
+    return None
+
+
+def pair_of_losses(
+    loss_func: Callable[..., Any],
+    pred: Any,
+    own: Sequence[Any],
+    partner: Sequence[Any],
+    lam: Tensor,
+    one_lam: float | None = None,
+    parts: Parts | None = None,
+) -> Tensor:
+    """The weighted pair of losses against the own targets and those of the partners.
+
+    Parameters
+    ----------
+    loss_func : callable
+        Called as ``loss_func(pred, *own)`` and ``loss_func(pred, *partner)``.
+    pred : Any
+        What the model returned, batch first.
+    own, partner : sequence
+        The targets of each sample and of its partner.
+    lam : torch.Tensor
+        (n,), or a single number.
+    one_lam : float, optional
+        The weight of all samples, if it is known to be one. By default `lam` is asked.
+    parts : Parts, optional
+        How the loss comes apart, if that is known.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, or the loss's own shape where it does not reduce.
+
+    Raises
+    ------
+    ValueError
+        If lam is one per sample and the loss does not come apart into samples.
+    """
+    if one_lam is None and (lam.numel() == 1 or bool((lam == lam.reshape(-1)[0]).all())):
+        one_lam = lam.reshape(-1)[0].item()
+    if one_lam is not None:
+        # A loss that does not count must not be computed: it may be NaN.
+        if one_lam == 1:
+            return loss_func(pred, *own)
+        if one_lam == 0:
+            return loss_func(pred, *partner)
+        return one_lam * loss_func(pred, *own) + (1 - one_lam) * loss_func(pred, *partner)
+    parts = parts or parts_of(loss_func) or tried_parts_of(loss_func, pred, own)
+    if parts is None:
+        raise ValueError(
+            f"{_name(loss_func)} does not come apart into the losses of samples, so it needs one lam for the batch: "
+            "use a rule of mode='batch'"
+        )
+    return _weighted(parts, pred, own, partner, lam)
+
+
+def soft_target_loss(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
+    """The cross-entropy of soft targets by a loss that flattens class indices, as fastai's does.
+
+    Parameters
+    ----------
+    loss_func : callable
+        torch's cross-entropy, or fastai's wrapper of it.
+    pred : torch.Tensor
+        (n, C).
+    target : torch.Tensor
+        (n, C), floats.
+
+    Raises
+    ------
+    TypeError
+        If the loss takes class indices alone.
+    """
+    inner = getattr(loss_func, "func", loss_func)
+    if not isinstance(inner, nn.CrossEntropyLoss):
+        raise TypeError(
+            f"{_name(inner)} takes class indices, got soft targets: MixCollate without num_classes gives pairs, for "
+            "any loss"
+        )
+    return inner(pred, target.to(pred.dtype))
+
+
+def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor) -> Tensor:
+    own_loss, partner_loss = (parts.elements(pred, targets) for targets in (own, partner))
     share = _spread(lam, own_loss)
+    # A target to ignore may have any loss: one that does not count must not be multiplied by 0.
     total = torch.lerp(partner_loss, own_loss, share)
-    if reduction == "none":
-        return total
-    if reduction == "sum":
-        return total.sum()
-    own_weight, partner_weight = (_element_weights(loss_func, targets, own_loss) for targets in (own, partner))
-    if own_weight is None or partner_weight is None:
-        return total.mean()
+    own_weight, partner_weight = (parts.element_weights(targets, own_loss) for targets in (own, partner))
+    if own_weight is None or partner_weight is None or parts.reduction != "mean":
+        return parts.reduced(total, len(lam))
     weights = torch.lerp(partner_weight, own_weight, share).sum()
-    if not _is_fastais_smoothing(loss_func):
+    if not is_fastais_smoothing(parts.loss_func):
         return total.sum() / weights
     # The smoothing term is averaged over the samples. For an ignored target the loss is that term alone.
-    with _unreduced(loss_func) as (unreduced, _):
-        smoothing = unreduced(pred, torch.full_like(own[0], _IGNORED))
+    smoothing = parts.elements(pred, [torch.full_like(own[0], IGNORED)])
     return smoothing.mean() + (total - smoothing).sum() / weights
-
-
-@contextmanager
-def _unreduced(loss_func: Callable[..., Any]) -> Iterator[tuple[Callable[..., Any], str]]:
-    """The loss without its reduction, and the name of the reduction; "mean" for a loss that names none."""
-    reduction = getattr(loss_func, "reduction", None)
-    if isinstance(reduction, str):
-        loss_func.reduction = "none"
-        try:
-            yield loss_func, reduction
-        finally:
-            loss_func.reduction = reduction
-    elif (argument := _parameters(loss_func).get("reduction")) is not None:
-        yield partial(loss_func, reduction="none"), argument.default
-    else:
-        yield loss_func, "mean"
-
-
-def _parameters(loss_func: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    try:
-        return dict(inspect.signature(loss_func).parameters)
-    except (TypeError, ValueError):  # a builtin
-        return {}
-
-
-def _per_element(loss_func: Callable[..., Any], pred: Any, targets: Sequence[Any], n: int) -> Tensor:
-    """The loss of each element, batch first; if the function returns one number, of each sample, by a call for each."""
-    loss = loss_func(pred, *targets)
-    if loss.ndim > 0 and loss.numel() % n == 0:
-        return loss
-
-    def sample(i: int) -> Tensor:
-        one = tree_map(lambda tensor: tensor[i : i + 1], (pred, *targets))
-        return loss_func(*one).mean()
-
-    return torch.stack([sample(i) for i in range(n)])
 
 
 def _spread(weight: Tensor, loss: Tensor) -> Tensor:
@@ -124,36 +175,5 @@ def _spread(weight: Tensor, loss: Tensor) -> Tensor:
     return weight.repeat_interleave(loss.numel() // len(weight)).view(loss.shape)
 
 
-def _element_weights(loss_func: Callable[..., Any], targets: Sequence[Any], loss: Tensor) -> Tensor | None:
-    """The weight of each element of the loss in the mean, or None if all weights are equal."""
-    settings = _settings(loss_func)
-    if settings is None or len(targets) != 1 or targets[0].is_floating_point():
-        return None
-    target, weight = targets[0].as_subclass(Tensor).long().reshape(loss.shape), settings["weight"]
-    counted = target != settings["ignore_index"]
-    weights = counted if weight is None else weight[target * counted] * counted
-    return weights.to(loss.dtype)
-
-
-def _settings(loss_func: Any) -> dict[str, Any] | None:
-    """The class weights and the `ignore_index` of a loss whose mean is over weights, or None for another loss.
-
-    fastai's losses wrap torch's as their attribute `func`.
-    """
-    if isinstance(loss_func, partial):
-        inner = _settings(loss_func.func)
-        return None if inner is None else {**inner, **loss_func.keywords}
-    if loss_func in _MEAN_OVER_WEIGHTS:
-        return {"weight": None, "ignore_index": _IGNORED}
-    if isinstance(loss_func, _MEAN_OVER_WEIGHTS[:2]):
-        return {"weight": loss_func.weight, "ignore_index": loss_func.ignore_index}
-    if (inner := getattr(loss_func, "func", None)) is not None:
-        return _settings(inner)
-    return {"weight": loss_func.weight, "ignore_index": _IGNORED} if _is_fastais_smoothing(loss_func) else None
-
-
-def _is_fastais_smoothing(loss_func: Any) -> bool:
-    """Whether the loss is fastai's cross-entropy with label smoothing, or its flattening wrapper of that."""
-    module = sys.modules.get("fastai.losses")  # a loss of fastai exists only if its module is loaded
-    inner = getattr(loss_func, "func", loss_func)
-    return module is not None and isinstance(inner, module.LabelSmoothingCrossEntropy)
+def _name(loss_func: Any) -> str:
+    return getattr(loss_func, "__name__", None) or type(loss_func).__name__

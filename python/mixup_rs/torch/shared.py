@@ -1,71 +1,181 @@
-"""Settings and counters of a `MixCollate` in shared memory, so that they reach DataLoader workers that live on."""
+"""The settings of a `MixCollate` in shared memory, so that they reach DataLoader workers that live on."""
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Callable
+from dataclasses import is_dataclass, replace
 from typing import Any, NamedTuple, overload
 
 import torch
 from torch.utils.data import get_worker_info
 
-__all__ = ["NEVER", "Setting", "Settings", "SharedSettings"]
+from mixup_rs.rules import Rule
 
-_MAX_WORKERS = 1024
+__all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedSettings", "rank"]
 
 #: The `off_epoch` of a collate that mixes in every epoch.
 NEVER = float("inf")
+
+#: Ranks of one machine, and workers of one rank, that have memory of their own.
+_RANKS, _WORKERS = 16, 64
+_RULE_BYTES = 8 << 10
 
 
 class Settings(NamedTuple):
     """The settings that may change while training, in their order in shared memory, each a float64."""
 
     enabled: float
-    alpha: float
-    cutmix_alpha: float
-    prob: float
-    switch_prob: float
     epoch: float
     off_epoch: float
+    #: The number of the first batch, to resume within an epoch.
+    first_batch: float
+    #: How often the epoch was set.
+    generation: float
+    #: How often the rule was set.
+    rule_version: float
+    #: Whether a framework evaluates meanwhile.
+    paused: float
+    #: The epochs of earlier fits, by which the keys of this one go on.
+    offset: float
+
+
+def rank(otherwise: int = 0) -> int:
+    """The rank of this process among those that train together, or `otherwise` where nothing says it.
+
+    It is looked up whenever it is needed: a collate may be built before the process group is.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or otherwise)
 
 
 class SharedSettings:
-    """The base of `MixCollate`: its settings and a step counter per worker, in shared memory.
+    """The base of `MixCollate`: its rule, its settings and the place of a batch in the epoch.
 
-    Forked and spawned workers share the memory. A copy made by pickle, such as that of a saved learner,
-    gets shared memory of its own.
+    Forked and spawned workers share the memory of the settings, each rank a row of it. Counters are a process's own.
     """
 
-    def __init__(self) -> None:
-        # In host memory, whatever torch's default device is.
-        self._shared = torch.zeros(len(Settings._fields), dtype=torch.float64, device="cpu").share_memory_()
-        self._steps, self._epochs = (
-            torch.zeros(_MAX_WORKERS + 1, dtype=torch.int64, device="cpu").share_memory_() for _ in range(2)
-        )
+    _rule: Rule
 
-    def _now(self) -> Settings:
-        """The current settings, read once, so that a batch sees one state of them."""
-        return Settings(*self._shared.numpy().tolist())
+    def __init__(self, rule: Rule) -> None:
+        # In host memory, whatever torch's default device is.
+        self._shared = torch.zeros(_RANKS, len(Settings._fields), dtype=torch.float64, device="cpu").share_memory_()
+        #: For each worker the seed that torch gave it, and how many it gave before: epochs that nobody set.
+        self._seeds = torch.zeros(_RANKS, _WORKERS, 2, dtype=torch.int64, device="cpu").share_memory_()
+        self._pickled_rule = torch.zeros(_RULE_BYTES, dtype=torch.uint8, device="cpu").share_memory_()
+        self._rule, self._rule_version = rule, 0.0
+        #: The process that counts, the generation, and how many batches it made since.
+        self._counted: tuple[int, float, int] = (0, 0.0, 0)
+        self._known_rank = 0
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that draws the plans. It may be set while training, and reaches workers that live on."""
+        return self._rule_at(self._now())
+
+    def _rule_at(self, now: Settings) -> Rule:
+        if (version := now.rule_version) != self._rule_version:
+            size = int.from_bytes(self._pickled_rule[:8].numpy().tobytes(), "little")
+            self._rule = pickle.loads(self._pickled_rule[8 : 8 + size].numpy().tobytes())
+            self._rule_version = version
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: Rule) -> None:
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
+        data = pickle.dumps(rule)
+        if len(data) + 8 > _RULE_BYTES:
+            raise ValueError(f"expected a rule that pickles to at most {_RULE_BYTES - 8} bytes, got {len(data)}")
+        stored = torch.frombuffer(bytearray(len(data).to_bytes(8, "little") + data), dtype=torch.uint8)
+        self._pickled_rule[: len(stored)] = stored
+        self._rule, self._rule_version = rule, self._now().rule_version + 1
+        self._set_everywhere("rule_version", self._rule_version)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch, in workers as well: batches are counted from its first one.
+
+        Parameters
+        ----------
+        epoch : int
+            The epoch, at least 0. To say an epoch again begins it again.
+        """
+        if not (epoch >= 0 and int(epoch) == epoch):
+            raise ValueError(f"epoch must be a whole number >= 0, got {epoch}")
+        self._begin(epoch, 0)
+
+    def _begin(self, epoch: int, offset: int) -> None:
+        """Begin an epoch whose keys are those of `epoch + offset`."""
+        for name, value in {"epoch": epoch, "offset": offset, "first_batch": 0}.items():
+            self._set(name, value)
+        self._set("generation", self._now().generation + 1)
+
+    def start_at(self, batch: int) -> None:
+        """Resume in the midst of an epoch: call it after `set_epoch`, before the first batch.
+
+        Parameters
+        ----------
+        batch : int
+            The number of the first batch that the loader will make.
+        """
+        if not (batch >= 0 and int(batch) == batch):
+            raise ValueError(f"batch must be a whole number >= 0, got {batch}")
+        self._set("first_batch", batch)
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch."""
+        return int(self._now().epoch)
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.set_epoch(epoch)
+
+    def _now(self, rank: int | None = None) -> Settings:
+        """The current settings of a rank, read once, so that a batch sees one state of them."""
+        rank = self._rank() if rank is None else rank
+        # Through NumPy: reading elements of a tensor takes several times as long.
+        return Settings(*self._shared.numpy()[rank % _RANKS].tolist())
 
     def _set(self, name: str, value: float) -> None:
-        self._shared[Settings._fields.index(name)] = value
+        self._shared[self._rank() % _RANKS, Settings._fields.index(name)] = value
 
-    def _next_step(self, epoch: int) -> tuple[int, int]:
-        """Count a batch. Returns the worker's slot (0: the main process) and the number of the batch in its epoch."""
-        worker = get_worker_info()
-        slot = 0 if worker is None else worker.id + 1
-        if slot > _MAX_WORKERS:
-            raise ValueError(f"expected at most {_MAX_WORKERS} workers, got number {slot - 1}")
-        # Through NumPy: reading an element of a tensor takes ten times as long.
-        epochs, steps = self._epochs.numpy(), self._steps.numpy()
-        if epochs[slot] != epoch:
-            epochs[slot], steps[slot] = epoch, 0
-        step = int(steps[slot])
-        steps[slot] += 1
-        return slot, step
+    def _set_everywhere(self, name: str, value: float) -> None:
+        self._shared[:, Settings._fields.index(name)] = value
+
+    def _rank(self) -> int:
+        """The rank. A worker that was spawned is told that of the process that started it."""
+        return rank(self._known_rank)
+
+    def _place(self, now: Settings, rank: int) -> tuple[int, int]:
+        """Count a batch: the epoch, and the number of the batch in it, however many workers make its batches."""
+        worker, process = get_worker_info(), os.getpid()
+        is_first = self._counted[0] != process  # a forked worker has the counters of its parent
+        step = 0 if is_first or self._counted[1] != now.generation else self._counted[2]
+        self._counted = (process, now.generation, step + 1)
+        epoch = int(now.epoch) if worker is None or now.generation else self._count_epochs(worker, rank, is_first)
+        # Workers take turns.
+        number = step if worker is None else step * worker.num_workers + worker.id
+        return epoch, int(now.first_batch) + number
+
+    def _count_epochs(self, worker: Any, rank: int, is_first: bool) -> int:
+        """The number of epochs for which this worker was started before: torch gives it another seed each time."""
+        cell = self._seeds.numpy()[rank % _RANKS, worker.id % _WORKERS]
+        if is_first:
+            cell[1] += int(cell[0] != 0)
+            cell[0] = worker.seed or 1
+        return int(cell[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a spawned worker: the rank of this process, and counters that begin anew."""
+        return {**self.__dict__, "_counted": (0, 0.0, 0), "_known_rank": self._rank()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for name in ("_shared", "_steps", "_epochs"):
+        for name in ("_shared", "_seeds", "_pickled_rule"):
+            # A copy made by pickle, such as that of a saved learner, gets shared memory of its own.
             if not state[name].is_shared():
                 self.__dict__[name] = state[name].share_memory_()
 
@@ -97,4 +207,24 @@ class Setting:
     def __set__(self, collate: SharedSettings, value: float) -> None:
         if not self._is_valid(value):
             raise ValueError(f"{self._name} must be {self._expected}, got {value}")
-        collate._set(self._name, value)
+        collate._set_everywhere(self._name, value)
+
+
+class RuleOption:
+    """An option of the collate's rule, as an attribute: to set it replaces the rule."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, collate: None, owner: type) -> RuleOption: ...
+    @overload
+    def __get__(self, collate: SharedSettings, owner: type) -> float: ...
+    def __get__(self, collate: SharedSettings | None, owner: type) -> RuleOption | float:
+        return self if collate is None else getattr(collate.rule, self._name)
+
+    def __set__(self, collate: SharedSettings, value: float) -> None:
+        rule: Any = collate.rule
+        if not (is_dataclass(rule) and hasattr(rule, self._name)):
+            raise AttributeError(f"{type(rule).__name__} has no {self._name} to set; set the rule: collate.rule = ...")
+        collate.rule = replace(rule, **{self._name: value})

@@ -1,0 +1,61 @@
+"""The `MixCollate` of a training DataLoader: when it mixes, and which epoch it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixup_rs.torch.collate import MixCollate
+
+__all__ = ["Epochs", "mixing_collate", "pause", "resume"]
+
+
+def mixing_collate(loader: Any) -> MixCollate | None:
+    """The MixCollate that a DataLoader of fastai or torch makes its batches with, or None."""
+    collates = (getattr(loader, name, None) for name in ("create_batch", "collate_fn"))
+    return next((collate for collate in collates if isinstance(collate, MixCollate)), None)
+
+
+def pause(collate: MixCollate | None) -> None:
+    """Leave batches as they are, outside of training."""
+    if collate is not None:
+        collate._set_everywhere("paused", 1)
+
+
+def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
+    """Begin an epoch of training.
+
+    Parameters
+    ----------
+    collate : MixCollate or None
+        The collate of the training loader.
+    epoch : int
+        The epoch of the fit.
+    offset : int
+        The epochs of earlier fits.
+    """
+    if collate is not None:
+        collate._set_everywhere("paused", 0)
+        collate._begin(epoch, offset)
+
+
+class Epochs:
+    """Counts the epochs of all fits of a learner, so that consecutive fits have other keys.
+
+    A fit that starts at a later epoch continues the one before: it has the epochs that that would have had.
+
+    Examples
+    --------
+    >>> epochs = Epochs()
+    >>> [epochs.begin(epoch, is_first) for epoch, is_first in [(0, True), (1, False), (0, True), (1, True)]]
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self) -> None:
+        self.offset, self._last = 0, -1
+
+    def begin(self, epoch: int, is_first: bool) -> int:
+        """Begin an epoch of a fit, perhaps the first of it that is trained. Returns its number among all fits."""
+        if is_first and epoch == 0:
+            self.offset = self._last + 1
+        self._last = self.offset + epoch
+        return self._last

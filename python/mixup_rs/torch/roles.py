@@ -1,0 +1,150 @@
+"""Which entries of a sample or a batch are inputs, and which are targets.
+
+Inputs are blended or cut, targets are mixed as labels, other entries are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["INPUT_NAMES", "TARGET_NAMES", "Path", "Role", "Roles", "entries_of"]
+
+#: Where an entry is: the keys and positions that lead to it.
+Path: TypeAlias = tuple[int | str, ...]
+Role: TypeAlias = Literal["input", "target"]
+#: One entry, by position, name or path, or several.
+Named: TypeAlias = int | str | Sequence[int | str | Path] | None
+
+#: The names that the data sets of torchvision, Hugging Face, MONAI, timm and Ray give to inputs and to targets.
+INPUT_NAMES = frozenset(
+    "x input inputs image images img imgs pixel_values input_values input_features inputs_embeds features feature "
+    "data audio waveform spectrogram video".split()
+)
+TARGET_NAMES = frozenset(
+    "y target targets label labels mask masks class classes category categories segmentation seg annotation "
+    "mask_labels class_labels".split()
+)
+
+
+class Roles:
+    """The roles of the entries of a sample or a batch.
+
+    Parameters
+    ----------
+    inputs, targets : int, str or sequence, optional
+        The entries of each role: positions of a tuple, names of a dict, or paths, which are tuples of these. By default
+        the first entry of a tuple is the input and the others are targets; of a dict the entries whose names are usual
+        ones (`INPUT_NAMES`, `TARGET_NAMES`). What is within an entry has its role.
+
+    Raises
+    ------
+    TypeError
+        If an entry is named otherwise.
+    ValueError
+        If an entry has both roles.
+
+    Examples
+    --------
+    >>> Roles().of({"image": 0, "label": 1, "index": 2})
+    {('image',): 'input', ('label',): 'target'}
+    >>> Roles(inputs=[0, 1]).of(("left", "right", "y"))
+    {(0,): 'input', (1,): 'input', (2,): 'target'}
+    """
+
+    def __init__(self, inputs: Named = None, targets: Named = None):
+        self.inputs, self.targets = _paths("inputs", inputs), _paths("targets", targets)
+        if both := {*(self.inputs or ())} & {*(self.targets or ())}:
+            raise ValueError(f"inputs and targets both name {_text(min(both, key=str))}")
+
+    def of(self, value: Any) -> dict[Path, Role]:
+        """The roles of the entries of a sample or a batch.
+
+        Parameters
+        ----------
+        value : Any
+            A sample or a batch: a tuple, a list, a mapping, or a single input.
+
+        Returns
+        -------
+        dict
+            The role of each path that has one. What is within an entry has its role, unless its own path is listed.
+
+        Raises
+        ------
+        ValueError
+            If an entry that was named is not there, or a mapping has no entry that is known to be an input.
+        """
+        entries = entries_of(value)
+        if entries is None:
+            for paths, name in ((self.inputs, "inputs"), (self.targets, "targets")):
+                if paths:
+                    raise ValueError(f"{name} names {_text(paths[0])}, but a sample is a single {type(value).__name__}")
+            return {(): "input"}
+        roles: dict[Path, Role] = {}
+        for paths, role in ((self.inputs, "input"), (self.targets, "target")):
+            for path in paths or ():
+                roles[_resolved(value, path, f"{role}s")] = role
+        by_name = any(isinstance(key, str) and key in INPUT_NAMES for key in entries)
+        named_tops = {path[:1] for path in roles}
+        for at, key in enumerate(entries):
+            if (key,) in named_tops:
+                continue
+            if isinstance(key, str) and (by_name or isinstance(value, Mapping)):
+                is_input, is_target = key in INPUT_NAMES, key in TARGET_NAMES
+            else:
+                is_input, is_target = at == 0, at > 0
+            if is_input and self.inputs is None:
+                roles[key,] = "input"
+            elif (is_target or (at > 0 and not isinstance(value, Mapping) and not by_name)) and self.targets is None:
+                roles[key,] = "target"
+        if "input" not in roles.values():
+            names = ", ".join(map(repr, entries))
+            raise ValueError(f"no entry is known to be an input; name it: inputs=... (the entries are {names})")
+        return roles
+
+
+def _paths(name: str, given: Named) -> tuple[Path, ...] | None:
+    if given is None:
+        return None
+    if isinstance(given, int | str):
+        given = [given]
+    if not isinstance(given, Sequence):
+        raise TypeError(f"{name} must be positions, names or paths of entries, got {type(given).__name__}")
+    paths = [path if isinstance(path, tuple) else (path,) for path in given]
+    for path in paths:
+        if not path or not all(isinstance(key, int | str) and not isinstance(key, bool) for key in path):
+            raise TypeError(f"{name} must be positions, names or paths of entries, got {path!r}")
+    return tuple(paths)
+
+
+def entries_of(value: Any) -> list[int | str] | None:
+    """The keys of a mapping, the names or positions of a tuple or a list; None for anything else."""
+    if isinstance(value, Mapping):
+        return list(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields") and {*value._fields} & INPUT_NAMES:
+        return list(value._fields)
+    return list(range(len(value))) if isinstance(value, tuple | list) else None
+
+
+def _resolved(value: Any, path: Path, name: str) -> Path:
+    """The path as the walk through a value meets it. Raises ValueError if there is no such entry."""
+    resolved: list[int | str] = []
+    for key in path:
+        entries = entries_of(value)
+        if entries is None:
+            raise ValueError(f"{name} names {_text(path)}, but there is no such entry")
+        fields = getattr(value, "_fields", ())
+        if isinstance(key, int) and not isinstance(value, Mapping) and -len(value) <= key < len(value):
+            key = entries[key]
+        elif key in fields and key not in entries:
+            key = fields.index(key)
+        if key not in entries:
+            raise ValueError(f"{name} names {_text(path)}, but the entries are {', '.join(map(repr, entries))}")
+        resolved.append(key)
+        value = value[key] if isinstance(value, Mapping) or isinstance(key, int) else getattr(value, key)
+    return tuple(resolved)
+
+
+def _text(path: Path) -> str:
+    return repr(path[0]) if len(path) == 1 else repr(path)

@@ -1,0 +1,200 @@
+"""Which losses come apart into samples, and how their parts are reduced.
+
+A weight per sample needs the loss of each sample. Only some losses have one: cross-entropy is a mean over samples, a
+triplet loss over a batch is not. A loss is taken apart if it is known (torch's and fastai's own), or if it is found to:
+its parts, reduced again, must give its own value, and the parts of half a batch must be those of the whole.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mixup_rs.torch.nest import tree_map
+
+__all__ = ["Parts", "is_fastais_smoothing", "parts_of", "tried_parts_of"]
+
+#: Losses of class indices whose mean is over the weights of the classes, without the index to ignore.
+_MEAN_OVER_WEIGHTS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
+
+#: Other losses of torch whose elements depend on one sample each, and whose mean is over all elements.
+_MEAN_OVER_ELEMENTS = (
+    *(nn.BCELoss, nn.BCEWithLogitsLoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss),
+    *(nn.MultiMarginLoss, nn.MultiLabelMarginLoss, nn.MultiLabelSoftMarginLoss, nn.SoftMarginLoss),
+    *(functional.binary_cross_entropy, functional.binary_cross_entropy_with_logits, functional.mse_loss),
+    *(functional.l1_loss, functional.smooth_l1_loss, functional.huber_loss, functional.multi_margin_loss),
+)
+
+#: The class that torch's losses ignore unless told otherwise.
+IGNORED = -100
+
+#: How far the value of a loss may be from its parts, reduced again: single precision, summed in another order.
+_TOLERANCE = 1e-4
+
+
+class Parts:
+    """A loss taken apart.
+
+    Parameters
+    ----------
+    loss_func : callable
+        Called as ``loss_func(pred, *targets)``.
+    reduction : {"mean", "sum", "batchmean", "none"}
+        How it reduces its elements.
+    settings : dict, optional
+        The class weights and the index to ignore, of a loss whose mean is over them.
+    """
+
+    def __init__(self, loss_func: Callable[..., Any], reduction: str, settings: dict[str, Any] | None = None):
+        self.loss_func, self.reduction, self.settings = loss_func, reduction, settings
+
+    def elements(self, pred: Any, targets: Sequence[Any]) -> Tensor:
+        """The loss before its reduction, batch first."""
+        with _unreduced(self.loss_func) as (unreduced, _):
+            return unreduced(pred, *targets)
+
+    def element_weights(self, targets: Sequence[Any], loss: Tensor) -> Tensor | None:
+        """What each element counts in the mean, or None if all count alike."""
+        if self.settings is None or len(targets) != 1 or targets[0].is_floating_point():
+            return None
+        target, weight = targets[0].as_subclass(Tensor).long().reshape(loss.shape), self.settings["weight"]
+        counted = target != self.settings["ignore_index"]
+        weights = counted if weight is None else weight[target * counted] * counted
+        return weights.to(loss.dtype)
+
+    def reduced(self, loss: Tensor, n: int) -> Tensor:
+        """Elements reduced without weights."""
+        if self.reduction == "none":
+            return loss
+        total = loss.sum()
+        return total if self.reduction == "sum" else total / (n if self.reduction == "batchmean" else loss.numel())
+
+
+def parts_of(loss_func: Any) -> Parts | None:
+    """Take a known loss apart: torch's, fastai's, or a partial of one. None for any other."""
+    inner: Any = loss_func
+    while isinstance(inner, partial):
+        inner = inner.func
+    inner = getattr(inner, "func", inner) if _is_fastais(inner) else inner
+    known = type(inner) if isinstance(inner, nn.Module) else inner
+    if known not in (*_MEAN_OVER_WEIGHTS, *_MEAN_OVER_ELEMENTS) and not _is_fastais(inner):
+        return None
+    with _unreduced(loss_func) as (_, reduction):
+        pass
+    return Parts(loss_func, reduction, _settings(loss_func)) if reduction in ("mean", "sum", "none") else None
+
+
+def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts | None:
+    """Take a loss apart that says how it reduces, if these values show that it comes apart. None otherwise.
+
+    Parameters
+    ----------
+    loss_func : callable
+        A loss with an attribute or an argument `reduction`.
+    pred : nest of torch.Tensor
+        Predictions, batch first.
+    targets : sequence
+        Nests of targets, batch first.
+
+    Returns
+    -------
+    Parts or None
+        None if its elements, reduced, are not its value, or those of half the batch are not those of the whole.
+    """
+    if not isinstance(getattr(loss_func, "reduction", None), str) and "reduction" not in _parameters(loss_func):
+        return None
+    n = len(_first(pred))
+    half = max(n // 2, 1)
+    try:
+        with torch.no_grad(), _unreduced(loss_func) as (unreduced, reduction):
+            whole = unreduced(pred, *targets)
+            sides = [_rows(slice(0, half), (pred, *targets)), _rows(slice(half, n), (pred, *targets))]
+            halves = torch.cat([unreduced(*side).reshape(-1) for side in sides if len(_first(side[0]))])
+        with torch.no_grad():
+            value = loss_func(pred, *targets)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        return None
+    if whole.ndim == 0 or whole.numel() % n or not _close(halves, whole.reshape(-1)):
+        return None
+    parts = Parts(loss_func, reduction)
+    return parts if _close(parts.reduced(whole, n), value) else None
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=_TOLERANCE, atol=_TOLERANCE)
+
+
+def _first(value: Any) -> Tensor:
+    from mixup_rs.torch.nest import tree_leaves
+
+    return next(tree_leaves(value))
+
+
+def _rows(rows: slice, values: Any) -> Any:
+    return tree_map(lambda tensor: tensor[rows], values)
+
+
+@contextmanager
+def _unreduced(loss_func: Callable[..., Any]) -> Iterator[tuple[Callable[..., Any], str]]:
+    """The loss without its reduction, and the name of the reduction; "" for a loss that names none."""
+    reduction = getattr(loss_func, "reduction", None)
+    if isinstance(reduction, str):
+        loss_func.reduction = "none"  # type: ignore[attr-defined]
+        try:
+            yield loss_func, reduction
+        finally:
+            loss_func.reduction = reduction  # type: ignore[attr-defined]
+    elif (argument := _parameters(loss_func).get("reduction")) is not None:
+        yield partial(loss_func, reduction="none"), argument.default
+    else:
+        yield loss_func, ""
+
+
+def _parameters(loss_func: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(loss_func).parameters)
+    except (TypeError, ValueError):  # a builtin
+        return {}
+
+
+def _settings(loss_func: Any) -> dict[str, Any] | None:
+    """The class weights and the `ignore_index` of a loss whose mean is over weights, or None for another loss.
+
+    fastai's losses wrap torch's as their attribute `func`.
+    """
+    if isinstance(loss_func, partial):
+        inner = _settings(loss_func.func)
+        return None if inner is None else {**inner, **loss_func.keywords}
+    if loss_func in _MEAN_OVER_WEIGHTS:
+        return {"weight": None, "ignore_index": IGNORED}
+    if isinstance(loss_func, _MEAN_OVER_WEIGHTS[:2]):
+        return {"weight": loss_func.weight, "ignore_index": loss_func.ignore_index}
+    if (inner := getattr(loss_func, "func", None)) is not None:
+        return _settings(inner)
+    return {"weight": loss_func.weight, "ignore_index": IGNORED} if is_fastais_smoothing(loss_func) else None
+
+
+def _is_fastais(loss_func: Any) -> bool:
+    """Whether a loss is one of fastai's own, whose elements depend on one sample each."""
+    module = sys.modules.get("fastai.losses")  # a loss of fastai exists only if its module is loaded
+    names = ("BaseLoss", "LabelSmoothingCrossEntropy", "FocalLoss")
+    if module is None or not isinstance(loss_func, tuple(getattr(module, name) for name in names)):
+        return False
+    inner = getattr(loss_func, "func", None)
+    is_known = inner is None or type(inner) in (*_MEAN_OVER_WEIGHTS, *_MEAN_OVER_ELEMENTS) or _is_fastais(inner)
+    return is_known and type(loss_func).__module__ == module.__name__
+
+
+def is_fastais_smoothing(loss_func: Any) -> bool:
+    """Whether the loss is fastai's cross-entropy with label smoothing, or its flattening wrapper of that."""
+    module = sys.modules.get("fastai.losses")
+    inner = getattr(loss_func, "func", loss_func)
+    return module is not None and isinstance(inner, module.LabelSmoothingCrossEntropy)
