@@ -175,16 +175,16 @@ class MixCollate(SharedSettings):
         wanted = self._schedule is None or self._schedule(epoch)
         return bool(wanted and now.enabled and not now.paused and epoch < now.off_epoch)
 
-    def _draw(self, n: int, shape: tuple[int, ...] | None, labels: Any = None) -> MixPlan:
-        """Draw the plan of a batch; the identity if the batch is not to be mixed."""
+    def _draw(self, n: int, shape: tuple[int, ...] | None, labels: Any = None) -> tuple[MixPlan, bool]:
+        """Draw the plan of a batch, the identity if the batch is not to be mixed; and whether that is of training."""
         rank = self._rank()
         now = self._now(rank)
         epoch, batch = self._place(now, rank)
         self._warn_of_epochs(now)
         if not self._mixes(now, epoch):
-            return MixPlan.identity(n)
+            return MixPlan.identity(n), not now.paused
         key = (*self._seed(), epoch + int(now.offset), batch, rank)
-        return self._rule_at(now).plan(n, shape, labels, key)
+        return self._rule_at(now).plan(n, shape, labels, key), True
 
     def _seed(self) -> tuple[int, ...]:
         if self.rng is not None:

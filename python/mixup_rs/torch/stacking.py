@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate, get_worker_info
 
-from mixup_rs._core import MixPlan, collate
+from mixup_rs._core import collate
 from mixup_rs.torch.apply import MIXABLE_DTYPES, as_numpy, from_numpy, like
 from mixup_rs.torch.roles import Path, Role, entries_of
 from mixup_rs.torch.samples import Axes, as_arrays, empty_batch, is_array, torch_dtype
@@ -34,7 +34,7 @@ class Stacking:
         self.images = dict(self._images(samples[0], (), None))
         self.target_number = 0
         self.mixed = self.normalized = False
-        self.plan: MixPlan = how._draw(len(samples), self._shape())
+        self.plan, self.is_training = how._draw(len(samples), self._shape())
 
     def stacked(self) -> Any:
         if self.plan.boxes is not None:
@@ -95,7 +95,7 @@ class Stacking:
                 )
         if role == "input":
             return self._input(values, path)
-        if role == "target":
+        if role == "target" and self.is_training:
             return self._target(values, path)
         return default_collate(list(values))
 
