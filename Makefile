@@ -39,6 +39,7 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy.stubtest mixup_rs._core
+	$(BIN)/python tools/stubs.py --check
 
 # Not part of `make check` while it finds errors. It needs the types of torch and fastai, not only those of the core.
 .PHONY: types

@@ -1,75 +1,264 @@
+# The docstrings are those of the compiled module: `python tools/stubs.py` writes them.
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
 _Mode: TypeAlias = Literal["elem", "pair", "batch"]
+_Array = TypeVar("_Array", bound=NDArray[Any])
 
 __all__ = [
+    "DTYPES",
     "SIMD_LEVEL",
     "STREAM_VERSION",
     "MixPlan",
     "MixedBatch",
     "__version__",
+    "check",
     "clear_cache",
     "collate",
+    "draw",
     "get_num_threads",
     "mix_batch",
     "set_num_threads",
 ]
 
 __version__: str
+DTYPES: tuple[str, ...]
 SIMD_LEVEL: str
 STREAM_VERSION: int
 
 class MixedBatch(NamedTuple):
+    """What `mix_batch` returns.
+
+    Attributes
+    ----------
+    x : numpy.ndarray
+        The mixed batch.
+    y : numpy.ndarray or None
+        The mixed labels; class indices without `num_classes` as they came; None where none were given.
+    y_partner : numpy.ndarray or None
+        `y[partner]` for class indices without `num_classes`.
+    lam : numpy.ndarray
+        (n,) float64, the weight of each sample itself.
+    partner : numpy.ndarray
+        (n,) intp, the index of the sample that each is mixed with.
+    """
     x: NDArray[Any]
     y: NDArray[Any] | None
     y_partner: NDArray[Any] | None
     lam: NDArray[np.float64]
     partner: NDArray[np.intp]
 
+class _LabelledBatch(MixedBatch):
+    y: NDArray[Any]
+
 @final
 class MixPlan:
+    """Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
+
+    ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn by
+    `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then the
+    weight times the share outside of the box.
+
+    Parameters
+    ----------
+    lam : array_like
+        (n,) floats in [0, 1], the weight of each sample itself, or one for all.
+    partner : array_like
+        (n,) integers in [0, n), the index of the sample that each is mixed with; repeats allowed.
+
+    Raises
+    ------
+    ValueError
+        If a weight or an index is outside its range or the lengths differ.
+    TypeError
+        For other types.
+
+    See Also
+    --------
+    Mixup, CutMix, OneOf : Rules, which draw plans.
+
+    References
+    ----------
+    .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
+    .. [2] Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+       arXiv 1905.04899.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixup_rs import MixPlan
+    >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
+    >>> plan.apply(np.array([[8.0, 0.0], [0.0, 4.0]]))
+    array([[6., 1.],
+           [0., 4.]])
+    """
     def __new__(cls, lam: ArrayLike, partner: ArrayLike) -> MixPlan: ...
     @staticmethod
-    def mixup(
-        n: int,
-        *,
-        alpha: float = 0.4,
-        mode: _Mode = "elem",
-        fold: bool = True,
-        lam: ArrayLike | None = None,
-        partner: ArrayLike | None = None,
-        rng: _Rng = None,
-    ) -> MixPlan: ...
+    def identity(n: int) -> MixPlan:
+        """Return the plan that leaves every sample as it is.
+
+        Parameters
+        ----------
+        n : int
+            The number of samples, at least 0.
+
+        Returns
+        -------
+        MixPlan
+            A plan of `lam` 1 in which every sample is its own partner.
+
+        Examples
+        --------
+        >>> from mixup_rs import MixPlan
+        >>> MixPlan.identity(2)
+        MixPlan(lam=array([1., 1.]), partner=array([0, 1]))
+        """
     @staticmethod
-    def cutmix(
-        n: int,
-        height: int,
-        width: int,
-        *,
-        alpha: float = 1.0,
-        mode: _Mode = "batch",
-        minmax: Sequence[float] | None = None,
-        partner: ArrayLike | None = None,
-        rng: _Rng = None,
-    ) -> MixPlan: ...
-    @staticmethod
-    def from_boxes(boxes: ArrayLike, height: int, width: int, partner: ArrayLike) -> MixPlan: ...
+    def from_boxes(
+        boxes: ArrayLike, shape: Sequence[int], partner: ArrayLike, weight: ArrayLike = 1.0
+    ) -> MixPlan:
+        """Return a plan of given boxes, which are taken from the partners: spans of time, rectangles or cuboids.
+
+        Parameters
+        ----------
+        boxes : array_like
+            (n, 2 * d) integers, a half-open box per sample: the starts along d = 1, 2 or 3 spatial axes, then the ends,
+            such as y0, x0, y1, x1. A box of zeros is none.
+        shape : sequence of int
+            The lengths of a sample's d spatial axes: (length,), (height, width) or (depth, height, width).
+        partner : array_like
+            (n,) integers in [0, n); repeats allowed.
+        weight : array_like, default 1.0
+            (n,) floats in [0, 1], or one for all: the weight of each sample itself outside of its box.
+
+        Returns
+        -------
+        MixPlan
+            A plan whose `lam` is `weight` times the share of the sample outside of its box.
+
+        Raises
+        ------
+        ValueError
+            If a box is not within `shape`, or a number is outside its range.
+        TypeError
+            For other types.
+
+        Examples
+        --------
+        >>> from mixup_rs import MixPlan
+        >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], (8, 8), partner=[1, 0]).lam
+        array([0.5, 1. ])
+        """
     @property
-    def boxes(self) -> NDArray[np.intp] | None: ...
+    def lam(self) -> NDArray[np.float64]:
+        """numpy.ndarray : (n,) float64, a copy: what remains of each sample, by which labels are weighted."""
     @property
-    def spatial_shape(self) -> tuple[int, int] | None: ...
+    def weight(self) -> NDArray[np.float64]:
+        """numpy.ndarray : (n,) float64, a copy: the weight of each sample outside of its box; `lam` where there are none."""
     @property
-    def lam(self) -> NDArray[np.float64]: ...
+    def partner(self) -> NDArray[np.intp]:
+        """numpy.ndarray : (n,) intp, a copy: the index of the sample that each is mixed with."""
     @property
-    def partner(self) -> NDArray[np.intp]: ...
-    def apply(
-        self, x: NDArray[Any], out: NDArray[Any] | None = None, spatial_axes: Sequence[int] = ...
-    ) -> NDArray[Any]: ...
+    def boxes(self) -> NDArray[np.intp] | None:
+        """numpy.ndarray or None : (n, 2 * d) intp, a copy: the boxes, starts then ends; None for a plan without regions."""
+    @property
+    def spatial_shape(self) -> tuple[int, ...] | None:
+        """tuple of int or None : The lengths of a sample's spatial axes; None for a plan without regions."""
+    def without_region(self) -> MixPlan:
+        """Return the plan for what has no such spatial axes: every sample blended by `lam` as a whole.
+
+        Returns
+        -------
+        MixPlan
+            The same `lam` and `partner`, without boxes.
+
+        Examples
+        --------
+        >>> from mixup_rs import MixPlan
+        >>> plan = MixPlan.from_boxes([[0, 4], [0, 0]], (8,), partner=[1, 0])
+        >>> plan.without_region() == MixPlan(lam=[0.5, 1.0], partner=[1, 0])
+        True
+        """
+    def apply(self, x: _Array, out: _Array | None = None, spatial_axes: Sequence[int] | None = None) -> _Array:
+        """Mix an array.
+
+        Parameters
+        ----------
+        x : numpy.ndarray
+            Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16; if
+            the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to unless
+            it is `out`.
+        out : numpy.ndarray, optional
+            An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
+            way.
+        spatial_axes : sequence of int, optional
+            The axes of `x` that the boxes are along; by default the last ones.
+
+        Returns
+        -------
+        numpy.ndarray
+            `out`, or a new array in the memory layout of `x`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Before anything is written, if an argument is not as described.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mixup_rs import MixPlan
+        >>> x = np.array([[8, 0], [0, 4]], dtype=np.uint8)
+        >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
+        >>> plan.apply(x, out=x) is x
+        True
+        >>> x
+        array([[6, 1],
+               [0, 4]], dtype=uint8)
+        """
+    @overload
+    def apply_labels(
+        self, y: ArrayLike, num_classes: int, label_smoothing: float = 0.0
+    ) -> tuple[NDArray[Any], None]:
+        """Mix labels.
+
+        Parameters
+        ----------
+        y : array_like
+            Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft targets
+            of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the partners: the
+            paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as float32.
+        num_classes : int, optional
+            At least 1; class indices must be in [0, num_classes).
+        label_smoothing : float, default 0.0
+            s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+
+        Returns
+        -------
+        tuple of (numpy.ndarray, numpy.ndarray or None)
+            The mixed labels and None, or class indices and those of the partners.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mixup_rs import MixPlan
+        >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
+        >>> plan.apply_labels(np.array([0, 2]), num_classes=3)[0]
+        array([[0.75, 0.  , 0.25],
+               [0.  , 0.  , 1.  ]], dtype=float32)
+        >>> plan.apply_labels(np.array([0, 2]))
+        (array([0, 2]), array([2, 0]))
+        """
+    @overload
     def apply_labels(
         self, y: ArrayLike, num_classes: int | None = None, label_smoothing: float = 0.0
     ) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
@@ -77,28 +266,221 @@ class MixPlan:
     def __eq__(self, other: object, /) -> bool: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
+@overload
 def mix_batch(
     x: NDArray[Any],
-    y: ArrayLike | None = None,
+    y: None = None,
     *,
     alpha: float = 0.4,
     mode: _Mode = "elem",
     fold: bool = True,
     lam: ArrayLike | None = None,
     partner: ArrayLike | None = None,
+    rule: Any = None,
     num_classes: int | None = None,
     label_smoothing: float = 0.0,
     out: NDArray[Any] | None = None,
+    spatial_axes: Sequence[int] | None = None,
     rng: _Rng = None,
-) -> MixedBatch: ...
+) -> MixedBatch:
+    """Mix a batch and its labels.
+
+    `x[i]` becomes ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, and `y` alike: mixup, [1]_. It draws a `MixPlan` and
+    applies it to both.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16, any
+        strides. It is not copied, and not written to unless it is `out`.
+    y : array_like, optional
+        Floats of shape (n, ...) are blended. Integers of shape (n,) are class indices: float32 soft targets of shape
+        (n, num_classes) with `num_classes`, else returned as they are beside those of the partners. Booleans of shape
+        (n, k) are several labels at once, blended as float32.
+    alpha : float, default 0.4
+        lam ~ Beta(alpha, alpha); finite, 0 for no mixing.
+    mode : {"elem", "pair", "batch"}, default "elem"
+        A lam per sample; one that i and its partner share; one for the batch.
+    fold : bool, default True
+        lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
+    lam : array_like, optional
+        Given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1].
+    partner : array_like, optional
+        Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
+    rule : Mixup, CutMix, OneOf or any object with a method `plan`, optional
+        Draws the plan instead of the six arguments above. Its regions are along `spatial_axes`.
+    num_classes : int, optional
+        At least 1; class indices must be in [0, num_classes).
+    label_smoothing : float, default 0.0
+        s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+    out : numpy.ndarray, optional
+        An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any way.
+    spatial_axes : sequence of int, optional
+        The axes of `x` that regions are along: by default the last two of three or more.
+    rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
+        None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A Generator
+        moves on, a SeedSequence does not.
+
+    Returns
+    -------
+    MixedBatch
+        A named tuple (x, y, y_partner, lam, partner).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Before anything is written, if an argument is not as described.
+
+    See Also
+    --------
+    MixPlan : Decide once, mix anything.
+    Mixup : The rule behind `alpha`, `mode` and `fold`.
+
+    References
+    ----------
+    .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
+
+    Examples
+    --------
+    >>> import numpy as np, mixup_rs
+    >>> x, y = np.array([[8.0, 0.0], [0.0, 4.0]]), np.array([0, 2])
+    >>> mixed = mixup_rs.mix_batch(x, y, lam=0.75, partner=[1, 0], num_classes=3)
+    >>> mixed.x
+    array([[6., 1.],
+           [2., 3.]])
+    >>> mixed.y
+    array([[0.75, 0.  , 0.25],
+           [0.25, 0.  , 0.75]], dtype=float32)
+    """
+@overload
+def mix_batch(
+    x: NDArray[Any],
+    y: ArrayLike,
+    *,
+    alpha: float = 0.4,
+    mode: _Mode = "elem",
+    fold: bool = True,
+    lam: ArrayLike | None = None,
+    partner: ArrayLike | None = None,
+    rule: Any = None,
+    num_classes: int | None = None,
+    label_smoothing: float = 0.0,
+    out: NDArray[Any] | None = None,
+    spatial_axes: Sequence[int] | None = None,
+    rng: _Rng = None,
+) -> _LabelledBatch: ...
 def collate(
     samples: Sequence[NDArray[Any]],
     plan: MixPlan,
     *,
     out: NDArray[Any] | None = None,
     normalize: tuple[ArrayLike, ArrayLike] | None = None,
-    spatial_axes: Sequence[int] = ...,
-) -> NDArray[Any]: ...
-def get_num_threads() -> int: ...
-def set_num_threads(num_threads: int) -> None: ...
-def clear_cache() -> None: ...
+    spatial_axes: Sequence[int] | None = None,
+    channel_axis: int | None = None,
+) -> NDArray[Any]:
+    """Stack samples into one new batch, mixed by a plan.
+
+    Each sample is read, blended and written once.
+
+    Parameters
+    ----------
+    samples : sequence of numpy.ndarray
+        `len(plan)` arrays of one shape and of one dtype that `MixPlan.apply` blends. They are not written to. Those that
+        are not in C order are copied.
+    plan : MixPlan
+        A plan for as many samples.
+    out : numpy.ndarray, optional
+        An array of shape (len(samples), ...) in C order to write to, which overlaps no sample.
+    normalize : (mean, std), optional
+        Numbers, or one per channel: uint8, uint16, float16, float32 or float64 samples become (mixed - mean) / std of
+        dtype float32, or of the dtype of `out`: float32, float16 or bfloat16. The largest integer counts as 1. Computed
+        in float64, rounded once.
+    spatial_axes : sequence of int, optional
+        The axes of the batch that the regions of the plan are along; by default the last ones.
+    channel_axis : int, optional
+        The axis of the batch that the channels of `normalize` are along; by default axis 1, or the last, that has so many.
+
+    Returns
+    -------
+    numpy.ndarray
+        The batch of shape (len(samples), ...): `out`, or a new array.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Before anything is written, if an argument is not as described.
+
+    See Also
+    --------
+    MixPlan.apply : Mix a batch that is stacked already.
+
+    Examples
+    --------
+    >>> import numpy as np, mixup_rs
+    >>> samples = [np.array([8, 0], dtype=np.uint8), np.array([0, 4], dtype=np.uint8)]
+    >>> mixup_rs.collate(samples, mixup_rs.MixPlan(lam=[0.75, 1.0], partner=[1, 0]))
+    array([[6, 1],
+           [0, 4]], dtype=uint8)
+    """
+def draw(rule: Any, n: int, shape: Sequence[int] | None, labels: Any, rng: _Rng) -> MixPlan:
+    """Draws a plan by one of this package's own rules; `mixup_rs.rules` documents the arguments."""
+def check(rule: Any) -> None:
+    """Checks the options of one of this package's own rules."""
+def get_num_threads() -> int:
+    """The number of threads a large batch is mixed on.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` set in this process; else MIXUP_RS_NUM_THREADS, RAYON_NUM_THREADS or OMP_NUM_THREADS;
+        else 1 in a worker of a torch DataLoader; else the number of processors that this process may use. Never more
+        than those.
+
+    See Also
+    --------
+    set_num_threads : Set it.
+
+    Examples
+    --------
+    >>> import mixup_rs
+    >>> mixup_rs.get_num_threads() >= 1
+    True
+    """
+def set_num_threads(num_threads: int) -> None:
+    """Set the number of threads a large batch is mixed on, in this process.
+
+    Results do not depend on it.
+
+    Parameters
+    ----------
+    num_threads : int
+        At least 1. More threads than processors count as the number of processors.
+
+    Raises
+    ------
+    ValueError
+        If `num_threads` is below 1.
+    TypeError
+        If it is not an int.
+
+    See Also
+    --------
+    get_num_threads : The number in use.
+
+    Examples
+    --------
+    >>> import mixup_rs
+    >>> mixup_rs.set_num_threads(1)
+    >>> mixup_rs.get_num_threads()
+    1
+    """
+def clear_cache() -> None:
+    """Return the memory that is kept for the next results to the system.
+
+    A new result reuses the memory of an earlier one that has been freed. MIXUP_RS_CACHE_MB bounds how much is kept.
+
+    Examples
+    --------
+    >>> import mixup_rs
+    >>> mixup_rs.clear_cache()
+    """
