@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -288,6 +289,27 @@ class Mixing:
         """Whether a loss of class indices is given soft targets."""
         y_int = getattr(self.learn.loss_func, "y_int", False)
         return y_int and len(yb) == 1 and isinstance(yb[0], torch.Tensor) and yb[0].is_floating_point()
+
+    @property
+    def alpha(self) -> float:
+        """The alpha of the rule. To set it replaces the rule."""
+        return self.rule.alpha  # type: ignore[attr-defined]
+
+    @alpha.setter
+    def alpha(self, alpha: float) -> None:
+        self._replace(alpha=alpha)
+
+    @property
+    def prob(self) -> float:
+        """The probability of the rule. To set it replaces the rule."""
+        return self.rule.prob  # type: ignore[attr-defined]
+
+    @prob.setter
+    def prob(self, prob: float) -> None:
+        self._replace(prob=prob)
+
+    def _replace(self, **options: Any) -> None:
+        set_attributes(self, rule=replace(self.rule, **options), _drawing=None)  # type: ignore[type-var]
 
     @property
     def is_mixed(self) -> bool:
