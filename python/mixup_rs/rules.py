@@ -58,6 +58,16 @@ class Rule(Protocol):
         -------
         MixPlan
             A plan for `n` samples.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> len(Mixup().plan(4, rng=1))
+        4
         """
         ...
 
@@ -97,6 +107,12 @@ class _CoreRule:
         ------
         ValueError, TypeError
             If an argument is not as described.
+
+        Examples
+        --------
+        >>> from mixup_rs import Mixup
+        >>> Mixup(mode="batch").plan(3, rng=(42, 0)).partner
+        array([2, 1, 0])
         """
         return _core.draw(self, n, shape, labels, rng)
 

@@ -69,6 +69,11 @@ impl PyMixPlan {
     /// MixPlan
     ///     A plan of `lam` 1 in which every sample is its own partner.
     ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     If `n` is not an int of at least 0.
+    ///
     /// Examples
     /// --------
     /// >>> from mixup_rs import MixPlan
@@ -125,25 +130,25 @@ impl PyMixPlan {
         })
     }
 
-    /// numpy.ndarray : (n,) float64, a copy: what remains of each sample, by which labels are weighted.
+    /// What remains of each sample, by which labels are weighted: (n,) float64, a copy.
     #[getter]
     fn lam<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         catch_panics(|| Ok(PyArray1::from_slice(py, self.0.lam())))
     }
 
-    /// numpy.ndarray : (n,) float64, a copy: the weight of each sample outside of its box; `lam` where there are none.
+    /// The weight of each sample outside of its box: (n,) float64, a copy; `lam` where there are no boxes.
     #[getter]
     fn weight<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         catch_panics(|| Ok(PyArray1::from_slice(py, self.0.weight())))
     }
 
-    /// numpy.ndarray : (n,) intp, a copy: the index of the sample that each is mixed with.
+    /// The index of the sample that each is mixed with: (n,) intp, a copy.
     #[getter]
     fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<isize>>> {
         catch_panics(|| Ok(PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))))
     }
 
-    /// numpy.ndarray or None : (n, 2 * d) intp, a copy: the boxes, starts then ends; None for a plan without regions.
+    /// The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions.
     #[getter]
     fn boxes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<isize>>>> {
         catch_panics(|| {
@@ -155,7 +160,7 @@ impl PyMixPlan {
         })
     }
 
-    /// tuple of int or None : The lengths of a sample's spatial axes; None for a plan without regions.
+    /// The lengths of a sample's spatial axes; None for a plan without regions.
     #[getter]
     fn spatial_shape<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         self.0.spatial_shape().map(|shape| PyTuple::new(py, shape)).transpose()
