@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import DTYPES, assert_mixed, assert_same_bits, name, values
+from oracle import DTYPES, assert_mixed, assert_normalized, assert_same_bits, name, values
 
 import mixup_rs
 from mixup_rs import CutMix, MixPlan, Mixup
@@ -114,7 +114,18 @@ X = np.zeros((2, 3, 4), np.float32)
         (ValueError, "std > 0", list(X), {"normalize": (0, 0)}),
         (ValueError, "has 2 channels", list(X), {"normalize": ((0, 0), (1, 1))}),
         (TypeError, r"must be \(mean, std\)", list(X), {"normalize": 3}),
-        (TypeError, "normalize takes uint8 or float32", list(X.astype("f8")), {"normalize": (0, 1)}),
+        (
+            TypeError,
+            "normalize takes uint8, uint16, float16, float32 or float64 samples to .*, got int16",
+            list(X.astype("i2")),
+            {"normalize": (0, 1)},
+        ),
+        (
+            TypeError,
+            "to float32, float16 or bfloat16, got float32 to float64",
+            list(X),
+            {"normalize": (0, 1), "out": np.empty(X.shape)},
+        ),
     ],
 )
 def test_what_is_wrong_is_said(error, message, samples, options):
@@ -124,8 +135,44 @@ def test_what_is_wrong_is_said(error, message, samples, options):
     assert_same_bits(X, before)
 
 
-def test_boxes_need_axes_that_follow_one_another():
-    plan = CutMix().plan(2, (4, 4), rng=1)
-    samples = [np.zeros((4, 3, 4), np.uint8)] * 2
-    with pytest.raises(ValueError, match="follow one another"):
-        mixup_rs.collate(samples, plan, spatial_axes=(1, 3))
+@pytest.mark.parametrize("axes", [(1, 3), (3, 1), (2, 1), (-1, -3)])
+def test_boxes_are_along_any_axes(axes):
+    stack = values((5, 4, 3, 4), np.uint8)
+    shape = [stack.shape[axis] for axis in axes]
+    plan = CutMix(mode="elem").plan(5, shape, rng=1)
+    expected = plan.apply(stack, spatial_axes=axes)
+    assert_same_bits(mixup_rs.collate(list(stack), plan, spatial_axes=axes), expected)
+    normalised = mixup_rs.collate(list(stack), plan, spatial_axes=axes, normalize=(0, 1))
+    assert_same_bits(normalised, mixup_rs.collate(list(expected), MixPlan.identity(5), normalize=(0, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64], ids=name)
+@pytest.mark.parametrize("axis", [None, 1, 2, 3, -1, -2, -3])
+def test_channels_are_along_the_axis_that_is_named(dtype, axis):
+    """All of one length: by default they are those of the first."""
+    stack = (np.random.default_rng(0).integers(0, 256, (7, 3, 3, 3))).astype(dtype)
+    plan, like_sample = plan_of(7), [1, 1, 1]
+    like_sample[0 if axis is None else (axis - 1 if axis > 0 else axis)] = 3
+    got = mixup_rs.collate(list(stack), plan, normalize=(MEAN, STD), channel_axis=axis)
+    assert got.dtype == np.float32
+    assert_normalized(got, stack, plan, MEAN.reshape(like_sample), STD.reshape(like_sample))
+
+
+@pytest.mark.parametrize(
+    ("axis", "error", "message"),
+    [
+        (0, ValueError, "channel_axis must be an axis behind the batch, got 0 for 4 dimensions"),
+        (4, ValueError, "channel_axis must be an axis behind the batch, got 4 for 4 dimensions"),
+        (-4, ValueError, "channel_axis must be an axis behind the batch, got -4 for 4 dimensions"),
+        (2**70, ValueError, str(2**70)),
+        (2, ValueError, r"normalize has 3 channels, but .* named axis of a sample has not: \[3, 4, 3\]"),
+        (1.0, TypeError, "channel_axis must be an int, got float"),
+        ("first", TypeError, "channel_axis must be an int, got str"),
+        ((1,), TypeError, "channel_axis must be an int, got tuple"),
+    ],
+)
+def test_an_axis_without_the_channels_is_refused(axis, error, message):
+    stack, out = values((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 4, 3), np.float32)
+    with pytest.raises(error, match=message):
+        mixup_rs.collate(list(stack), plan_of(2), out=out, normalize=(MEAN, STD), channel_axis=axis)
+    assert not out.any()

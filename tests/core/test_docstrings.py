@@ -51,18 +51,6 @@ def members(value):
 CLASSES = {name: value for name in TOP if isinstance(value := getattr(mixup_rs, name), type)}
 MEMBERS = [f"{name}.{member}" for name, value in CLASSES.items() for member in members(value)]
 
-#: What is still to be written: a name leaves this list with its docstring.
-UNFINISHED = {
-    "numpydoc": {f"MixPlan.{name}" for name in ["lam", "weight", "partner", "boxes", "spatial_shape"]}
-    | {f"{name}.plan" for name in ["Rule", "Mixup", "CutMix", "OneOf"]},
-    "sections": {"MixPlan.identity", "Rule.plan"},
-}
-
-
-def names(unfinished):
-    mark = pytest.mark.xfail(strict=True, reason="the docstring is unfinished")
-    return [pytest.param(name, marks=mark if name in unfinished else ()) for name in TOP + MEMBERS]
-
 
 def is_never_called(value):
     """A named tuple, whose fields are attributes, and a protocol."""
@@ -77,7 +65,7 @@ def named(name):
     return value
 
 
-@pytest.mark.parametrize("name", names(UNFINISHED["numpydoc"]))
+@pytest.mark.parametrize("name", TOP + MEMBERS)
 def test_numpydoc_finds_nothing(name):
     left_out = {"EX01"} if not callable(named(name)) or hasattr(named(name), "_fields") else set()
     if is_never_called(named(name)):
@@ -86,7 +74,7 @@ def test_numpydoc_finds_nothing(name):
     assert not errors, f"{name}\n" + "\n".join(errors)
 
 
-@pytest.mark.parametrize("name", names(UNFINISHED["sections"]))
+@pytest.mark.parametrize("name", TOP + MEMBERS)
 def test_what_numpydoc_cannot_see_in_compiled_code_is_documented(name):
     """numpydoc looks for `return` and `raise` in the source."""
     value = named(name)

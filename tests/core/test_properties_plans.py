@@ -6,12 +6,25 @@ from fractions import Fraction
 
 import model
 import numpy as np
+import pytest
 import strategies as some
 import tally
 from applying import applied, assert_drawn, drawing
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import DTYPES, FLOATS, assert_mixed, assert_same_bits, bits, inside, lam_of, soft_targets, ulp, values
+from oracle import (
+    DTYPES,
+    FLOATS,
+    assert_mixed,
+    assert_normalized,
+    assert_same_bits,
+    bits,
+    inside,
+    lam_of,
+    soft_targets,
+    ulp,
+    values,
+)
 
 import mixup_rs
 from mixup_rs import CutMix, MixPlan, Mixup, OneOf, mix_batch
@@ -82,6 +95,29 @@ def test_regions_are_taken_bit_for_bit_and_the_rest_is_blended(batch, data):
     if result is not None and blended:
         near_enough(result, original, plan, axes)
     tally.case("MixPlan.apply, boxes")
+
+
+@given(
+    shape=some.shapes(least=2, most=5),
+    dtype=st.sampled_from(DTYPES),
+    fortran=st.booleans(),
+    rounded=st.sampled_from([None, np.float32, np.float16]),
+    data=st.data(),
+)
+def test_collate_stacks_applies_and_normalises(shape, dtype, fortran, rounded, data):
+    plan, axes = data.draw(some.regions(shape))
+    x = values(shape, dtype, data.draw(some.SEEDS))
+    samples = [np.asfortranarray(one) if fortran else one for one in x]
+    if not samples:
+        with pytest.raises(ValueError, match="at least one sample"):
+            mixup_rs.collate(samples, plan, spatial_axes=axes)
+        return
+    assert_same_bits(mixup_rs.collate(samples, plan, spatial_axes=axes), model.applied(x, plan, axes))
+    if rounded and dtype == np.uint8:
+        out = np.empty(shape, rounded)
+        mixup_rs.collate(samples, plan, out=out, normalize=(0.45, 0.22), spatial_axes=axes)
+        assert_normalized(out, x, plan, 0.45, 0.22, axes)
+    tally.case("collate")
 
 
 def assert_keeps_its_laws(plan, n):

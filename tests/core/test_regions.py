@@ -116,6 +116,7 @@ def test_large_batches_on_any_number_of_threads(dtype, layout, axes, set_num_thr
         assert_same_bits(plan.apply(x, spatial_axes=axes), expected)
         own = x.copy(order="K")
         assert_same_bits(plan.apply(own, out=own, spatial_axes=axes), expected)
+        assert_same_bits(mixup_rs.collate(list(x), plan, spatial_axes=axes), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.bool_, np.complex128, np.int64, "U2", ">f4", "M8[s]"], ids=str)
@@ -132,11 +133,7 @@ def test_elements_that_cannot_be_blended_are_taken(dtype, axes):
     assert_same_bits(x, expected)
 
 
-# Those that follow one another, in order: what collate takes.
-ADJACENT = [None, (1,), (-1,), (2,), (1, 2), (2, 3), (-2, -1), (1, 2, 3), (2, 3, 4)]
-
-
-@pytest.mark.parametrize("axes", ADJACENT, ids=str)
+@pytest.mark.parametrize("axes", AXES, ids=str)
 @pytest.mark.parametrize("partner", PARTNERS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=name)
 def test_collate_stacks_and_applies(dtype, partner, axes):
@@ -149,9 +146,9 @@ def test_collate_stacks_and_applies(dtype, partner, axes):
     assert_same_bits(out, expected)
 
 
-@pytest.mark.parametrize("axes", ADJACENT, ids=str)
+@pytest.mark.parametrize("axes", AXES, ids=str)
 @pytest.mark.parametrize("channels", ["first", "last", "one"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32], ids=name)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64], ids=name)
 @pytest.mark.parametrize("rounded", [np.float32, np.float16], ids=name)
 def test_collate_normalises_what_it_applied(rounded, dtype, channels, axes, set_num_threads):
     x = values(SHAPE, np.uint8).astype(dtype)

@@ -16,6 +16,9 @@ from fastai.vision.all import (
 )
 from sklearn.datasets import load_digits
 
+from mixup_rs import CutMix, Mixup, OneOf
+from mixup_rs.fastai import RustMix
+
 
 @functools.cache
 def digits(size=16):
@@ -24,6 +27,13 @@ def digits(size=16):
     images = torch.from_numpy(data.images).float()[:, None] / 16
     images = nn.functional.interpolate(images, size=size).expand(-1, 3, -1, -1).contiguous()
     return images, torch.from_numpy(data.target).long()
+
+
+class EitherMix(RustMix):
+    """`RustMix` by a rule of its own, so that it is made like the other callbacks."""
+
+    def __init__(self, **options):
+        super().__init__(OneOf([Mixup(0.4), CutMix(1.0)]), **options)
 
 
 class BatchLosses(Callback):

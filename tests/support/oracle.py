@@ -148,7 +148,7 @@ def assert_applied(got, x, plan, spatial_axes=None):
 
 def assert_normalized(got, x, plan, mean, std, spatial_axes=None):
     """`got` is the plan applied to `x` and normalised, rounded once; `mean` and `std` are broadcast to a sample."""
-    unit = 255 if x.dtype == np.uint8 else 1
+    unit = np.iinfo(x.dtype).max if x.dtype.kind == "u" else 1
     exact = (mix_plan(x, plan, spatial_axes) / unit - mean) / std
     assert got.shape == x.shape
     error = np.abs(got.astype(np.float64) - exact)
