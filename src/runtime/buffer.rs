@@ -1,11 +1,11 @@
 //! Memory for new results, recycled.
 //!
-//! The system hands out memory page by page, each zeroed when it is first touched, and for a batch that takes longer
-//! than mixing it. A buffer that is dropped therefore waits in a cache for the next result of about its size. Every
-//! buffer has one owner; the cache only holds what nobody owns.
+//! The system maps memory page by page and zeroes each page at its first touch. For a batch that takes longer than
+//! mixing it. A dropped buffer therefore goes to a cache, for the next result of about its size. Every buffer has one
+//! owner; the cache owns only unused buffers.
 //!
-//! The cache is never waited for: a thread that finds it locked allocates or frees as if it were not there. So it
-//! cannot hang a child that was forked while a thread held the lock.
+//! No thread waits for the cache. A thread that finds it locked allocates or frees without it, so a child that was
+//! forked while a thread held the lock cannot hang.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
@@ -13,15 +13,15 @@ use std::sync::{Mutex, OnceLock};
 
 use super::environment::whole_number;
 
-/// Bounds the memory that waits in the cache, in MiB.
+/// The environment variable that bounds the size of the cache, in MiB.
 pub const ENVIRONMENT: &str = "MIXUP_RS_CACHE_MB";
 
 const DEFAULT_CACHE_MIB: usize = 1 << 10;
 
-/// Smaller results are left to the allocator, which recycles them itself.
+/// The least size, in bytes, of a recycled result. The allocator recycles smaller ones itself.
 pub const RECYCLED_BYTES: usize = 64 << 10;
 
-/// A page of 2 MiB costs one fault instead of 512.
+/// A huge page of 2 MiB costs one page fault instead of 512.
 const HUGE_PAGE: usize = 2 << 20;
 
 const CACHE_LINE: usize = 64;
@@ -37,7 +37,7 @@ pub struct Buffer {
 #[allow(unsafe_code)]
 unsafe impl Send for Buffer {}
 
-// SAFETY: nothing can be done through a shared reference but to read the address.
+// SAFETY: a shared reference gives access to the address and the size alone.
 #[allow(unsafe_code)]
 unsafe impl Sync for Buffer {}
 
@@ -52,7 +52,8 @@ fn cache_bytes() -> usize {
 }
 
 impl Buffer {
-    /// A buffer of at least `bytes` bytes, or `None` where the system has no memory for it.
+    /// A buffer of at least `bytes` bytes, aligned to a cache line, or from 2 MiB on to a huge page. `None` if the
+    /// system has no memory for it.
     #[allow(unsafe_code)]
     pub fn new(bytes: usize) -> Option<Self> {
         let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { CACHE_LINE };
@@ -69,7 +70,7 @@ impl Buffer {
         Some(Self { start, layout })
     }
 
-    /// The smallest waiting buffer that holds `layout` and is at most a quarter larger.
+    /// The smallest cached buffer that holds `layout` and is at most a quarter larger.
     fn recycled(layout: Layout) -> Option<Self> {
         let mut cache = CACHE.try_lock().ok()?;
         let fits = |buffer: &Buffer| {
@@ -81,7 +82,7 @@ impl Buffer {
         Some(cache.remove(best))
     }
 
-    /// The first byte.
+    /// A pointer to the first byte.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
     }
@@ -103,18 +104,18 @@ impl Buffer {
     }
 }
 
-/// Whole huge pages, from the system and back to it. Its allocator keeps what it is given back: it moves the size above
-/// which it asks the system up to 32 MiB, and what is freed below that stays between other allocations.
+/// Maps and unmaps whole huge pages. The C allocator would keep freed memory: it raises its mmap threshold up to 32
+/// MiB, and blocks freed below that stay in its heap, between other allocations.
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod pages {
     use super::{HUGE_PAGE, NonNull};
 
-    /// `size` bytes, aligned to a huge page, of which it is a multiple.
+    /// Maps `size` bytes, aligned to a huge page. `size` is a multiple of [`HUGE_PAGE`].
     pub(super) fn map(size: usize) -> Option<NonNull<u8>> {
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
         let whole = size.checked_add(HUGE_PAGE)?;
-        // SAFETY: new pages, that replace none.
+        // SAFETY: an anonymous mapping at no fixed address replaces no other.
         let mapped = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
         if mapped == libc::MAP_FAILED {
             return None;
@@ -128,14 +129,14 @@ mod pages {
                 libc::munmap(mapped.cast(), before);
             }
             libc::munmap(start.add(size).cast(), HUGE_PAGE - before);
-            // It is only advice, so the answer does not matter.
+            // Only advice: a failure changes nothing.
             #[cfg(target_os = "linux")]
             libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
             NonNull::new(start)
         }
     }
 
-    /// Of what `map` gave; nobody uses it any more.
+    /// Unmaps what `map` returned. The memory must not be used afterwards.
     pub(super) fn unmap(start: NonNull<u8>, size: usize) {
         // SAFETY: mapped above with this size.
         unsafe { libc::munmap(start.as_ptr().cast(), size) };
@@ -143,7 +144,7 @@ mod pages {
 }
 
 impl Drop for Buffer {
-    /// Back to the cache, which lets go of those that have waited longest when it is full.
+    /// Returns the memory to the cache. A full cache frees its oldest buffers.
     fn drop(&mut self) {
         let buffer = Self { start: self.start, layout: self.layout };
         let mut surplus = Vec::new();
@@ -163,7 +164,7 @@ impl Drop for Buffer {
     }
 }
 
-/// Gives the memory that waits in the cache back to the system.
+/// Returns all cached memory to the system.
 pub fn clear() {
     let waiting = match CACHE.try_lock() {
         Ok(mut cache) => std::mem::take(&mut *cache),
@@ -176,13 +177,13 @@ pub fn clear() {
 mod tests {
     use super::*;
 
-    /// Other tests use the cache at the same time, so each works with a size of its own.
+    /// The number of cached buffers of this size. Other tests use the cache at the same time, so each has its own size.
     fn waiting(size: usize) -> usize {
         CACHE.lock().unwrap().iter().filter(|buffer| buffer.size() == size).count()
     }
 
     #[test]
-    fn a_dropped_buffer_is_used_again() {
+    fn a_dropped_buffer_is_reused() {
         const SIZE: usize = 1_234_560;
         let first = Buffer::new(SIZE).unwrap();
         let address = first.as_ptr();
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_alignments_suffice() {
+    fn buffers_are_large_enough_and_aligned() {
         for bytes in [0, 1, 63, 4096, (2 << 20) - 1, 2 << 20, (2 << 20) + 1] {
             let buffer = Buffer::new(bytes).unwrap();
             assert!(buffer.size() >= bytes);

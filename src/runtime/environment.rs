@@ -1,7 +1,10 @@
 //! Settings that come from the environment.
 
-/// A whole number of at least `least`. `Ok(None)` where the variable is not set, or empty; `Err` with its value where
-/// it is anything else: whoever can warn should, and go on as if it were not set.
+/// The value of an environment variable, a whole number of at least `least`; `None` if it is not set or empty. Of a
+/// comma-separated list, such as OMP_NUM_THREADS may be, the first number counts.
+///
+/// # Errors
+/// The text of an invalid value. Callers treat the variable as not set; `import mixup_rs` warns of it.
 pub fn whole_number(name: &str, least: usize) -> Result<Option<usize>, String> {
     let Some(value) = std::env::var_os(name) else { return Ok(None) };
     let value = value.to_string_lossy();
@@ -15,9 +18,9 @@ pub fn whole_number(name: &str, least: usize) -> Result<Option<usize>, String> {
     }
 }
 
-/// A number too large to be held is as good as the largest.
+/// A number that overflows becomes the largest `usize`.
 fn parse(text: &str) -> Option<usize> {
-    // OMP_NUM_THREADS may have one number per level of nesting.
+    // OMP_NUM_THREADS can hold one number per nesting level.
     let digits = text.split(',').next()?.trim();
     let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
     is_number.then(|| digits.parse().unwrap_or(usize::MAX))

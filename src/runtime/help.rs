@@ -1,7 +1,8 @@
-//! Threads that help the calling one.
+//! Helper threads that share the work of the calling thread.
 //!
-//! Nobody waits for a thread that is late: helpers come through a gate, which is closed once the calling thread finds
-//! no work left. One that finishes lingers for a moment, so that the next call need not wake it.
+//! The calling thread never waits for a helper that has not started: helpers enter through a gate, which closes once
+//! the calling thread finds no work left. A helper that finishes spins for a moment, so that the next call need not
+//! wake it.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -11,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// For so long a thread spins before it sleeps: twice what it takes to wake it. It outlasts the stretch in which a plan
-/// of 16,384 partners is drawn, which is one thread's. With that, mixing as many rows of 1 KiB takes two threads 0.78
-/// ms if they linger for 50 µs, 0.69 for 100, 0.67 for 200.
+/// How long a thread spins before it sleeps: twice the time of a wake-up. It outlasts the drawing of a plan of 16,384
+/// partners, which runs on one thread. Drawing that plan and mixing as many rows of 1 KiB takes two threads 0.78 ms
+/// with 50 µs, 0.69 with 100, 0.67 with 200.
 const LINGER: Duration = Duration::from_micros(100);
 
 /// The threads of a pool.
@@ -35,7 +36,7 @@ impl Helpers {
         self.count
     }
 
-    /// Asks so many threads: those that linger, and the first to wake.
+    /// Posts `count` invitations and wakes threads for those that no spinning thread will take.
     fn invite(&self, count: usize, invitation: &Invitation) {
         for _ in 0..self.board.post(count, invitation) {
             let board = self.board.clone();
@@ -44,18 +45,18 @@ impl Helpers {
     }
 }
 
-/// Where invitations hang until a thread takes them.
+/// The queue of invitations.
 #[derive(Default)]
 struct Board {
     state: Mutex<BoardState>,
-    /// Invitations, for those who linger to see.
+    /// The number of invitations, which spinning threads read without the lock.
     posted: AtomicUsize,
 }
 
 #[derive(Default)]
 struct BoardState {
     invitations: VecDeque<Invitation>,
-    /// Threads that linger, or that were woken and have not come yet.
+    /// The number of threads that spin, or that were woken and have not reached the board yet.
     expected: usize,
 }
 
@@ -64,11 +65,11 @@ impl Board {
         self.state.lock().expect("no panic under the lock")
     }
 
-    /// Says how many threads must be woken for these. A thread that lingers, but that the system has put aside, is
-    /// waited for all the same: meanwhile the calling one works.
+    /// Posts invitations and returns how many threads must be woken for them. A spinning thread counts as available
+    /// even if the system has preempted it: meanwhile the calling thread works.
     fn post(&self, count: usize, invitation: &Invitation) -> usize {
         let mut state = self.lock();
-        // The calls of those that nobody came to take are over.
+        // Invitations to calls that have ended.
         state.invitations.retain(|invitation| invitation.gate.is_open());
         state.invitations.extend(std::iter::repeat_n(invitation, count).cloned());
         self.posted.store(state.invitations.len(), Ordering::Relaxed);
@@ -77,7 +78,8 @@ impl Board {
         missing
     }
 
-    /// Takes one, who is expected, from the board. Without an invitation it is expected no more if it `leaves`.
+    /// Takes an invitation, for an expected thread. A thread that gets one is no longer expected, nor is one that
+    /// `leaves` without any.
     fn take(&self, leaves: bool) -> Option<Invitation> {
         let mut state = self.lock();
         let invitation = state.invitations.pop_front();
@@ -86,7 +88,7 @@ impl Board {
         invitation
     }
 
-    /// What a woken thread does.
+    /// The body of a woken thread.
     fn serve(&self) {
         let mut invitation = self.take(true);
         while let Some(next) = invitation {
@@ -96,10 +98,11 @@ impl Board {
         }
     }
 
+    /// Spins until an invitation comes, for [`LINGER`] at most.
     fn linger(&self) -> Option<Invitation> {
         let mut taken = None;
         spin_until(|| {
-            // Another may be faster.
+            // Another thread may take it first.
             taken = if self.posted.load(Ordering::Relaxed) > 0 { self.take(false) } else { None };
             taken.is_some()
         });
@@ -107,10 +110,10 @@ impl Board {
     }
 }
 
-/// Runs `work` in this thread and, as soon as they come, in at most `count` helpers. It is given 0 in this thread, and
-/// in the others a number up to `count`, mostly the same from call to call. One that comes after this thread has
-/// returned from `work` finds the gate closed and is not waited for, as it would be in a rayon scope: on a busy machine
-/// that can take a millisecond.
+/// Runs `work` in this thread and, as soon as they start, in at most `count` helpers. Its argument is 0 in this thread,
+/// and in a helper a distinct number up to `count`, mostly the same from call to call. A helper that starts after this
+/// thread has returned from `work` finds the gate closed. A rayon scope would wait for it: on a busy machine that can
+/// take a millisecond. A panic in any thread resumes in this one.
 pub(super) fn with_help(helpers: &Helpers, count: usize, work: &(dyn Fn(usize) + Sync)) {
     let gate = Arc::new(Gate::new(count));
     let closing = Closing(&gate);
@@ -122,7 +125,7 @@ pub(super) fn with_help(helpers: &Helpers, count: usize, work: &(dyn Fn(usize) +
     }
 }
 
-/// Work to take part in, as long as its gate is open.
+/// The work of one call, for a helper to join while the gate is open.
 #[derive(Clone)]
 struct Invitation {
     gate: Arc<Gate>,
@@ -134,30 +137,30 @@ impl Invitation {
     fn accept(self) {
         if self.gate.enter() {
             let number = self.gate.number(rayon::current_thread_index().unwrap_or(0));
-            // SAFETY: within the gate, which `with_help` closes, and waits for everyone to leave, before it returns or
-            // unwinds.
+            // SAFETY: this thread is inside the gate. `with_help`, which owns the work, closes the gate and waits until
+            // all threads have left it before it returns or unwinds.
             self.gate.leave(catch_unwind(AssertUnwindSafe(|| unsafe { self.work.run(number) })).err());
         }
     }
 }
 
-/// Work that may be over when a thread comes to it. A pointer: a reference must not even be moved once it dangles.
+/// Work that may have ended when a helper starts. A pointer, as moving a dangling reference is undefined behaviour.
 #[derive(Clone, Copy)]
 struct Work(*const (dyn Fn(usize) + Sync));
 
-// SAFETY: what it points to may be called by any thread.
+// SAFETY: it points to a `Sync` closure, which any thread may call.
 #[allow(unsafe_code)]
 unsafe impl Send for Work {}
 
 impl Work {
     #[allow(unsafe_code)]
     fn new(work: &(dyn Fn(usize) + Sync)) -> Self {
-        // SAFETY: only the lifetime is another, of which a pointer promises nothing.
+        // SAFETY: only the lifetime changes, and a pointer makes no promise about it.
         Self(unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync)>(work) })
     }
 
     /// # Safety
-    /// What it was made of must still live.
+    /// The closure given to [`Work::new`] must still be alive.
     #[allow(unsafe_code)]
     unsafe fn run(&self, number: usize) {
         // SAFETY: as required above.
@@ -165,13 +168,15 @@ impl Work {
     }
 }
 
-/// Lets threads in until it is closed.
+/// Counts the helpers that run the work of one call, and admits new ones until it is closed.
 struct Gate {
-    /// Twice the number of threads within; odd once it is closed.
+    /// Twice the number of threads inside, plus 1 once the gate is closed.
     state: AtomicUsize,
-    /// Which numbers are taken, from 1 on.
+    /// Which helper numbers are taken; entry 0 is number 1.
     taken: Box<[AtomicBool]>,
+    /// The first panic of a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// The calling thread.
     owner: Thread,
 }
 
@@ -179,13 +184,13 @@ impl Gate {
     const CLOSED: usize = 1;
     const THREAD: usize = 2;
 
-    /// For at most so many threads.
+    /// A gate for at most `count` helpers.
     fn new(count: usize) -> Self {
         let taken = (0..count).map(|_| AtomicBool::new(false)).collect();
         Self { state: AtomicUsize::new(0), taken, panic: Mutex::new(None), owner: thread::current() }
     }
 
-    /// A number, from 1 on, of its own for one who is within: that which its index in the pool suggests, if it is free.
+    /// A distinct number from 1 on for a thread inside: one more than its index in the pool, or the next free number.
     fn number(&self, index: usize) -> usize {
         let count = self.taken.len();
         let free = |number: &usize| !self.taken[*number].swap(true, Ordering::Relaxed);
@@ -201,7 +206,7 @@ impl Gate {
         self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_ok()
     }
 
-    /// One who leaves in a panic closes it: what others would do is lost already.
+    /// Counts a thread out. A panicking thread also closes the gate: the result of the call is lost anyway.
     fn leave(&self, panic: Option<Box<dyn Any + Send>>) {
         if panic.is_some() {
             self.state.fetch_or(Self::CLOSED, Ordering::Relaxed);
@@ -213,7 +218,7 @@ impl Gate {
         }
     }
 
-    /// Lets nobody in any more, and waits until all have left.
+    /// Closes the gate and waits until all threads have left.
     fn close(&self) {
         self.state.fetch_or(Self::CLOSED, Ordering::Relaxed);
         let is_left = || self.state.load(Ordering::Acquire) == Self::CLOSED;
@@ -225,7 +230,7 @@ impl Gate {
     }
 }
 
-/// Closes the gate when dropped, in a panic too.
+/// Closes the gate when dropped, also during a panic.
 struct Closing<'a>(&'a Gate);
 
 impl Drop for Closing<'_> {
@@ -234,7 +239,7 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Spins until `done`, but no longer than [`LINGER`], and says whether it is.
+/// Spins until `done`, for [`LINGER`] at most, and returns whether it is done.
 fn spin_until(mut done: impl FnMut() -> bool) -> bool {
     const LOOKS: usize = 16;
     let start = Instant::now();
@@ -256,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_waits_for_a_thread_that_does_not_wake() {
+    fn a_call_does_not_wait_for_a_late_helper() {
         use std::sync::mpsc;
         let helpers = Helpers::new(1).unwrap();
         let (wake, sleep) = mpsc::channel::<()>();
@@ -267,13 +272,13 @@ mod tests {
         });
         assert_eq!(calls.load(Ordering::Relaxed), 1);
         wake.send(()).unwrap();
-        // What was spawned comes late, and finds the gate closed.
+        // The late helper finds the gate closed.
         helpers.rayon.install(|| ());
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 
     #[test]
-    fn a_panic_waits_for_those_within() {
+    fn a_panic_waits_for_running_helpers() {
         let helpers = Helpers::new(1).unwrap();
         let caller = std::thread::current().id();
         for caller_panics in [true, false] {
@@ -296,19 +301,19 @@ mod tests {
     }
 
     #[test]
-    fn one_who_comes_after_a_panic_finds_the_gate_closed() {
+    fn a_panic_closes_the_gate() {
         let helpers = Helpers::new(1).unwrap();
         let (calls, caller) = (AtomicUsize::new(0), thread::current().id());
         let result = catch_unwind(AssertUnwindSafe(|| {
             with_help(&helpers, 2, &|_| {
                 calls.fetch_add(1, Ordering::Relaxed);
                 if thread::current().id() != caller {
-                    resume_unwind(Box::new("on purpose, and at once: printing takes long"));
+                    resume_unwind(Box::new("a deliberate panic, without the slow message of panic!"));
                 }
                 while calls.load(Ordering::Relaxed) < 2 {
                     thread::yield_now();
                 }
-                // Meanwhile the same thread of the pool takes the second of the two invitations.
+                // Meanwhile the same helper takes the second invitation.
                 thread::sleep(20 * LINGER);
             });
         }));
@@ -318,25 +323,25 @@ mod tests {
     }
 
     #[test]
-    fn everyone_within_has_a_number_of_its_own() {
+    fn helpers_have_distinct_numbers() {
         let gate = Gate::new(3);
         assert_eq!([4, 1, 0].map(|index| gate.number(index)), [2, 3, 1]);
     }
 
     #[test]
-    fn one_who_lingers_need_not_be_woken() {
+    fn a_spinning_thread_is_not_woken() {
         let (board, calls) = (Board::default(), AtomicUsize::new(0));
         let work = |_| {
             calls.fetch_add(1, Ordering::Relaxed);
         };
         let invitation = |gate: &Arc<Gate>| Invitation { gate: gate.clone(), work: Work::new(&work) };
         let gate = Arc::new(Gate::new(100));
-        // One thread is woken for each, once.
+        // One thread is woken for each invitation, once.
         assert_eq!(board.post(2, &invitation(&gate)), 2);
         board.serve();
         assert_eq!(calls.load(Ordering::Relaxed), 2);
         assert_eq!(board.post(1, &invitation(&gate)), 0);
-        // What nobody came for is taken down.
+        // An invitation to a call that has ended is removed.
         gate.close();
         let gate = Arc::new(Gate::new(100));
         assert_eq!(board.post(1, &invitation(&gate)), 0);
@@ -348,7 +353,7 @@ mod tests {
             assert_eq!(board.post(1, &invitation(&gate)), 1);
             scope.spawn(|| {
                 while calls.load(Ordering::Relaxed) < 20 {
-                    // In place of being woken, where it did not linger for long enough.
+                    // Stands for a wake-up, if it did not spin for long enough.
                     if board.lock().expected > 0 {
                         board.serve();
                     }
@@ -365,13 +370,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_is_closed_once_all_have_left() {
+    fn closing_a_gate_waits_until_all_have_left() {
         let (gate, inside) = (Arc::new(Gate::new(1)), Arc::new(AtomicUsize::new(0)));
         assert!(gate.enter());
         let late = thread::spawn({
             let (gate, inside) = (gate.clone(), inside.clone());
             move || {
-                // Longer than anyone spins.
+                // Longer than any thread spins.
                 thread::sleep(20 * LINGER);
                 inside.fetch_add(1, Ordering::Relaxed);
                 gate.leave(None);

@@ -1,4 +1,4 @@
-//! What the operating system gives: threads, memory, and settings from the environment.
+//! Threads, memory, and settings from the environment.
 
 pub mod buffer;
 pub mod environment;

@@ -1,11 +1,11 @@
-//! The only place that knows about threads.
+//! The thread pool.
 //!
-//! A pool of our own, never rayon's global one, which hangs in a forked child. It is looked up without a lock, by the
-//! number of forks that lie behind the process: after a fork the inherited pool, whose threads do not exist here, is
-//! left alone for good and a new one is built on first use.
+//! It is private, not rayon's global pool, which hangs in a forked child. It is looked up without a lock, by the number
+//! of forks since the library was loaded. After a fork the threads of the inherited pool do not exist: that pool is
+//! leaked, and a new one is built on first use.
 //!
-//! Jobs are taken from counters by at most as many threads as asked for, the calling one among them, so their number
-//! can change from call to call without rebuilding the pool. Results never depend on who took which job.
+//! Threads take jobs from shared counters. A call uses as many threads as it asks for, the calling one included, so
+//! their number can change without rebuilding the pool. Results never depend on which thread took which job.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -13,35 +13,35 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use super::environment::whole_number;
 use super::help::{Helpers, with_help};
 
-/// The environment variables that set the number of threads, the strongest first. torchrun and Ray speak through the
-/// last alone.
+/// The environment variables that set the number of threads; the first valid one wins. torchrun and Ray set only the
+/// last.
 pub const THREADS_ENVIRONMENT: [&str; 3] = ["MIXUP_RS_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"];
 
-/// How often this process, or an ancestor since the library was loaded, has forked into it.
+/// The number of forks between the process that loaded the library and this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
-/// The last [`set_limit`]: forks in the upper half, the number in the lower; 0 means never. It speaks for the process
-/// that called it, not for its children, as under spawn.
+/// The last [`set_limit`]: the fork count in the upper half, the limit in the lower, 0 for none. It holds in the
+/// process that called it and not in its forked children, as with spawned ones.
 static LIMIT: AtomicU64 = AtomicU64::new(0);
 
-/// The number of processors, in the same form: asking the system reads files.
+/// The number of processors, in the same form. Cached, as the system call reads files.
 static AVAILABLE: AtomicU64 = AtomicU64::new(0);
 
-/// Pieces of work per thread, so that a thread that is delayed does not delay the others.
+/// Jobs per thread. With several, a delayed thread does not delay the others.
 const JOBS_PER_THREAD: usize = 4;
 
-/// Bytes that each thread passes through, at least, those of a new result counted beside those of the batch. A call
-/// with less than twice as many stays on the calling thread. On an Emerald Rapids whose kernel packs its processors, so
-/// that the woken thread starts on the calling thread's processor, one thread and two take, in place, 27 and 33 µs for
-/// 1 MiB, 58 and 60 for 2 MiB, 154 and 150 for 4 MiB; with the other thread awake, 163 and 79 for 4.6 MiB.
+/// The least number of bytes per thread, those of a new result counted beside those of the batch. A call with less than
+/// twice as many runs on the calling thread. Measured in place on an Emerald Rapids whose kernel packs its processors,
+/// so that a woken thread starts on the calling thread's processor: one thread and two take 27 and 33 µs for 1 MiB, 58
+/// and 60 for 2 MiB, 154 and 150 for 4 MiB; with the other thread awake, 163 and 79 for 4.6 MiB.
 pub const BYTES_PER_THREAD: usize = 2 << 20;
 
-/// How many threads a pass through so many bytes is worth.
+/// The number of threads for a pass over `bytes`, at most `limit`.
 pub(crate) fn worth(bytes: usize, limit: usize) -> usize {
     limit.min(bytes / BYTES_PER_THREAD).max(1)
 }
 
-/// Into how many jobs to cut the work of so many threads.
+/// The number of jobs for `threads` threads.
 pub(crate) fn jobs(threads: usize) -> usize {
     if threads > 1 { threads * JOBS_PER_THREAD } else { 1 }
 }
@@ -53,7 +53,7 @@ struct Pool {
     helpers: Helpers,
 }
 
-/// The number of threads that may run here: the processors this process is allowed to use.
+/// The number of processors that this process may use, at least 1.
 pub fn available() -> usize {
     remembered(&AVAILABLE).unwrap_or_else(|| {
         let count = std::thread::available_parallelism().map_or(1, |count| count.get());
@@ -62,13 +62,13 @@ pub fn available() -> usize {
     })
 }
 
-/// Sets the number of threads for this process, at most [`available`]. 0 forgets an earlier setting.
+/// Sets the number of threads for this process, capped at [`available`]. 0 removes the setting.
 pub fn set_limit(count: usize) {
     remember(&LIMIT, count.min(available()));
 }
 
-/// The number of threads that was asked for: by [`set_limit`] in this process, else by the environment; at most
-/// [`available`].
+/// The number of threads set by [`set_limit`] in this process, else by [`THREADS_ENVIRONMENT`], capped at
+/// [`available`]; `None` if neither sets one.
 pub fn requested() -> Option<usize> {
     remembered(&LIMIT).or_else(|| {
         let count = THREADS_ENVIRONMENT.iter().find_map(|name| whole_number(name, 1).ok().flatten())?;
@@ -98,7 +98,7 @@ fn forks() -> u64 {
             FORKS.fetch_add(1, Ordering::Relaxed);
         }
         if !WATCHED.swap(true, Ordering::Relaxed) {
-            // SAFETY: the handler only adds to an atomic integer, which is allowed in a forked child.
+            // SAFETY: the handler only adds to an atomic integer, which is async-signal-safe.
             unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
         }
     }
@@ -115,27 +115,27 @@ fn pool(threads: usize) -> Option<&'static Helpers> {
     if let Some(pool) = known.filter(|pool| pool.forks == forks && pool.helpers.count() >= threads) {
         return Some(&pool.helpers);
     }
-    // A pool that turns out too small is replaced by the largest there can be, so that this happens once.
+    // A pool that is too small is replaced by one of the maximal size, so that this happens once.
     let outgrown = known.is_some_and(|pool| pool.forks == forks);
     let threads = if outgrown { threads.max(available()) } else { threads };
     let fresh = Box::into_raw(Box::new(Pool { forks, helpers: Helpers::new(threads)? }));
     match POOL.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: `fresh` came from a box and is never freed from here on. The pool it replaces is leaked, for a call
-        // may still be running in it, or its threads are those of another process.
+        // SAFETY: `fresh` came from a box and is never freed once it is in POOL. The pool it replaces is leaked: a call
+        // may still run in it, or its threads belong to another process.
         Ok(_) => Some(unsafe { &(*fresh).helpers }),
         Err(_) => {
-            // SAFETY: another thread was faster; nobody has seen `fresh`.
+            // SAFETY: another thread stored its pool first, so `fresh`, from a box, was never shared.
             drop(unsafe { Box::from_raw(fresh) });
             pool(threads)
         }
     }
 }
 
-/// Runs `work` on every job below `jobs`, on at most `threads` threads, each with a `scratch` of its own. If the system
-/// gives no threads, or gives them late, the calling one does it all.
+/// Runs `work` on every job below `jobs`, on at most `threads` threads, each with its own `scratch`. If the system has
+/// no threads, or starts them late, the calling thread runs all jobs.
 ///
-/// Each thread begins with a part of the jobs that is its own from call to call, as are the caches that the last call
-/// left behind, and goes on where others are behind.
+/// A thread starts with the same part of the jobs in every call, whose data its caches may still hold from the last
+/// one, then takes jobs from the parts of the other threads.
 pub(crate) fn for_each<S>(
     jobs: usize,
     threads: usize,
@@ -161,7 +161,7 @@ pub(crate) fn for_each<S>(
     });
 }
 
-/// Runs `work` on every stretch of `len` items, the last may be shorter, with its number.
+/// Runs `work` on every chunk of `len` items, the last of which may be shorter, with its number.
 pub(crate) fn for_each_chunk<T: Send>(
     items: &mut [T],
     len: usize,
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_is_done_once() {
+    fn every_job_runs_once() {
         for threads in [1, 2, 8] {
             for jobs in [0, 1, 2, 100] {
                 let done: Vec<AtomicUsize> = (0..jobs).map(|_| AtomicUsize::new(0)).collect();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_worth_2_mib() {
+    fn each_thread_gets_at_least_2_mib() {
         const MIB: usize = 1024 * 1024;
         assert_eq!([0, 4 * MIB - 1, 4 * MIB, 100 * MIB].map(|bytes| worth(bytes, 8)), [1, 1, 2, 8]);
         assert_eq!([1, 2, 8].map(jobs), [1, 8, 32]);
@@ -210,6 +210,6 @@ mod tests {
     fn a_panicking_job_leaves_the_pool_usable() {
         let panics = std::panic::catch_unwind(|| for_each(8, 2, || (), |(), job| assert!(job != 3)));
         assert!(panics.is_err());
-        every_job_is_done_once();
+        every_job_runs_once();
     }
 }
