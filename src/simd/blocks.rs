@@ -1,13 +1,12 @@
-//! Floats and bytes in blocks of AVX2 vectors, long runs of floats in blocks of AVX-512 ones.
+//! Kernels for x86-64: floats and bytes in blocks of AVX2 vectors, long runs of floats in blocks of AVX-512 vectors.
 //!
-//! What keeps the compiler's own loop from the memory's speed is not the formula but
+//! The compiler's own loop does not reach the speed of memory. Three costs, none of them in the formula, slow it down:
 //!
-//! 1. the rules for NaN, which cost it a comparison and a choice per vector. Here one branch asks for NaN in a whole
-//!    block, and only a block that has one goes through the rules element by element;
-//! 2. widening and narrowing. Float16 has instructions for it that the compiler does not find; bfloat16 and bytes are
-//!    not unpacked at all, but computed in two halves, the elements at even places and those at odd ones, which a shift
-//!    or a mask brings out;
-//! 3. stores across two cache lines, where a batch begins in the middle of one, as NumPy's do.
+//! 1. the rules for NaN take a comparison and a select per vector. Here one branch tests a whole block for NaN, and
+//!    only a block with a NaN goes through the rules element by element;
+//! 2. widening and narrowing. The compiler does not find the instructions for float16. Bfloat16 and bytes are not
+//!    unpacked at all: the elements at even and at odd places are computed separately, extracted by a shift or a mask;
+//! 3. stores that straddle two cache lines, if a batch begins inside a line, as NumPy's do.
 
 use std::any::TypeId;
 use std::arch::x86_64::*;
@@ -18,15 +17,14 @@ use super::vectors::{f16x8, f16x16, f32x8, f32x16, f64x4, f64x8};
 use super::{Ahead, CACHE_LINE, Run, blend_chunk};
 use crate::arithmetic::Element;
 
-/// Runs below this are not worth aligning, and AVX-512 is for aligned runs alone. In place, on an Emerald Rapids, it
-/// saves 3 to 6 % for 512 × 3 × 224 × 224 float32, 17 % for 64 of bfloat16, 2 % for float16, and nothing for other
-/// batches that stay in the cache; rows of 1 KiB would take 6 % longer. (With heads and tails as masked vectors, rows of
-/// 128 bytes take twice as long.)
+/// Shorter runs are not aligned, and only aligned runs use AVX-512. In place, on an Emerald Rapids, AVX-512 saves 3 to
+/// 6 % for 512 × 3 × 224 × 224 float32, 17 % for 64 of bfloat16, 2 % for float16, and nothing for other batches that
+/// stay in the cache; rows of 1 KiB would take 6 % longer. (With masked vectors for head and tail, rows of 128 bytes
+/// take twice as long.)
 const ALIGNED_BYTES: usize = 4 << 10;
 
-/// Blends the whole blocks of a run and returns what is left of it; a run of other integers than bytes it returns as it
-/// came. Called in one place for either value of `AVX512`, it is compiled into its caller, which saves a run of 128
-/// bytes 1 ns of 16.
+/// Blends the whole blocks of a run and returns the rest. Runs of `i8`, `u16` and `i16` are returned unchanged. Called
+/// once for each value of `AVX512`, it is inlined, which saves a run of 128 bytes 1 ns of 16.
 ///
 /// # Safety
 /// With `AVX512`, the processor must have avx512f and avx512bw.
@@ -46,7 +44,7 @@ pub(super) unsafe fn blend_blocks<T: Element, const OWN_IS_NEAR: bool, const AVX
             if is_wide { unsafe { $wide::<OWN_IS_NEAR>(run) } } else { $narrow::<OWN_IS_NEAR>(run) }
         }};
     }
-    // Known at compile time: a single call of either width is left, or none.
+    // The type is known at compile time, so a single branch remains.
     let element = TypeId::of::<T>();
     let done = if element == TypeId::of::<f32>() {
         blended!(blend_f32, blend_f32_wide)
@@ -64,7 +62,7 @@ pub(super) unsafe fn blend_blocks<T: Element, const OWN_IS_NEAR: bool, const AVX
     run.split_at(done).1
 }
 
-/// Blends what lies before the first whole cache line of the result, and returns the rest.
+/// Blends the elements before the first whole cache line of the result and returns the rest.
 #[inline(always)]
 fn aligned<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) -> Run<'_, T, OWN_IS_NEAR> {
     let before = (run.out.as_ptr() as usize).wrapping_neg() % CACHE_LINE;
@@ -73,7 +71,7 @@ fn aligned<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) ->
     rest
 }
 
-/// A run by its addresses.
+/// A run as raw pointers.
 struct Pointers<T: Element> {
     out: *mut T,
     own: *const T,
@@ -83,7 +81,7 @@ struct Pointers<T: Element> {
     ahead: Option<Ahead<T>>,
 }
 
-/// The run as one of `U`, which must be its type.
+/// The run as raw pointers to `U`, which must be the same type as `T`.
 #[inline(always)]
 #[allow(unsafe_code)]
 fn of_type<T: Element, U: Element, const OWN_IS_NEAR: bool>(run: &mut Run<'_, T, OWN_IS_NEAR>) -> Pointers<U> {
@@ -100,7 +98,7 @@ fn of_type<T: Element, U: Element, const OWN_IS_NEAR: bool>(run: &mut Run<'_, T,
     }
 }
 
-/// A function that blends the whole blocks of a run, and says how many elements that were.
+/// Defines a function that blends the whole blocks of a run and returns the number of elements blended.
 macro_rules! blend_function {
     ($features:literal, $name:ident, $element:ident, $block:expr, $splat:path, $blend_block:ident) => {
         #[inline]
@@ -108,7 +106,7 @@ macro_rules! blend_function {
         #[allow(unsafe_code)]
         fn $name<const OWN_IS_NEAR: bool>(run: Pointers<$element>) -> usize {
             const BLOCK: usize = $block;
-            // A run that begins within a cache line reaches into one more: of 1 KiB it takes 4 % of the time.
+            // A run that begins inside a cache line touches one more line: 4 % of the time for 1 KiB.
             if let Some(ahead) = run.ahead {
                 ahead.skip(run.len.max(1) - 1).fetch(1);
             }
@@ -118,7 +116,7 @@ macro_rules! blend_function {
                 if let Some(ahead) = run.ahead {
                     ahead.skip(at).fetch(BLOCK);
                 }
-                // SAFETY: the block lies within the run, and `own` is `out` or apart from it.
+                // SAFETY: the block lies within the run, and `own` either equals `out` or does not overlap it.
                 unsafe {
                     let (out, own, partner) = (run.out.add(at), run.own.add(at), run.partner.add(at));
                     if !$blend_block::<OWN_IS_NEAR>(out, own, partner, weight) {
@@ -143,7 +141,7 @@ blend_function!("avx512f,avx512bw", blend_f64_wide, f64, 4 * f64x8::LANES, f64x8
 blend_function!("avx512f,avx512bw", blend_f16_wide, f16, 4 * f16x16::LANES, f16x16::splat, block_f16_wide);
 blend_function!("avx512f,avx512bw", blend_bf16_wide, bf16, 4 * f32x16::LANES, f32x16::splat, block_bf16_wide);
 
-/// A function that blends four vectors, unless there is a NaN among the results: then it writes nothing and says false.
+/// Defines a function that blends four vectors. If a result is NaN, it writes nothing and returns false.
 ///
 /// # Safety
 /// There must be four vectors of elements at each address, and `out` writable.
@@ -186,7 +184,7 @@ four_vectors!("avx512f,avx512bw", block_f32_wide, f32, f32x16);
 four_vectors!("avx512f,avx512bw", block_f64_wide, f64, f64x8);
 four_vectors!("avx512f,avx512bw", block_f16_wide, f16, f16x16);
 
-/// The same for bfloat16, of which a vector of float32 holds twice as many.
+/// The same for bfloat16; a vector of float32 holds twice as many of them.
 ///
 /// # Safety
 /// As above.
@@ -209,7 +207,7 @@ macro_rules! four_vectors_of_bf16 {
             // A bfloat16 is the upper half of a float32.
             let even = |pairs| from_bits(left::<16>(pairs));
             let odd = |pairs| from_bits(and(pairs, splat_bits(0xFFFF_0000_u32 as i32)));
-            // To nearest even; the values hold no NaN.
+            // Rounds to nearest even; no value is NaN.
             let rounded = |values| {
                 let bits = to_bits(values);
                 add_bits(bits, add_bits(and(right::<16>(bits), splat_bits(1)), splat_bits(0x7FFF)))
@@ -234,7 +232,7 @@ macro_rules! four_vectors_of_bf16 {
 four_vectors_of_bf16!("avx2,f16c", block_bf16, f32x8);
 four_vectors_of_bf16!("avx512f,avx512bw", block_bf16_wide, f32x16);
 
-/// Blends 64 elements, and says true: bytes hold no NaN.
+/// Blends 64 elements and returns true, as bytes are never NaN.
 ///
 /// # Safety
 /// There must be 64 elements at each address, and `out` writable.
@@ -243,7 +241,7 @@ four_vectors_of_bf16!("avx512f,avx512bw", block_bf16_wide, f32x16);
 #[allow(unsafe_code)]
 unsafe fn block_u8<const OWN_IS_NEAR: bool>(out: *mut u8, own: *const u8, partner: *const u8, weight: __m256i) -> bool {
     const LANES: usize = 32;
-    // The product in one instruction: (distance·weight + 2¹⁴) >> 15.
+    // `mulhrs` is (distance·weight + 2¹⁴) >> 15.
     let blend = |own, partner| {
         let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
         _mm256_add_epi16(near, _mm256_mulhrs_epi16(_mm256_sub_epi16(far, near), weight))
@@ -268,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aligned_runs_go_on_at_a_cache_line() {
+    fn the_rest_of_an_aligned_run_starts_at_a_cache_line() {
         let (own, partner) = (vec![1.0_f32; 2000], vec![3.0; 2000]);
         for offset in 0..17 {
             for len in [100, 1900] {

@@ -1,24 +1,25 @@
-//! Blending where the samples of a batch lie side by side: one element of each, with a weight of its own.
+//! Blending of interleaved samples: neighbours in memory belong to different samples, so each has its own weight.
 //!
-//! The near and the far values are gathered first, so that the blend itself is the plain loop over three runs that the
-//! compiler vectorises. Choosing near and far within the loop was ten times as slow for bytes and halves.
+//! The near and the far values are gathered first. The blend is then a plain loop over three runs, which the compiler
+//! vectorises. Selecting near and far inside that loop was ten times as slow for bytes and halves.
 
 use super::vectorised::{Loop, vectorised};
 use super::{Level, Recipe};
 use crate::arithmetic::Element;
 
-/// What becomes of each sample, as its [`Recipe`] says.
+/// The [`Recipe`]s of all lanes, as arrays.
 pub(crate) struct Lanes<T: Element> {
-    /// Whose values are near, and whose far. `None` where each sample itself is the near one.
+    /// The lane that holds the near value of each lane. `None` if that is always the lane itself.
     near: Option<Vec<usize>>,
+    /// The lane that holds the far value of each lane.
     far: Vec<usize>,
     weights: Vec<T::Weight>,
-    /// Those to whom the near value is handed on, bit for bit.
+    /// The lanes that copy the near value bit for bit.
     copies: Vec<usize>,
 }
 
 impl<T: Element> Lanes<T> {
-    /// Each sample's partner and recipe.
+    /// Takes the partner and the recipe of each lane.
     pub fn new(samples: impl Iterator<Item = (usize, Recipe<T::Weight>)>) -> Self {
         let (mut near, mut far, mut weights, mut copies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (i, (partner, recipe)) in samples.enumerate() {
@@ -39,12 +40,12 @@ impl<T: Element> Lanes<T> {
         Self { near: (!is_own).then_some(near), far, weights, copies }
     }
 
-    /// Scratch for one call at a time of [`Lanes::blend`].
+    /// Scratch memory for [`Lanes::gather`] and [`Lanes::blend`].
     pub fn scratch(&self) -> [Vec<T>; 2] {
         [0; 2].map(|_| vec![T::default(); self.far.len()])
     }
 
-    /// Reads the values of the first lanes, as many as `own` has.
+    /// Gathers near and far values of the first `own.len()` lanes.
     ///
     /// # Safety
     /// The partners of these lanes must be among them.
@@ -63,7 +64,7 @@ impl<T: Element> Lanes<T> {
         pick(&self.far, far);
     }
 
-    /// Blends what was gathered for the first lanes, as many as `out` has.
+    /// Blends the gathered values of the first `out.len()` lanes.
     pub fn blend(&self, level: Level, out: &mut [T], [near, far]: &[Vec<T>; 2]) {
         vectorised(level, Lane { out: &mut *out, near, far, weights: &self.weights });
         let len = out.len();
@@ -73,7 +74,7 @@ impl<T: Element> Lanes<T> {
     }
 }
 
-/// out = near blended with far, each by a weight of its own.
+/// out = near blended with far, each by its own weight.
 struct Lane<'a, T: Element> {
     out: &'a mut [T],
     near: &'a [T],
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn every_level_blends_each_lane_by_its_recipe() {
         let mut own: Vec<f32> = (0..150).map(|i| (i * 37 % 101) as f32).collect();
-        // A blend would not hand it on bit for bit.
+        // A NaN with a payload, which a blend would not preserve.
         own[5] = f32::from_bits(0x7F80_0001);
         let lam = |i: usize| [1.0, 0.75, 0.0, 0.5, 0.25][i % 5];
         let partner = |i: usize| (i / 10 * 10) + (i * 7 + 3) % 10;
@@ -105,10 +106,10 @@ mod tests {
         let lanes = Lanes::<f32>::new((0..own.len()).map(|i| (partner(i), recipe(i))));
         for level in Level::available() {
             let mut scratch = lanes.scratch();
-            // All lanes, and the first of them: rows are left over at the end of a column.
+            // All lanes or fewer, as at the end of a column.
             for len in [150, 140, 20, 10] {
                 let mut out = vec![0.0; len];
-                // SAFETY: partners are within the same ten.
+                // SAFETY: partners lie in the same block of ten lanes, and `len` is a multiple of ten.
                 #[allow(unsafe_code)]
                 unsafe {
                     lanes.gather(&own[..len], &mut scratch);

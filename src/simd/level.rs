@@ -1,27 +1,28 @@
-//! Which instruction set the kernels run on.
+//! The instruction set that the kernels run on.
 
 use std::sync::OnceLock;
 
-/// The environment variable that forces a level, by its name; for tests. One that the processor lacks is not taken.
+/// The environment variable that forces a level by its name, for tests. A level that the processor lacks is ignored.
 pub const ENVIRONMENT: &str = "MIXUP_RS_SIMD";
 
-/// An instruction set. To hold one proves that the processor has it: only [`Level::available`] makes them.
+/// An instruction set. A value proves that the processor supports it, as only [`Level::available`] creates values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(Set);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Set {
-    /// What every processor of the architecture has: SSE2 on x86-64, NEON on aarch64.
+    /// Supported by every processor of the architecture: SSE2 on x86-64, NEON on aarch64.
     Baseline,
-    /// With F16C, which every processor with AVX2 has.
+    /// AVX2 and F16C, which every processor with AVX2 has.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-512 F, BW, DQ and VL, and AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
 impl Level {
-    /// What this processor has, the best last.
+    /// The levels that this processor supports, the best last.
     pub fn available() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let better = with_features(
@@ -38,7 +39,7 @@ impl Level {
         std::iter::once(Set::Baseline).chain(better).map(Self).collect()
     }
 
-    /// The level in use: the one forced by the environment when it was first asked for, else the best.
+    /// The level in use: the one that [`ENVIRONMENT`] forced at the first call, else the best.
     pub fn current() -> Self {
         static CURRENT: OnceLock<Level> = OnceLock::new();
         *CURRENT.get_or_init(|| {
@@ -47,7 +48,10 @@ impl Level {
         })
     }
 
-    /// The level that the environment forces; `Err` with its name where this processor has none of that name.
+    /// The level that [`ENVIRONMENT`] forces; `None` if it is not set or empty.
+    ///
+    /// # Errors
+    /// The value of the variable, if it names no level of this processor.
     pub fn forced() -> Result<Option<Self>, String> {
         let name = std::env::var_os(ENVIRONMENT).unwrap_or_default().to_string_lossy().trim().to_owned();
         match Self::available().into_iter().find(|level| level.name() == name) {
@@ -56,7 +60,7 @@ impl Level {
         }
     }
 
-    /// "avx512", "avx2", "neon", or "baseline".
+    /// The name of the level: "avx512", "avx2", "neon" or "baseline".
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Baseline if cfg!(target_arch = "aarch64") => "neon",
@@ -73,7 +77,7 @@ impl Level {
     }
 }
 
-/// The sets of a processor with these features: each needs all of its own, and those of the one before it.
+/// The sets of a processor with these features. A set needs all of its own features and the set before it.
 #[cfg(target_arch = "x86_64")]
 fn with_features(avx2: [bool; 2], avx512: [bool; 4]) -> Vec<Set> {
     match (!avx2.contains(&false), !avx512.contains(&false)) {
@@ -101,7 +105,7 @@ mod tests {
         let levels = Level::available();
         let (least, best) = (levels[0].name(), levels[levels.len() - 1].name());
         if let Ok(expected) = std::env::var(EXPECTED) {
-            // Its own best: one under valgrind has fewer than its child.
+            // The best level of this process: under valgrind the parent has fewer levels than its child.
             return assert_eq!(found(), expected.replace("the best", best));
         }
         for (value, expected) in [
@@ -110,7 +114,7 @@ mod tests {
             (&format!(" {best} "), format!("{best} Ok(Some({best:?}))")),
             ("mmx", "the best Err(\"mmx\")".to_owned()),
         ] {
-            // In a process of its own, for a level in use stays so.
+            // In a new process, as the level in use never changes.
             let mut test = std::process::Command::new(std::env::current_exe().unwrap());
             test.args(["--exact", "simd::level::tests::the_environment_forces_a_level"]);
             let output = test.env(ENVIRONMENT, value).env(EXPECTED, expected).output().unwrap();

@@ -1,11 +1,11 @@
 //! Blending one run of elements with another.
 //!
-//! The loops are written once, for any [`Element`], and compiled once per instruction set; [`Level`] is chosen at run
-//! time. The compiler vectorises them: an element's blend is branch-free and the runs do not alias. As no set fuses or
-//! reorders anything, all give the same bits.
+//! The loops are written once, for any [`Element`], and compiled once per instruction set. [`Level`] selects one at run
+//! time. The compiler vectorises them, as an element's blend is branch-free and the runs do not alias. No instruction
+//! set fuses or reorders operations, so all give the same bits.
 //!
-//! Three things are spelt out for x86-64: floats in whole [`blocks`], stores that go past the cache ([`stream`]), and
-//! fetching what will be read next.
+//! Three parts are written by hand for x86-64: whole [`blocks`] of floats and bytes, stores past the cache
+//! ([`stream`]), and [`prefetch`]ing.
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
@@ -26,21 +26,21 @@ use crate::arithmetic::Element;
 
 pub(crate) const CACHE_LINE: usize = 64;
 
-/// What becomes of one sample, decided once for all of its elements.
+/// How one sample is mixed, decided once for all its elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Recipe<W> {
-    /// λ = 1, or the sample is its own partner: its own bits, whatever they mean.
+    /// λ = 1, or the sample is its own partner: its own bits.
     KeepOwn,
     /// λ = 0: the partner's bits.
     TakePartner,
-    /// λ ≥ ½.
+    /// λ ≥ ½: blended, the partner weighted by 1 − λ.
     NearOwn(W),
-    /// λ < ½.
+    /// λ < ½: blended, the sample itself weighted by λ.
     NearPartner(W),
 }
 
 impl<W> Recipe<W> {
-    /// `lam` in [0, 1].
+    /// The recipe for `lam` in [0, 1].
     pub fn new<T: Element<Weight = W>>(lam: f64) -> Self {
         if lam == 1.0 {
             Self::KeepOwn
@@ -54,25 +54,27 @@ impl<W> Recipe<W> {
     }
 }
 
-/// What will be read after a run, of about the same length: it is fetched into the cache meanwhile. The processor's own
-/// prefetcher follows a run, but cannot know where the next one starts. Only the address is used.
+/// The run that will be read next, of about the same length. It is fetched into the cache while a run is blended: the
+/// hardware prefetcher follows a run, but cannot know where the next one starts. Only the address is used.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Ahead<T> {
     from: *const T,
     to: Cache,
 }
 
-/// Where what is fetched goes.
+/// The cache that a run is fetched into.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Cache {
+    /// The first-level cache, by way of the others.
     First,
-    /// Into no other on the way, and without what the processor's own prefetcher expects to follow.
+    /// The first-level cache alone. The hardware prefetcher does not fetch the lines that follow.
     FirstAlone,
+    /// The second-level cache.
     Second,
 }
 
 impl Cache {
-    /// For runs of `bytes` of a batch of `batch_bytes`.
+    /// The best cache for runs of `bytes` of a batch of `batch_bytes`.
     pub fn best(bytes: usize, batch_bytes: usize) -> Self {
         if bytes > SHORT_BYTES {
             Self::Second
@@ -102,7 +104,7 @@ impl<T> Ahead<T> {
         Ahead { from: self.from.cast(), to: self.to }
     }
 
-    /// What begins `len` elements further on.
+    /// The same run without its first `len` elements.
     #[inline(always)]
     pub fn skip(self, len: usize) -> Self {
         Self { from: self.from.wrapping_add(len), ..self }
@@ -114,15 +116,15 @@ impl<T> Ahead<T> {
         (0..len * size_of::<T>()).step_by(CACHE_LINE).map(move |line| self.from.cast::<i8>().wrapping_add(line))
     }
 
-    /// Fetches the first `len` elements. To choose for each line costs nothing: where the hint was fixed at compile
-    /// time, with a tenth fewer instructions, rows of 1 KiB took 65 ns instead of 51.
+    /// Fetches the first `len` elements. Selecting the hint for each line costs nothing: with the hint fixed at compile
+    /// time and a tenth fewer instructions, rows of 1 KiB took 65 ns instead of 51.
     #[inline(always)]
     #[allow(unsafe_code)]
     pub fn fetch(self, len: usize) {
         #[cfg(target_arch = "x86_64")]
         for address in self.lines(len) {
             use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-            // SAFETY: every x86-64 has the instruction, and it ignores an address that it cannot read.
+            // SAFETY: every x86-64 processor has the instruction, which ignores an address that it cannot read.
             unsafe {
                 match self.to {
                     Cache::First => _mm_prefetch::<_MM_HINT_T0>(address),
@@ -136,23 +138,26 @@ impl<T> Ahead<T> {
     }
 }
 
-/// What is longer is fetched into the second-level cache: in the first it would displace what is blended meanwhile, and
-/// fewer lines can be under way to it. In place, on an Emerald Rapids, into the first and into the second: 512 × 3 ×
-/// 224 × 224 float32, whose columns are long, 1.80 and 1.24 times the time of scaling them; 16,384 × 256, which are
-/// short, 1.69 and 1.93. Columns of 8 KiB, as of smaller batches, are just short: of 64 samples 1.36 and 1.42 ms, of 8
-/// on two threads 0.076 and 0.084 ms. Fetching the first 128 to 2048 bytes of each page alone, and leaving the rest to
-/// the processor, takes 1.48 to 1.71 ms instead of 1.36.
+/// Longer runs are fetched into the second-level cache. In the first they would evict the data being blended, and fewer
+/// lines can be in flight to it. Times in place on an Emerald Rapids, fetched into the first and into the second:
+///
+/// - 512 × 3 × 224 × 224 float32, long columns: 1.80 and 1.24 times the time of scaling them;
+/// - 16,384 × 256, short columns: 1.69 and 1.93 times;
+/// - columns of 8 KiB, as of smaller batches, are still short: of 64 samples 1.36 and 1.42 ms, of 8 on two threads
+///   0.076 and 0.084 ms.
+///
+/// Fetching only the first 128 to 2048 bytes of each page, and leaving the rest to the hardware prefetcher, takes 1.48
+/// to 1.71 ms instead of 1.36.
 const SHORT_BYTES: usize = 8 << 10;
 
-/// Batches that a small third-level cache holds as well. 16,384 × 256 float32 in place take 59 ns a row where short
-/// runs are fetched by way of all caches, and 51 past the second; batches that lie in memory 140 and 190.
+/// The largest batch that even a small third-level cache holds. 16,384 × 256 float32 in place take 59 ns a row if short
+/// runs are fetched by way of all caches, and 51 into the first alone; batches in memory take 140 and 190.
 const SHARED_BYTES: usize = 16 << 20;
 
-/// Bytes between two looks ahead. Fetched 4096 at a time, there are more lines than can be under way, and nothing is
-/// won.
+/// Bytes fetched at a time. 4096 are more lines than can be in flight, and save nothing.
 const AHEAD_BYTES: usize = 512;
 
-/// out = own blended with partner. The slices have one length.
+/// out = own blended with partner. The slices have the same length.
 pub(crate) fn blend_into<T: Element>(
     level: Level,
     recipe: Recipe<T::Weight>,
@@ -170,8 +175,8 @@ pub(crate) fn blend_into<T: Element>(
     }
 }
 
-/// out = from, while what comes next is fetched. Without that, a new result of 64 × 3 × 224 × 224 float32 of which half
-/// the samples are cut takes 1.16 times as long as one that is only blended, with it 1.06 (Emerald Rapids).
+/// out = from, while the next run is fetched. Without the fetch, a new result of 64 × 3 × 224 × 224 float32 with half
+/// the samples cut takes 1.16 times as long as one with all samples blended, with it 1.06 times (Emerald Rapids).
 fn copy<T: Copy>(out: &mut [T], from: &[T], ahead: Option<Ahead<T>>) {
     let Some(mut ahead) = ahead else { return out.copy_from_slice(from) };
     let len = AHEAD_BYTES / size_of::<T>();
@@ -182,7 +187,7 @@ fn copy<T: Copy>(out: &mut [T], from: &[T], ahead: Option<Ahead<T>>) {
     }
 }
 
-/// own = own blended with partner. The slices have one length.
+/// own = own blended with partner. The slices have the same length.
 pub(crate) fn blend_in_place<T: Element>(
     level: Level,
     recipe: Recipe<T::Weight>,
@@ -200,7 +205,7 @@ pub(crate) fn blend_in_place<T: Element>(
     }
 }
 
-/// A run to blend; `own: None` means that `out` holds it.
+/// A run to blend. With `own: None`, `out` holds the own values.
 struct Run<'a, T: Element, const OWN_IS_NEAR: bool> {
     out: &'a mut [T],
     own: Option<&'a [T]>,
@@ -222,7 +227,7 @@ impl<'a, T: Element, const OWN_IS_NEAR: bool> Run<'a, T, OWN_IS_NEAR> {
     }
 }
 
-/// The loops, to be inlined into a function per instruction set.
+/// The loops, inlined into one function per instruction set.
 #[inline(always)]
 fn blend<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
     let mut rest = run;
@@ -260,7 +265,7 @@ fn blend_chunk<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>
 #[target_feature(enable = "avx2,f16c")]
 #[allow(unsafe_code)]
 fn blend_avx2<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
-    // SAFETY: without AVX-512, nothing is required.
+    // SAFETY: there are no requirements without AVX-512.
     blend(unsafe { blocks::blend_blocks::<T, OWN_IS_NEAR, false>(run) });
 }
 
@@ -268,7 +273,7 @@ fn blend_avx2<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>)
 #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 #[allow(unsafe_code)]
 fn blend_avx512<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR>) {
-    // SAFETY: this function has AVX-512 itself.
+    // SAFETY: this function requires the same features.
     blend(unsafe { blocks::blend_blocks::<T, OWN_IS_NEAR, true>(run) });
 }
 
@@ -277,7 +282,7 @@ fn blend_avx512<T: Element, const OWN_IS_NEAR: bool>(run: Run<'_, T, OWN_IS_NEAR
 fn dispatch<T: Element, const OWN_IS_NEAR: bool>(level: Level, run: Run<'_, T, OWN_IS_NEAR>) {
     match level.set() {
         Set::Baseline => blend(run),
-        // SAFETY: a level proves that the processor has it.
+        // SAFETY: a level proves that the processor supports it.
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => unsafe { blend_avx2(run) },
         // SAFETY: as above.
@@ -309,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_fetched_into_the_second_cache() {
+    fn long_runs_are_fetched_into_the_second_cache() {
         const MIB: usize = 1 << 20;
         let best = |batch_bytes| [1 << 10, 8 << 10, 64 << 10].map(|bytes| Cache::best(bytes, batch_bytes));
         assert_eq!(best(16 * MIB), [Cache::FirstAlone, Cache::FirstAlone, Cache::Second]);
@@ -317,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn keeping_and_taking_hand_on_every_bit() {
+    fn weights_of_0_and_1_copy_every_bit() {
         let own = [f32::from_bits(0x7F80_0001), -0.0, 1.0];
         let partner = [f32::NAN, f32::INFINITY, f32::from_bits(0xFFC0_1234)];
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -385,13 +390,13 @@ mod tests {
     #[test]
     fn every_level_gives_the_same_bits() {
         use half::{bf16, f16};
-        // A walk through all bit patterns: subnormals, infinities and NaNs among them.
+        // Bit patterns of every kind: subnormals, infinities and NaNs among them.
         let hash = |i: usize| (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         check_levels(|i| f64::from_bits(hash(i)), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| f32::from_bits((hash(i) >> 32) as u32), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| f16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| bf16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
-        // And NaN alone, of every kind.
+        // NaNs of every kind.
         check_levels(|i| f64::from_bits(hash(i) | 0x7FF0_0000_0000_0001), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| f32::from_bits((hash(i) >> 32) as u32 | 0x7F80_0001), |a, b| a.to_bits() == b.to_bits());
         check_levels(|i| f16::from_bits((hash(i) >> 48) as u16 | 0x7C01), |a, b| a.to_bits() == b.to_bits());

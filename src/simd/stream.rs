@@ -1,19 +1,19 @@
-//! Results written past the cache.
+//! Results written past the cache, with non-temporal stores.
 //!
-//! A store to memory that is not in the cache first reads it in. For a large result that is a third of all traffic, and
-//! nobody needs what it reads. So a run is blended block by block into a scratch that stays in the first-level cache,
-//! and from there stored with instructions that do not read.
+//! A normal store to memory outside the cache first reads the line. For a large result that is a third of all traffic,
+//! and the data read is never used. So a run is blended block by block into a scratch buffer that stays in the
+//! first-level cache, and copied from there with stores that do not read.
 
 use std::ops::Range;
 
 use super::{Ahead, CACHE_LINE, Level, Recipe, blend_into as blend_into_cache};
 use crate::arithmetic::Element;
 
-/// What is blended at once: so much that it counts as long, and so little that it leaves room in the first-level cache.
-/// Of 1 and 2 KiB, results of bytes and halves took a tenth longer.
+/// Bytes per block: long enough for the kernels of long runs, and small enough for the first-level cache. With 1 and
+/// 2 KiB, results of bytes and halves took a tenth longer.
 const BLOCK_BYTES: usize = 8 << 10;
 
-/// Scratch for [`blend_into`], which begins with a cache line.
+/// Scratch memory for [`blend_into`], aligned to a cache line.
 pub(crate) struct Scratch<T> {
     memory: Vec<T>,
     block: Range<usize>,
@@ -35,9 +35,9 @@ impl<T: Element> Scratch<T> {
     }
 }
 
-/// out = own blended with partner, past the cache. The slices have one length.
+/// out = own blended with partner, past the cache. The slices have the same length.
 ///
-/// What it wrote is seen by other threads only after [`fence`].
+/// The result is visible to other threads only after [`fence`].
 pub(crate) fn blend_into<T: Element>(
     level: Level,
     recipe: Recipe<T::Weight>,
@@ -54,7 +54,7 @@ pub(crate) fn blend_into<T: Element>(
     }
 }
 
-/// As [`blend_into`], and hands each blended block, and where it begins, to `finish` before it is stored.
+/// As [`blend_into`], but passes each blended block and its start to `finish` before storing it.
 #[allow(clippy::too_many_arguments)] // those of `blend_into`, and one more
 pub(crate) fn blend_and<T: Element>(
     level: Level,
@@ -77,21 +77,21 @@ pub(crate) fn blend_and<T: Element>(
     }
 }
 
-/// Copies past the cache where the processor can.
+/// Copies past the cache on x86-64, normally elsewhere.
 #[allow(unsafe_code)]
 fn copy<T: Element>(from: &[T], to: &mut [T]) {
     assert_eq!(from.len(), to.len());
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-        // SAFETY: any bit pattern is a vector, and a vector copied is the elements copied.
+        // SAFETY: every bit pattern is a valid vector, and copying a vector copies the elements in it.
         let (head, vectors, tail) = unsafe { to.align_to_mut::<__m128i>() };
         let (first, rest) = from.split_at(head.len());
         let (middle, last) = rest.split_at(rest.len() - tail.len());
         head.copy_from_slice(first);
         let middle = middle.as_ptr().cast::<__m128i>();
         for (i, vector) in vectors.iter_mut().enumerate() {
-            // SAFETY: `middle` has as many bytes as `vectors`, which are aligned; every x86-64 has SSE2.
+            // SAFETY: `middle` has as many bytes as `vectors`, which is aligned; every x86-64 processor has SSE2.
             unsafe { _mm_stream_si128(vector, _mm_loadu_si128(middle.add(i))) };
         }
         tail.copy_from_slice(last);
@@ -100,11 +100,11 @@ fn copy<T: Element>(from: &[T], to: &mut [T]) {
     to.copy_from_slice(from);
 }
 
-/// Makes what was written past the cache visible to other threads.
+/// Makes non-temporal stores visible to other threads.
 #[allow(unsafe_code)]
 pub(crate) fn fence() {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 has SSE.
+    // SAFETY: every x86-64 processor has SSE.
     unsafe {
         std::arch::x86_64::_mm_sfence();
     };

@@ -1,17 +1,17 @@
-//! Any loop, compiled once per instruction set.
+//! Compiles a loop once per instruction set.
 
 use super::{Level, level::Set};
 
-/// A loop that the compiler can vectorise; `run` must be `#[inline(always)]`, and all that it calls.
+/// A loop that the compiler can vectorise. `run` and all that it calls must be `#[inline(always)]`.
 pub(crate) trait Loop {
     fn run(self);
 }
 
-/// Runs a loop on an instruction set.
+/// Runs a loop compiled for an instruction set.
 pub(crate) fn vectorised(level: Level, work: impl Loop) {
     match level.set() {
         Set::Baseline => work.run(),
-        // SAFETY: a level proves that the processor has it.
+        // SAFETY: a level proves that the processor supports it.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         Set::Avx2 => unsafe { avx2(work) },

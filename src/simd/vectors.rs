@@ -1,4 +1,4 @@
-//! The vectors of AVX2 and of AVX-512, and what [`blocks`](super::blocks) does with them, under the same names.
+//! AVX2 and AVX-512 vectors and their operations in [`blocks`](super::blocks), under the same names.
 
 use std::arch::x86_64::*;
 
@@ -10,7 +10,7 @@ pub(super) mod f32x8 {
         __m256 as Vector, _mm256_loadu_ps as load, _mm256_mul_ps as mul, _mm256_set1_ps as splat,
         _mm256_storeu_ps as store, _mm256_sub_ps as sub,
     };
-    // As bits, for bfloat16.
+    // Operations on the bits, for bfloat16.
     pub use std::arch::x86_64::{
         _mm256_add_epi32 as add_bits, _mm256_and_si256 as and, _mm256_castps_si256 as to_bits,
         _mm256_castsi256_ps as from_bits, _mm256_loadu_si256 as load_bits, _mm256_set1_epi32 as splat_bits,
