@@ -1,4 +1,4 @@
-//! Out of place, along the partners.
+//! The driver that mixes into another array, along the partners.
 
 use super::batch::Batch;
 use super::columns::Stretch;
@@ -10,7 +10,7 @@ use crate::simd::{blend_into, stream};
 #[allow(unsafe_code)]
 impl<T: Element> Batch<'_, T> {
     /// # Safety
-    /// As for [`super::batch::mix`], with contiguous runs and source and target apart.
+    /// As for [`super::batch::mix`], with contiguous runs, and source and target that do not overlap.
     pub(super) unsafe fn apart(&self) {
         let (columns, parts) = self.columns();
         let samples = &self.mixing.order.samples;
@@ -26,7 +26,7 @@ impl<T: Element> Batch<'_, T> {
         runtime::for_each(jobs, self.threads, scratch, |scratch, job| {
             let (here, next) = (stretch(job), stretch((job + 1) % jobs));
             let column = &here.column;
-            // SAFETY: the column is in both arrays, which do not overlap; no other job has these samples of it.
+            // SAFETY: the column lies in both arrays, which do not overlap. No other job has these samples of it.
             unsafe {
                 let (source, target) = (self.source.from(column.source), self.target.from(column.target));
                 for at in here.places.clone() {

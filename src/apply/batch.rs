@@ -1,18 +1,18 @@
-//! A batch to be mixed: where it is, by which plan, and in which pieces.
+//! A batch to be mixed: its memory, its plan, and the choice of a driver.
 //!
-//! The work is cut into *columns*, a stretch of elements across all samples, which do not depend on one another. Within
-//! a column the samples are visited along their partners (see `plan::order`), so that each is read from memory once,
-//! and in place needs no more than a column's worth of one sample as scratch. There are four ways through a column:
+//! The work is divided into *columns*: the same stretch of elements of every sample. Columns are independent of one
+//! another. Within a column the samples are visited along their partners (see `plan::order`), so that each is read from
+//! memory once, and mixing in place needs no more scratch than one sample's part of a column. There are four drivers:
 //!
-//! - *in place*: blend each sample with the next, the head of a cycle saved for its last;
+//! - *in place*: blend each sample with the next, the first of a cycle saved for the last;
 //! - *apart*: the same walk, written to another array;
-//! - *interleaved*, where samples are side by side in memory (Fortran order): element by element, all samples at once;
-//! - *packed*, where runs are not contiguous in both arrays (a mirrored axis, C to Fortran order): gather the column of
-//!   all samples, mix that in place, scatter it.
+//! - *interleaved*, for samples side by side in memory (Fortran order): element by element, all samples at once;
+//! - *packed*, for runs that are not contiguous in both arrays (a mirrored axis, C to Fortran order): gather the column
+//!   of all samples, mix it in place, scatter it.
 //!
-//! In each a sample is blended by its weight, then the partner's elements are copied over its region.
+//! Each blends a sample by its weight, then copies the partner's elements over its region.
 //!
-//! Where samples are too small to give every thread a column, the walk itself is cut into pieces.
+//! If samples are too small to give every thread a column, the walk itself is divided among threads.
 
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ use crate::plan::{Order, Region};
 use crate::runtime;
 use crate::simd::{Ahead, CACHE_LINE, Cache, Level, Recipe};
 
-/// What a plan says about each sample of a batch: one entry each.
+/// The plan of a batch, with one entry per sample.
 #[derive(Clone, Copy)]
 pub(crate) struct Mixing<'a> {
     pub weight: &'a [f64],
@@ -35,12 +35,12 @@ pub(crate) struct Mixing<'a> {
 }
 
 impl Mixing<'_> {
-    /// What becomes of a sample outside of its region.
+    /// How a sample is blended outside its region.
     pub fn recipe<T: Element>(&self, i: usize) -> Recipe<T::Weight> {
         if self.partner[i] == i { Recipe::KeepOwn } else { Recipe::new::<T>(self.weight[i]) }
     }
 
-    /// The stretches of a sample that come from its partner, within a window of its elements.
+    /// The stretches of a sample that come from its partner, within a window of its elements. `None` without a region.
     pub fn runs(&self, i: usize, window: Range<usize>) -> Option<Runs> {
         let (regions, grid) = self.regions?;
         match &regions[i] {
@@ -49,7 +49,7 @@ impl Mixing<'_> {
         }
     }
 
-    /// Copies the partner's elements over the region; both slices are of this window.
+    /// Copies the partner's elements over the region. Both slices hold this window of elements.
     #[inline]
     pub fn take_region<T: Copy>(&self, i: usize, window: Range<usize>, own: &mut [T], partner: &[T]) {
         let start = window.start;
@@ -63,9 +63,9 @@ impl Mixing<'_> {
 /// Mixes `source` into `target`, on at most `limit` threads.
 ///
 /// # Safety
-/// Both must be valid for the arrays that `layout` describes, `source` for reads and `target` for reads and writes, and
-/// no element of the target may overlap another. Either they are the same array, or they do not overlap. `mixing` must
-/// hold `layout.n` entries each, partners below that, and their order; its grid must be that of the layout.
+/// Both must be valid for the arrays that `layout` describes, `source` for reads and `target` for reads and writes. No
+/// two elements of the target may overlap. The arrays must be the same or not overlap. `mixing` must hold `layout.n`
+/// weights, partners below `layout.n` and their order; its grid must be that of the layout.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn mix<T: Element>(
     mixing: Mixing<'_>,
@@ -80,7 +80,7 @@ pub(crate) unsafe fn mix<T: Element>(
     let source = Samples { first: source.cast_mut(), step: layout.source_step };
     let target = Samples { first: target, step: layout.target_step };
     let batch = Batch { mixing, layout, source, target, bytes, threads, level: Level::current() };
-    // SAFETY: as required above; runs are contiguous where it is claimed.
+    // SAFETY: as required above. The conditions that each driver adds are checked here.
     unsafe {
         if batch.is_interleaved() {
             batch.interleaved();
@@ -105,7 +105,7 @@ pub(super) struct Batch<'a, T> {
 }
 
 impl<T: Element> Batch<'_, T> {
-    /// Columns of contiguous runs, and into how many pieces to cut the walk through each.
+    /// The columns of contiguous runs, and into how many parts to divide the walk through each.
     pub(super) fn columns(&self) -> (Columns<'_>, usize) {
         let jobs = runtime::jobs(self.threads);
         let run_bytes = self.layout.run.len * size_of::<T>();
@@ -117,8 +117,8 @@ impl<T: Element> Batch<'_, T> {
         (columns, parts)
     }
 
-    /// What to fetch while the sample at place `at` of a stretch is blended: what [`Batch::upcoming`] says, and the
-    /// plan's entries for it, which are read in random order.
+    /// The run to prefetch while the sample at place `at` of a stretch is blended, see [`Batch::upcoming`]. Also
+    /// prefetches that sample's entries in the plan, which are read in random order.
     pub(super) fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
         let (sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
         Ahead::new(&raw const self.mixing.weight[sample], Cache::First).fetch(1);
@@ -127,9 +127,9 @@ impl<T: Element> Batch<'_, T> {
         Some(Ahead::new(self.source.address(sample).wrapping_offset(source), to))
     }
 
-    /// What will be read some samples after the one at place `at` of a stretch: a sample and the column of it, in this
-    /// stretch or in the one that this thread will probably have next. In a cycle each is read first as a partner;
-    /// where partners repeat, they are left to the processor.
+    /// The sample, and its column, that is read some samples after place `at` of a stretch: in this stretch, or in the
+    /// one that this thread probably takes next. In a cycle each sample is first read as a partner. Repeated partners
+    /// are left to the hardware prefetcher.
     fn upcoming<'a>(&self, at: usize, here: &'a Stretch, next: &'a Stretch) -> Option<(usize, &'a Column)> {
         let place = at + 1 + lookahead::<T>(here.column.len);
         let (column, place) = if place < here.places.end {
@@ -145,7 +145,7 @@ impl<T: Element> Batch<'_, T> {
 pub(super) mod tests {
     use super::*;
 
-    /// Looks at a batch of float32 that is never touched.
+    /// Calls `look` with a batch of float32 whose memory is never accessed.
     pub(in crate::apply) fn look<R>(
         shape: &[usize],
         source: &[isize],
@@ -167,8 +167,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_fetched_is_read_soon() {
-        // In the order 0, 3, 1, 2: a cycle.
+    fn samples_are_prefetched_in_visiting_order() {
+        // A cycle, visited in the order 0, 3, 1, 2.
         let partner = [3, 2, 0, 1];
         let layout = Layout::new(&[4, 1000], &[1000, 1], &[1000, 1]).unwrap();
         let samples = Samples::<f32> { first: std::ptr::null_mut(), step: 1000 };
@@ -186,23 +186,23 @@ pub(super) mod tests {
         let upcoming = |at, here: &Stretch, next: &Stretch| {
             batch.upcoming(at, here, next).map(|(sample, column)| (sample, column.source))
         };
-        // 500 elements are two samples ahead of the one that is read now, which is the partner.
+        // At 500 elements, two samples ahead of the one read now, which is the partner.
         let (here, next) = (stretch(0, 0..4), stretch(1, 0..4));
         let got = [0, 1, 2, 3].map(|at| upcoming(at, &here, &next));
         assert_eq!(got, [Some((2, 0)), Some((0, 500)), Some((3, 500)), Some((1, 500))]);
-        // Of a batch that the third-level cache holds.
+        // The third-level cache holds the batch.
         let start = samples.address(3).wrapping_add(500);
         assert_eq!(batch.ahead(2, &here, &next), Some(Ahead::new(start, Cache::FirstAlone)));
-        // Long runs go to the second, by their bytes.
+        // Long runs go to the second-level cache.
         let long = Layout::new(&[4, 3000], &[3000, 1], &[3000, 1]).unwrap();
         let whole = || Stretch { column: Columns::new(&long, 3000, 0).get(0), places: 0..4 };
         assert_eq!(batch.ahead(0, &whole(), &whole()), Some(Ahead::new(samples.address(1), Cache::Second)));
-        // In pieces, the next piece of the column.
+        // The next stretch is another part of the same column.
         let (here, next) = (stretch(1, 0..2), stretch(1, 2..4));
         assert_eq!([0, 1].map(|at| upcoming(at, &here, &next)), [Some((2, 500)), None]);
     }
 
-    /// The length of a column, how many there are, and into how many pieces the walk through each is cut.
+    /// The length of a column, the number of columns, and the number of parts of the walk through each.
     fn columns(shape: &[usize], strides: &[isize], threads: usize) -> (usize, usize, usize) {
         look(shape, strides, strides, threads, |batch| {
             let (columns, parts) = batch.columns();
@@ -211,21 +211,21 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn columns_are_long_and_enough_for_all_threads() {
-        // 8 KiB of a sample, or 48, on one thread.
+    fn columns_are_long_and_occupy_all_threads() {
+        // On one thread, 8 KiB of a sample, or 48.
         assert_eq!(columns(&[3, 32_000], &[32_000, 1], 1), (2048, 16, 1));
         assert_eq!(columns(&[1024, 32_768], &[32_768, 1], 1), (2048, 16, 1));
         assert_eq!(columns(&[1025, 32_768], &[32_768, 1], 1), (12_288, 3, 1));
-        // Four for each of more threads.
+        // On several threads, four columns for each.
         assert_eq!(columns(&[3, 12_000], &[12_000, 1], 2), (1504, 8, 1));
         assert_eq!(columns(&[3, 2, 32_000], &[99_000, 33_000, 1], 2), (2048, 32, 1));
-        // But no less than 4 KiB: then samples are shared out.
+        // But at least 4 KiB each: then the samples are divided among threads.
         assert_eq!(columns(&[3, 1000], &[1000, 1], 2), (1000, 1, 8));
         assert_eq!(columns(&[3, 4, 1500], &[8000, 2000, 1], 2), (1024, 8, 1));
     }
 
     #[test]
-    fn columns_begin_with_a_page() {
+    fn columns_start_at_page_boundaries() {
         let layout = Layout::new(&[3, 6000], &[6000, 1], &[6000, 1]).unwrap();
         let lengths = |address: usize| {
             let samples = Samples { first: std::ptr::without_provenance_mut::<f32>(address), step: 6000 };

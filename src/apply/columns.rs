@@ -1,20 +1,20 @@
-//! A batch cut across its samples.
+//! A batch divided across its samples.
 //!
-//! A *column* is a stretch of elements of every sample. Columns do not depend on one another, and one of a few samples
-//! stays in the cache.
+//! A *column* is the same stretch of elements of every sample. Columns are independent of one another, and a column of
+//! a few samples stays in the cache.
 
 use std::ops::Range;
 
 use super::layout::Layout;
 
-/// The memory of a batch: a sample every `step` elements.
+/// The memory of a batch, with a sample every `step` elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Samples<T> {
     pub first: *mut T,
     pub step: isize,
 }
 
-// SAFETY: the drivers give different threads disjoint parts; `mix` requires the rest of its caller.
+// SAFETY: the drivers give different threads disjoint parts. The callers of `mix` and `collate` guarantee validity.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Send for Samples<T> {}
 #[allow(unsafe_code)]
@@ -22,29 +22,33 @@ unsafe impl<T: Sync> Sync for Samples<T> {}
 
 #[allow(unsafe_code)]
 impl<T> Samples<T> {
-    /// The same samples, `offset` elements on.
+    /// The samples shifted by `offset` elements.
     ///
     /// # Safety
-    /// The new first element must be in the batch.
+    /// The new first element must lie in the batch.
     pub unsafe fn from(self, offset: isize) -> Self {
         // SAFETY: as required above.
         Self { first: unsafe { self.first.offset(offset) }, step: self.step }
     }
 
-    /// Where sample `i` lies.
+    /// The address of sample `i`.
     pub fn address(self, i: usize) -> *const T {
         self.first.wrapping_offset(i as isize * self.step)
     }
 
+    /// The first `len` elements of sample `i`.
+    ///
     /// # Safety
-    /// Sample `i` must have `len` elements here, which nobody writes while the slice lives.
+    /// They must be valid, and not written while the slice lives.
     pub unsafe fn get<'a>(self, i: usize, len: usize) -> &'a [T] {
         // SAFETY: as required above.
         unsafe { std::slice::from_raw_parts(self.first.offset(i as isize * self.step), len) }
     }
 
+    /// The first `len` elements of sample `i`, writable.
+    ///
     /// # Safety
-    /// Sample `i` must have `len` elements here, which nobody else reads or writes while the slice lives.
+    /// They must be valid, and neither read nor written in another way while the slice lives.
     pub unsafe fn get_mut<'a>(self, i: usize, len: usize) -> &'a mut [T] {
         // SAFETY: as required above.
         unsafe { std::slice::from_raw_parts_mut(self.first.offset(i as isize * self.step), len) }
@@ -53,23 +57,25 @@ impl<T> Samples<T> {
 
 /// A stretch of elements of every sample.
 pub(crate) struct Column {
-    /// Offsets from the first element of a sample.
+    /// The offset of its first element from the first element of a sample, in the source.
     pub source: isize,
+    /// The same in the target.
     pub target: isize,
-    /// Which elements these are, counted as the layout runs through a sample.
+    /// The index of its first element, in the order of the layout.
     pub at: usize,
     pub len: usize,
 }
 
 impl Column {
+    /// Its elements, in the order of the layout.
     pub fn window(&self) -> Range<usize> {
         self.at..self.at + self.len
     }
 }
 
-/// Every run of a layout cut into columns of `len` elements, of which the first is `lead` shorter. Where a batch begins
-/// within a page, as NumPy's do, the others can so begin with one: in the first sample, and in all if each fills whole
-/// pages; with a cache line, if each fills whole lines.
+/// Every run of a layout divided into columns of `len` elements, the first `lead` elements shorter. With the lead of a
+/// batch that begins inside a page, as NumPy's do, the other columns start at page boundaries: in the first sample, and
+/// in all samples if each fills whole pages. If each fills whole cache lines, they start at line boundaries.
 pub(crate) struct Columns<'a> {
     layout: &'a Layout,
     pub len: usize,
@@ -101,17 +107,17 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// What one job mixes: the samples at these places of the visiting order, in this column.
+/// The work of one job: the samples at these places of the visiting order, in this column.
 pub(crate) struct Stretch {
     pub column: Column,
     pub places: Range<usize>,
 }
 
-/// Copies `len` elements of `n` samples, which on either side lie a stride apart, in squares that stay in the cache
-/// whichever way they are read and written.
+/// Copies `len` elements of `n` samples. Each side is given with the stride between the elements of a sample. The copy
+/// runs in squares that stay in the cache for any order of reads and writes.
 ///
 /// # Safety
-/// Both sides must hold those elements, and not overlap.
+/// Both sides must be valid for these elements and not overlap.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn transfer<T: Copy>(n: usize, len: usize, from: (Samples<T>, isize), to: (Samples<T>, isize)) {
     const SQUARE: usize = 16;
@@ -124,7 +130,7 @@ pub(crate) unsafe fn transfer<T: Copy>(n: usize, len: usize, from: (Samples<T>, 
             for column in j..j + width {
                 let (source, target) = (at(from, i, column), at(to, i, column));
                 for row in 0..height as isize {
-                    // SAFETY: row and column lie within n and len.
+                    // SAFETY: the row is below n and the column below len.
                     unsafe { *target.wrapping_offset(row * to.0.step) = *source.wrapping_offset(row * from.0.step) };
                 }
             }
@@ -137,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_every_run_from_end_to_end() {
+    fn columns_cover_every_run() {
         // Two runs of ten elements, mirrored in the source, in columns of four.
         let layout = Layout::new(&[3, 2, 10], &[50, 25, -2], &[20, 10, 1]).unwrap();
         let columns = Columns::new(&layout, 4, 0);
@@ -145,7 +151,7 @@ mod tests {
         assert!(got.iter().map(Column::window).eq([0..4, 4..8, 8..10, 10..14, 14..18, 18..20]));
         let got: Vec<_> = got.iter().map(|column| (column.source, column.target, column.len)).collect();
         assert_eq!(got, [(0, 0, 4), (-8, 4, 4), (-16, 8, 2), (25, 10, 4), (17, 14, 4), (9, 18, 2)]);
-        // The same with the target mirrored as well, and more than one element apart.
+        // The target is mirrored as well, with a stride of more than one element.
         let layout = Layout::new(&[3, 5], &[50, 2], &[60, -3]).unwrap();
         let columns = Columns::new(&layout, 3, 0);
         let got = [0, 1].map(|index| columns.get(index)).map(|column| (column.source, column.target, column.len));
@@ -162,13 +168,13 @@ mod tests {
         assert_eq!(lengths(4, 1), [(0, 3), (3, 4), (7, 3)]);
         assert_eq!(lengths(4, 3), [(0, 1), (1, 4), (5, 4), (9, 1)]);
         assert_eq!(lengths(4, 6), lengths(4, 2));
-        // A single column stays one.
+        // A single column is not divided.
         assert_eq!(lengths(10, 3), [(0, 10)]);
         assert_eq!(lengths(11, 3), [(0, 10)]);
     }
 
     #[test]
-    fn the_address_of_a_sample_is_where_it_lies() {
+    fn addresses_are_a_step_apart() {
         let mut memory = [0_u16; 20];
         let samples = Samples { first: memory.as_mut_ptr(), step: 5 };
         assert_eq!([0, 1, 3].map(|i| samples.address(i)), [0, 5, 15].map(|at| std::ptr::from_ref(&memory[at])));

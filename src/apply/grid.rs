@@ -1,40 +1,40 @@
-//! Where the box of a region lies in the memory of a sample.
+//! Finds the elements of a box in the memory of a sample.
 //!
-//! A sample is walked in the order of its memory, its axes from the outermost to the innermost. A box along some of
-//! them is then a row of elements that repeats: the innermost of its axes gives the row, the others say where it
-//! repeats. [`Grid::runs`] gives the rows within any window of the sample, without a look at the others.
+//! The elements of a sample are numbered in memory order, from its outermost axis to its innermost. A box along some of
+//! the axes is then a row of elements that repeats: the innermost spatial axis gives the row, the others its
+//! repetitions. [`Grid::runs`] gives the rows within a window of the sample, without visiting the rows before it.
 
 use std::ops::Range;
 
 use super::layout::SampleAxis;
 use crate::plan::{MAX_SPATIAL_AXES, Rect, SpatialAxes};
 
-/// Each spatial axis, and what lies before it.
+/// Each spatial axis, and the merged axes before it.
 const MAX_LEVELS: usize = 2 * MAX_SPATIAL_AXES;
 
-/// The axes of a sample in the order of its memory, those between the spatial ones merged.
+/// The axes of a sample in memory order. Neighbouring axes that are not spatial are merged.
 #[derive(Debug, Clone)]
 pub(crate) struct Grid {
     levels: [Level; MAX_LEVELS],
-    /// How many of them there are; the last is spatial.
+    /// The number of levels; the last is spatial.
     count: usize,
-    /// Elements of a step along the last.
+    /// The number of elements per step along the last level.
     unit: usize,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Level {
     len: usize,
-    /// The number of the spatial axis, if it is one.
+    /// The index of the spatial axis, if it is one.
     axis: Option<usize>,
     is_reversed: bool,
 }
 
 impl Grid {
-    /// The grid of samples with these axes, outermost first, axes of length 1 left out.
+    /// The grid of samples with these axes, outermost first, without axes of length 1.
     pub fn new(axes: impl Iterator<Item = SampleAxis>, spatial: SpatialAxes) -> Self {
         let mut grid = Self { levels: [Level::default(); MAX_LEVELS], count: 0, unit: 1 };
-        // What was met since the last spatial axis.
+        // The product of the axes since the last spatial one.
         let mut between = 1;
         for SampleAxis { number, len, is_reversed } in axes {
             let Some(axis) = spatial.0.iter().position(|axis| *axis == Some(number)) else {
@@ -56,7 +56,7 @@ impl Grid {
         self.count += 1;
     }
 
-    /// The stretches of elements that a box covers within a window of a sample, in order.
+    /// The stretches of elements of a box within a window of a sample, in order.
     pub fn runs(&self, rect: &Rect, window: Range<usize>) -> Runs {
         let mut runs = Runs {
             lens: self.levels.map(|level| level.len),
@@ -93,23 +93,23 @@ pub(crate) struct Runs {
     /// The indices of the row along the outer levels.
     at: [usize; MAX_LEVELS],
     outer: usize,
-    /// Where the row begins.
+    /// The first element of the row.
     row: usize,
     row_len: usize,
-    /// What of a row is inside the box.
+    /// The elements of a row that are inside the box.
     inside: Range<usize>,
     window: Range<usize>,
     is_done: bool,
 }
 
 impl Runs {
-    /// To the first row of the box that reaches into the window.
+    /// Moves to the first row of the box that reaches into the window.
     fn seek(&mut self) {
         let mut rest = self.window.start / self.row_len;
         for level in (0..self.outer).rev() {
             (rest, self.at[level]) = (rest / self.lens[level], rest % self.lens[level]);
         }
-        // A window that begins behind the sample.
+        // The window starts after the end of the sample.
         self.is_done |= rest > 0;
         for level in 0..self.outer {
             let [start, end] = self.bounds[level];
@@ -124,7 +124,7 @@ impl Runs {
         self.find_row();
     }
 
-    /// To the first row from this level on, those before it unchanged.
+    /// Resets the indices from level `from` on to the start of the box.
     fn rewind(&mut self, from: usize) {
         for level in from..self.outer {
             self.at[level] = self.bounds[level][0];
@@ -132,7 +132,7 @@ impl Runs {
         self.find_row();
     }
 
-    /// To the next row after the end of this level.
+    /// Moves to the next row after the end of this level.
     fn carry(&mut self, level: usize) {
         for before in (0..level).rev() {
             if self.at[before] + 1 < self.bounds[before][1] {
@@ -148,6 +148,7 @@ impl Runs {
         self.row = row * self.row_len;
     }
 
+    /// Moves to the next row of the box.
     fn advance(&mut self) {
         let Some(last) = self.outer.checked_sub(1) else {
             self.is_done = true;
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_box_is_a_row_for_each_channel_and_line() {
-        // Two channels of 4 × 5; then with channels last.
+        // Two channels of 4 × 5, channels first, then channels last.
         let rect = Rect::new(&[1, 2], &[3, 4]);
         let spatial = SpatialAxes([None, Some(2), Some(3)]);
         let first = Grid::new([axis(1, 2), axis(2, 4), axis(3, 5)].into_iter(), spatial);
@@ -203,7 +204,7 @@ mod tests {
         let last = Grid::new([axis(2, 4), axis(3, 5), axis(1, 2)].into_iter(), spatial);
         assert_eq!(last.runs(&rect, 0..40).collect::<Vec<_>>(), [14..18, 24..28]);
         assert_eq!(last.runs(&Rect::default(), 0..40).count(), 0);
-        // All of a sample whose spatial axes have one element each.
+        // Both spatial axes have length 1: the box is the whole sample.
         let single = Grid::new([axis(1, 6)].into_iter(), spatial);
         assert!(single.runs(&Rect::new(&[0, 0], &[1, 1]), 2..5).eq(std::iter::once(2..5)));
         assert_eq!(single.runs(&Rect::new(&[0, 0], &[1, 0]), 2..5).count(), 0);

@@ -1,4 +1,4 @@
-//! In place, along the partners.
+//! The driver that mixes in place, along the partners.
 
 use super::batch::Batch;
 use super::columns::{Column, Samples, Stretch};
@@ -21,17 +21,17 @@ impl<T: Element> Batch<'_, T> {
             return runtime::for_each(columns.count(), self.threads, Vec::new, |head, job| {
                 let (here, next) = (stretch(job), stretch((job + 1) % columns.count()));
                 let (column, ahead) = (&here.column, |at| self.ahead(at, &here, &next));
-                // SAFETY: the column is in the array and no other job has it.
+                // SAFETY: the column lies in the array, and no other job has it.
                 unsafe { self.walk(&whole, self.target.from(column.target), column, head, &[], ahead) };
             });
         };
-        // Each piece reads the head of the next, so all heads are saved before any is overwritten.
+        // Each piece reads the head of the next piece, so all heads are saved before any is overwritten.
         let heads: Vec<Vec<T>> = (0..columns.count())
             .map(|index| {
                 let column = columns.get(index);
                 let mut heads = Vec::with_capacity(pieces.len() * column.len);
                 for piece in &pieces {
-                    // SAFETY: the column is in the array, which no job has written to yet.
+                    // SAFETY: the column lies in the array, which no job writes to yet.
                     let head = unsafe {
                         let samples = self.target.from(column.target);
                         samples.get(order.samples[piece.range.start], column.len)
@@ -50,8 +50,8 @@ impl<T: Element> Batch<'_, T> {
             let (index, piece) = (job / pieces.len(), job % pieces.len());
             let (here, next) = (stretch(job), stretch((job + 1) % jobs));
             let (column, ahead) = (&here.column, |at| self.ahead(at, &here, &next));
-            // SAFETY: the column is in the array; no other job has these samples of it, and of another piece's samples
-            // this one reads only the saved head.
+            // SAFETY: the column lies in the array. No other job has these samples of it, and this job reads the head
+            // of the next piece from the saved copy.
             unsafe {
                 let samples = self.target.from(column.target);
                 self.walk(&pieces[piece..=piece], samples, column, head, &heads[index], ahead);
@@ -59,12 +59,11 @@ impl<T: Element> Batch<'_, T> {
         });
     }
 
-    /// Mixes a column of the samples in these segments in place. `head` is scratch, `heads` holds the first samples of
-    /// all segments where a segment refers to one; `ahead` says what to fetch meanwhile.
+    /// Mixes a column of the samples in these segments in place. `head` is scratch. `heads` holds the first samples of
+    /// all segments, for [`Last::HeadOf`]. `ahead` returns the run to prefetch at a place.
     ///
     /// # Safety
-    /// The samples must have the column's elements, and no other thread may use them, except for the first samples of
-    /// other segments.
+    /// The elements of the column must be valid in all these samples, and no other thread may access them.
     pub(super) unsafe fn walk(
         &self,
         segments: &[Segment],
@@ -82,7 +81,7 @@ impl<T: Element> Batch<'_, T> {
             }
             for at in range.clone() {
                 let (i, is_last) = (order[at], at + 1 == range.end);
-                // SAFETY: as required above; a sample in a segment is never its own partner, so the two slices are
+                // SAFETY: as required above. A sample in a segment is never its own partner, so the slices are
                 // disjoint.
                 let (own, in_batch) = unsafe { (samples.get_mut(i, len), |partner| samples.get(partner, len)) };
                 let partner = match *last {
@@ -97,7 +96,7 @@ impl<T: Element> Batch<'_, T> {
         }
     }
 
-    /// Saves of the first sample of a cycle what its last one, `reader`, will need.
+    /// Saves the elements of the first sample of a cycle that its last sample, `reader`, needs.
     fn save(&self, reader: usize, column: &Column, first: &[T], head: &mut Vec<T>) {
         match (self.mixing.recipe::<T>(reader), self.mixing.regions) {
             (Recipe::KeepOwn, Some(_)) => {

@@ -1,4 +1,4 @@
-//! Samples side by side in memory, as in Fortran order: all of them at once, element by element.
+//! The driver for samples side by side in memory, as in Fortran order: element by element, all samples at once.
 
 use super::batch::Batch;
 use super::columns::Columns;
@@ -9,8 +9,7 @@ use crate::simd::Lanes;
 
 #[allow(unsafe_code)]
 impl<T: Element> Batch<'_, T> {
-    /// Whether the samples are side by side, one element of each fits into scratch, and all elements of a sample are
-    /// mixed alike.
+    /// Whether the samples are side by side, one element of each fits into scratch, and the plan has no regions.
     pub(super) fn is_interleaved(&self) -> bool {
         let n = self.layout.n;
         let is_side_by_side = self.source.step == 1 && self.target.step == 1;
@@ -22,7 +21,7 @@ impl<T: Element> Batch<'_, T> {
     pub(super) unsafe fn interleaved(&self) {
         let (n, run) = (self.layout.n, self.layout.run);
         let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()), 0);
-        // Rows that follow one another in both arrays are one longer row.
+        // Rows that are consecutive in both arrays are blended as one longer row.
         let is_dense = [run.source, run.target] == [n as isize; 2];
         let rows = if is_dense { (INTERLEAVED_LANES / n).clamp(1, columns.len) } else { 1 };
         let sample = |lane: usize| {
@@ -39,8 +38,8 @@ impl<T: Element> Batch<'_, T> {
                 for at in (0..column.len).step_by(rows) {
                     let len = rows.min(column.len - at) * n;
                     let at = at as isize;
-                    // SAFETY: the column is in both arrays and no other job has it; what is read is gathered before
-                    // anything is written.
+                    // SAFETY: the column lies in both arrays, and no other job has it. All reads are done before the
+                    // first write. The partners of a row lie in the same row.
                     unsafe {
                         lanes.gather(self.source.from(column.source + at * run.source).get(0, len), gathered);
                         lanes.blend(
@@ -69,7 +68,7 @@ mod tests {
         assert!(!is_interleaved(4, &[3, 1], &[1, 4]));
         assert!(!is_interleaved(4, &[1, 4], &[3, 1]));
         assert!(!is_interleaved(4, &[3, 1], &[3, 1]));
-        // One sample has no other beside it; 64 KiB of samples are the most.
+        // At least two samples, and at most 64 KiB for one element of each.
         assert!(!is_interleaved(1, &[1, 1], &[1, 1]));
         assert!(is_interleaved(16_384, &[1, 16_384], &[1, 16_384]));
         assert!(!is_interleaved(16_385, &[1, 16_385], &[1, 16_385]));

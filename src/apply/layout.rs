@@ -1,10 +1,10 @@
-//! From the strides of two N-d arrays to runs that can be blended.
+//! Turns the strides of two N-d arrays into runs that can be blended.
 //!
-//! The axes behind the batch are brought into the order in which the target lies in memory and merged where one
-//! continues the other. What is left is a run (the last axis) and the outer axes over which it repeats. For C order,
-//! channels_last or any other dense layout that both arrays share, that is a single run of all elements of a sample.
+//! The axes of a sample are sorted into the memory order of the target, and an axis that continues another is merged
+//! with it. The result is a run (the last axis) and the outer axes over which it repeats. If both arrays share a dense
+//! layout, such as C order or channels_last, a sample is a single run.
 
-/// An axis over which a run repeats, with its strides in elements.
+/// An axis of a sample, with its strides in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Axis {
     pub len: usize,
@@ -12,22 +12,23 @@ pub(crate) struct Axis {
     pub target: isize,
 }
 
-/// How the samples of a source and a target lie in memory. Offsets and strides are in elements.
+/// The memory layout of the samples of a source and a target. Offsets and strides are in elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub n: usize,
-    /// Where the first run starts: not at zero where an axis is reversed.
+    /// The offset of the first run from the first element of a sample: not zero if an axis is reversed.
     source_start: isize,
     target_start: isize,
-    /// From one sample to the next.
+    /// The stride from one sample to the next.
     pub source_step: isize,
     pub target_step: isize,
+    /// The axes over which the run repeats, outermost first.
     pub outer: Vec<Axis>,
     pub run: Axis,
 }
 
 impl Layout {
-    /// The layout of two arrays of one `shape`, whose axis 0 is the batch. `None` where they hold no element.
+    /// The layout of two arrays of the same `shape`, whose axis 0 is the batch. `None` if they are empty.
     pub fn new(shape: &[usize], source: &[isize], target: &[isize]) -> Option<Self> {
         if shape.contains(&0) {
             return None;
@@ -73,6 +74,7 @@ impl Layout {
         (source, target)
     }
 
+    /// The number of runs of a sample.
     pub fn runs(&self) -> usize {
         self.outer.iter().map(|axis| axis.len).product()
     }
@@ -89,24 +91,24 @@ impl Layout {
 }
 
 impl Axis {
-    /// Whether `inner` walks on where a step of this axis ends.
+    /// Whether one step of this axis equals the whole of `inner`, so that both merge into one axis.
     fn continues(&self, inner: Axis) -> bool {
         let len = inner.len as isize;
         self.source == inner.source * len && self.target == inner.target * len
     }
 }
 
-/// An axis of a sample, by its number in the batch.
+/// An axis of a sample, with its index in the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SampleAxis {
     pub number: usize,
     pub len: usize,
-    /// Whether it is walked from its end.
+    /// Whether it is traversed from its end.
     pub is_reversed: bool,
 }
 
-/// The axes of a sample in the order of the target's memory, outermost first, without those of length 1. Axes along
-/// which the target runs backwards are reversed.
+/// The axes of a sample in the memory order of the target, outermost first, without those of length 1. Axes with a
+/// negative stride in the target are reversed.
 fn axes_in_memory(shape: &[usize], source: &[isize], target: &[isize]) -> Vec<(Axis, SampleAxis)> {
     let axis = |number: usize| {
         let (len, is_reversed) = (shape[number], target[number] < 0);
@@ -119,13 +121,13 @@ fn axes_in_memory(shape: &[usize], source: &[isize], target: &[isize]) -> Vec<(A
     axes
 }
 
-/// The axes of a sample in the order in which a [`Layout`] of the same arrays runs through it.
+/// The axes of a sample in the order of a [`Layout`] of the same arrays.
 pub(crate) fn sample_axes(shape: &[usize], source: &[isize], target: &[isize]) -> impl Iterator<Item = SampleAxis> {
     axes_in_memory(shape, source, target).into_iter().map(|(_, axis)| axis)
 }
 
-/// Whether two elements of an array could share memory. Errs towards yes for strides that interleave in a way no array
-/// library makes.
+/// Whether two elements of an array may share memory. Conservative: true also for interleaved strides that do not
+/// overlap, which no array library produces.
 pub(crate) fn overlaps_itself(shape: &[usize], strides: &[isize]) -> bool {
     if shape.contains(&0) {
         return false;
@@ -145,8 +147,7 @@ pub(crate) fn overlaps_itself(shape: &[usize], strides: &[isize]) -> bool {
     })
 }
 
-/// The strides of a new dense array of this shape whose axes lie in memory in the same order as `like` has them
-/// (NumPy's order='K').
+/// The strides of a new dense array of this shape, with its axes in the memory order of `like` (NumPy's order='K').
 pub(crate) fn dense_like(shape: &[usize], like: &[isize]) -> Vec<isize> {
     let mut order: Vec<usize> = (0..shape.len()).collect();
     // A stable sort: axes of equal stride, as in a broadcast array, keep their C order.
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_dense_order_is_one_run() {
+    fn a_shared_dense_layout_is_one_run() {
         for strides in [[60, 20, 5, 1], [60, 1, 15, 3], [-60, 20, 5, 1], [0, 20, 5, 1]] {
             let layout = layout(&[2, 3, 4, 5], &strides, &strides);
             assert_eq!((layout.runs(), layout.run.len), (1, 60), "{strides:?}");
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn reversed_axes_start_at_their_end() {
+    fn reversed_axes_start_at_their_last_element() {
         let layout = layout(&[2, 4], &[4, -1], &[4, -1]);
         assert_eq!((layout.source_start, layout.target_start), (-3, -3));
         assert!(layout.is_contiguous());
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crop_repeats_its_rows() {
+    fn a_crop_is_a_run_per_row() {
         let layout = layout(&[2, 3, 2, 5], &[600, 100, 10, 1], &[30, 10, 5, 1]);
         assert_eq!((layout.runs(), layout.run.len, layout.size()), (6, 5, 60));
         assert_eq!(layout.run_start(0), (0, 0));
@@ -199,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn no_element_no_layout() {
+    fn an_empty_array_has_no_layout() {
         assert_eq!(Layout::new(&[0, 3], &[3, 1], &[3, 1]), None);
         assert_eq!(Layout::new(&[3, 0], &[0, 1], &[0, 1]), None);
         assert_eq!(layout(&[3], &[2], &[1]).run.len, 1);
     }
 
     #[test]
-    fn self_overlap_is_seen() {
+    fn self_overlap_is_detected() {
         assert!(!overlaps_itself(&[2, 3], &[3, 1]));
         assert!(!overlaps_itself(&[2, 3], &[-3, -1]));
         assert!(!overlaps_itself(&[1, 3], &[0, 1]));
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(dense_like(&[2, 3], &[0, 0]), [3, 1]);
     }
 
-    /// Where the elements of an array lie, in the order of their indices.
+    /// The offsets of the elements of an array, in the order of their indices.
     fn offsets(shape: &[usize], strides: &[isize]) -> Vec<isize> {
         let add = |starts: Vec<isize>, (&len, &stride): (&usize, &isize)| {
             starts.iter().flat_map(|start| (0..len as isize).map(move |at| start + at * stride)).collect()
@@ -233,14 +234,14 @@ mod tests {
         shape.iter().zip(strides).fold(vec![0], add)
     }
 
-    fn holds_twice(mut offsets: Vec<isize>) -> bool {
+    fn has_duplicates(mut offsets: Vec<isize>) -> bool {
         offsets.sort_unstable();
         offsets.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     proptest! {
         #[test]
-        fn runs_are_all_elements_of_a_sample(
+        fn runs_cover_all_elements_of_a_sample(
             axes in vec((1..5_usize, -40..40_isize, -40..40_isize), 1..5),
             dense in any::<bool>(),
         ) {
@@ -248,7 +249,7 @@ mod tests {
             let mut source: Vec<isize> = axes.iter().map(|axis| axis.1).collect();
             let mut target: Vec<isize> = axes.iter().map(|axis| axis.2).collect();
             if dense {
-                // The batch outermost, so that all others merge.
+                // With the batch as the outermost axis, all others merge.
                 source[0] = 100;
                 source = dense_like(&shape, &source);
                 target = dense_like(&shape, &source);
@@ -273,7 +274,7 @@ mod tests {
         #[test]
         fn self_overlap_is_never_missed(axes in vec((0..5_usize, -30..30_isize), 0..5)) {
             let (shape, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
-            prop_assert!(overlaps_itself(&shape, &strides) || !holds_twice(offsets(&shape, &strides)));
+            prop_assert!(overlaps_itself(&shape, &strides) || !has_duplicates(offsets(&shape, &strides)));
             prop_assert!(!overlaps_itself(&shape, &dense_like(&shape, &strides)));
         }
 

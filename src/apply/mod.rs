@@ -1,7 +1,7 @@
-//! A plan carried through a batch.
+//! Applies a plan to a batch.
 //!
-//! [`MixPlan::apply`] and its siblings check the arrays, find how their memory is laid out (`layout`) and hand it to the
-//! drivers (`batch`); [`MixPlan::collate`] mixes while it stacks samples (`stack`).
+//! [`MixPlan::apply`] and its variants check the arrays, derive their memory layout (`layout`) and call a driver
+//! (`batch`). [`MixPlan::collate`] mixes samples while stacking them (`stack`).
 
 mod apart;
 mod batch;
@@ -37,7 +37,13 @@ use layout::dense_like;
 pub(crate) use stack::gather;
 
 impl MixPlan {
-    /// The mixed batch as a new array, in the memory order of `x`.
+    /// Mixes `x` into a new array, in the memory order of `x`. The input is not copied.
+    ///
+    /// # Errors
+    /// [`MixError::NoBatchAxis`] or [`MixError::BatchLength`] unless axis 0 of `x` has the length of the plan;
+    /// [`MixError::SpatialAxes`] or [`MixError::SpatialShape`] if the last axes of `x` are not those of the regions;
+    /// [`MixError::NotBlended`] if the plan blends elements that can only be copied; [`MixError::TooManySamples`] if
+    /// memory runs out.
     pub fn apply<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<ArrayD<T>> {
         let strides = dense_like(x.shape(), x.strides());
         let mut out = new_array(x.shape(), &strides);
@@ -45,7 +51,21 @@ impl MixPlan {
         Ok(out)
     }
 
-    /// Writes the mixed batch to `out`, which must have the shape of `x`.
+    /// Mixes `x` into `out`, which must have the shape of `x`.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan};
+    /// use ndarray::array;
+    ///
+    /// let (x, mut out) = (array![[8_u8, 0], [0, 4]], array![[0, 0], [0, 0]]);
+    /// MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0])?.apply_into(x.view(), out.view_mut())?;
+    /// assert_eq!(out, array![[6, 1], [0, 4]]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MixPlan::apply`]; [`MixError::OutShape`] if the shapes differ; [`MixError::OutOverlapsItself`] if elements
+    /// of `out` share memory. Nothing is written then.
     pub fn apply_into<T: Element, D: Dimension, E: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,
@@ -55,6 +75,19 @@ impl MixPlan {
     }
 
     /// Mixes `x` in place, without a second batch.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan};
+    /// use ndarray::array;
+    ///
+    /// let mut x = array![[8.0, 0.0], [0.0, 4.0]];
+    /// MixPlan::new(Lam::Shared(0.75), vec![1, 0])?.apply_in_place(x.view_mut())?;
+    /// assert_eq!(x, array![[6.0, 1.0], [2.0, 3.0]]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MixPlan::apply`]. Nothing is written then.
     pub fn apply_in_place<T: Element, D: Dimension>(&self, mut x: ArrayViewMut<'_, T, D>) -> Result<()> {
         let out = x.view_mut().into_dyn().raw_view_mut();
         self.apply_to_raw(out.raw_view(), out)
@@ -62,19 +95,23 @@ impl MixPlan {
 
     fn apply_to_raw<T: Element>(&self, x: RawArrayView<T, IxDyn>, out: RawArrayViewMut<T, IxDyn>) -> Result<()> {
         let limit = runtime::requested().unwrap_or_else(runtime::available);
-        // SAFETY: the views that these came from, which still live, make both valid.
+        // SAFETY: both come from views that are still borrowed.
         #[allow(unsafe_code)]
         unsafe {
             self.apply_raw(x, out, None, limit)
         }
     }
 
-    /// Mixes `x` into `out` on at most `limit` threads. They may be the same array, which is then mixed in place, or
-    /// overlap in any other way: the result is as if they did not. `spatial_axes` are those of the regions, counted from
-    /// either end of the batch's axes; by default the last ones.
+    /// Mixes `x` into `out` on at most `limit` threads. They may be the same array, which is mixed in place, or overlap
+    /// in any other way: the result is as if they did not. `spatial_axes` are the axes of the regions, as indices of
+    /// array axes, negative ones counted from the end. By default they are the last axes.
+    ///
+    /// # Errors
+    /// As [`MixPlan::apply_into`], before anything is written.
     ///
     /// # Safety
-    /// Both must point to valid, aligned elements, `out` to writable ones, for as long as the call takes.
+    /// Both must point to valid, aligned elements, `out` to writable ones, for the duration of the call. No other
+    /// thread may write to either or read `out` meanwhile.
     #[allow(unsafe_code)]
     pub unsafe fn apply_raw<T: Element>(
         &self,
@@ -85,13 +122,14 @@ impl MixPlan {
     ) -> Result<()> {
         self.check_blends::<T>()?;
         self.check_target(&x, &out)?;
-        // Checked before anything is written; that of the array that is written to is made below.
+        // Checks the axes before anything is written. The grid in the memory order of `out` is made below.
         self.grid(x.shape(), spatial_axes, std::iter::empty)?;
         let mix_to = |out: RawArrayViewMut<T, IxDyn>| {
             let (shape, source, target) = (x.shape(), x.strides(), out.strides());
             let Some(layout) = Layout::new(shape, source, target) else { return };
             let grid = self.grid(shape, spatial_axes, || sample_axes(shape, source, target)).expect("checked above");
-            // SAFETY: valid as required above; what overlaps without being the same goes through a copy.
+            // SAFETY: valid as required above. `apart_or_same` passes an array that is the same as `x` or apart from
+            // it.
             unsafe { mix(self.mixing(grid.as_ref()), &layout, x.as_ptr(), out.as_ptr().cast_mut(), limit) };
         };
         // SAFETY: as required above.
@@ -99,13 +137,13 @@ impl MixPlan {
         Ok(())
     }
 
-    /// What it says about each sample, for the drivers.
+    /// The plan in the form of the drivers.
     fn mixing<'a>(&'a self, grid: Option<&'a Grid>) -> Mixing<'a> {
         let regions = self.regions().zip(grid).map(|(regions, grid)| (&regions.of[..], grid));
         Mixing { weight: self.weight(), partner: self.partner(), order: self.order(), regions }
     }
 
-    /// Where regions are in a batch of this shape, whose samples have these axes in memory; `None` if there are none.
+    /// The grid of the regions in a batch of this shape, for samples with these axes in memory. `None` without regions.
     fn grid<I: Iterator<Item = SampleAxis>>(
         &self,
         shape: &[usize],
@@ -117,7 +155,7 @@ impl MixPlan {
         Ok(Some(Grid::new(axes(), spatial)))
     }
 
-    /// Refuses to blend elements that can only be copied.
+    /// Checks that the elements can be blended, if the plan blends any.
     fn check_blends<T: Element>(&self) -> Result<()> {
         if T::IS_BLENDED || self.only_copies() { Ok(()) } else { Err(MixError::NotBlended) }
     }

@@ -1,4 +1,4 @@
-//! Normalising while stacking.
+//! Normalises samples while stacking them.
 
 use std::marker::PhantomData;
 
@@ -8,7 +8,7 @@ use crate::arithmetic::{NormalizedOutput, Pixel};
 use crate::simd::vectorised::Loop;
 use crate::simd::{Level, vectorised};
 
-/// Blended and normalised.
+/// Blends and normalises.
 pub(super) struct Normalized<O> {
     table: Table,
     out: PhantomData<fn() -> O>,
@@ -39,7 +39,7 @@ impl<T: Pixel, O: NormalizedOutput> Finish<T> for Normalized<O> {
     }
 }
 
-/// A stretch to blend and normalise, in float64, rounded once.
+/// A stretch to blend and normalise in float64, rounded once.
 struct Run<'a, T, O> {
     out: &'a mut [O],
     own: &'a [T],

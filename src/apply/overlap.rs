@@ -1,13 +1,13 @@
-//! Source and target in one memory.
+//! Overlap of source and target.
 
 use ndarray::{ArrayD, IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder};
 
 use super::layout::dense_like;
 
-/// Hands `out` to `write`, or an array apart that is then copied to `out` where that overlaps `x` in part.
+/// Calls `write` with `out`. If `out` partly overlaps `x`, calls it with a new array, which is then copied to `out`.
 ///
 /// # Safety
-/// `out` must be valid, and writable.
+/// `out` must be valid and writable.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn apart_or_same<T: Copy + Default>(
     x: &RawArrayView<T, IxDyn>,
@@ -32,13 +32,13 @@ pub(crate) fn new_array<T: Copy + Default>(shape: &[usize], strides: &[isize]) -
     ArrayD::from_shape_vec(IxDyn(shape).strides(IxDyn(&strides)), elements).expect("the strides are dense")
 }
 
-/// Whether both arrays are the same elements at the same indices.
+/// Whether both arrays have the same elements at the same indices.
 fn same_elements<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
     let strides = || x.shape().iter().zip(x.strides().iter().zip(out.strides()));
     std::ptr::eq(x.as_ptr(), out.as_ptr()) && strides().all(|(&len, (x, out))| len <= 1 || x == out)
 }
 
-/// Whether the byte ranges from the lowest to the highest element meet.
+/// Whether the byte ranges from the lowest to the highest element overlap.
 fn extents_meet<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
     let x = extent(x.as_ptr(), x.shape(), x.strides());
     let out = extent(out.as_ptr(), out.shape(), out.strides());
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use ndarray::Axis;
 
-    /// Two views of one memory: the first element, the shape and the strides of each.
+    /// Calls `look` with two views of the same memory, each given as its first element, shape and strides.
     fn two_views<R>(
         x: (usize, [usize; 2], [isize; 2]),
         out: (usize, [usize; 2], [isize; 2]),
@@ -71,12 +71,12 @@ mod tests {
     ) -> R {
         let mut memory = [0_f32; 100];
         let start = memory.as_mut_ptr();
-        // Made with positive strides, all that ndarray takes, and then turned round.
+        // ndarray takes positive strides only, so axes are inverted afterwards.
         let view = |(first, shape, strides): (usize, [usize; 2], [isize; 2])| {
             let size = strides.map(|stride| stride.unsigned_abs());
             let low = (0..2).filter(|&k| strides[k] < 0).map(|k| (shape[k].max(1) - 1) * size[k]).sum::<usize>();
             let low = start.wrapping_add(first - low);
-            // SAFETY: all lies within `memory`, as the tests below choose it.
+            // SAFETY: the views of the tests below lie within `memory`.
             #[allow(unsafe_code)]
             let mut view = unsafe { RawArrayViewMut::from_shape_ptr(shape.strides(size), low) }.into_dyn();
             (0..2).filter(|&k| strides[k] < 0).for_each(|k| view.invert_axis(Axis(k)));
@@ -86,18 +86,18 @@ mod tests {
     }
 
     #[test]
-    fn views_of_the_same_elements_are_known() {
+    fn views_of_the_same_elements_are_recognised() {
         let rows = (20, [3, 4], [8, 1]);
         assert!(two_views(rows, rows, same_elements));
         assert!(!two_views(rows, (21, [3, 4], [8, 1]), same_elements));
         assert!(!two_views(rows, (20, [3, 4], [9, 1]), same_elements));
         assert!(!two_views(rows, (20, [3, 4], [8, 2]), same_elements));
-        // The stride of an axis with one element says nothing.
+        // The stride of an axis of length 1 does not matter.
         assert!(two_views((20, [1, 4], [4, 1]), (20, [1, 4], [9, 1]), same_elements));
     }
 
     #[test]
-    fn extents_meet_where_a_byte_is_in_both() {
+    fn extents_meet_if_they_share_a_byte() {
         // Elements 20 to 31.
         let rows = (20, [3, 4], [4, 1]);
         let meets = |out| (two_views(rows, out, extents_meet), two_views(out, rows, extents_meet));
@@ -110,7 +110,7 @@ mod tests {
             let expected = (20..=42).contains(&first);
             assert_eq!(meets((first, [3, 4], [-4, -1])), (expected, expected), "{first}");
         }
-        // An array without elements lies nowhere.
+        // An empty array overlaps nothing.
         assert_eq!(meets((24, [0, 4], [4, 1])), (false, false));
     }
 }

@@ -1,4 +1,4 @@
-//! Runs that are not contiguous in both arrays: each column is gathered, mixed in place and scattered.
+//! The driver for runs that are not contiguous in both arrays: each column is gathered, mixed in place and scattered.
 
 use super::batch::Batch;
 use super::columns::{Columns, Samples, transfer};
@@ -17,16 +17,16 @@ impl<T: Element> Batch<'_, T> {
         let columns = Columns::new(self.layout, PACKED_BYTES / (n * size_of::<T>()), 0);
         let segments: Vec<Segment> = self.mixing.order.segments().collect();
         let run = self.layout.run;
-        // A line between samples: at a power of two they would all compete for one cache set.
+        // A cache line between samples: at a stride of a power of two all would map to the same cache set.
         let line = CACHE_LINE / size_of::<T>();
         let step = columns.len + if columns.len < line { 0 } else { line };
-        // Scratch for all threads stays below half the batch.
+        // The scratch of all threads stays below half the batch.
         let threads = self.threads.min(columns.count() / 2).max(1);
         let scratch = || (vec![T::default(); n * step], Vec::new());
         runtime::for_each(columns.count(), threads, scratch, |(packed, head), job| {
             let column = columns.get(job);
             let dense = Samples { first: packed.as_mut_ptr(), step: step as isize };
-            // SAFETY: the column is in both arrays and no other job has it; the scratch holds n × step elements.
+            // SAFETY: the column lies in both arrays, and no other job has it. The scratch holds n × step elements.
             unsafe {
                 transfer(n, column.len, (self.source.from(column.source), run.source), (dense, 1));
                 self.walk(&segments, dense, &column, head, &[], |_| None);

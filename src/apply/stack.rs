@@ -1,7 +1,7 @@
-//! Mixing while stacking: samples anywhere in memory, blended straight into one new batch.
+//! Mixes samples from anywhere in memory while stacking them into a batch.
 //!
-//! Each sample is read, blended with its partner and written once. The samples are visited along their partners (see
-//! `plan::order`) in columns, so that the partner of one, which is the next, is still in the cache. Pixels may be
+//! Each sample is read, blended with its partner and written once. The samples are visited in columns along their
+//! partners (see `plan::order`): the partner of a sample is the next sample, and is still in the cache. Pixels can be
 //! normalised in the same pass.
 
 #[cfg(any(feature = "python", test))]
@@ -17,21 +17,23 @@ use crate::plan::MixPlan;
 use crate::runtime;
 use crate::simd::{Ahead, Cache, Level, Recipe, blend_into};
 
-/// What is done with a stretch of a sample, while what is needed next is fetched.
+/// Computes a stretch of a mixed sample.
 pub(super) trait Finish<T>: Sync {
     type Out: Copy + Send + Sync;
     fn finish(&self, level: Level, weight: f64, out: &mut [Self::Out], stretch: StretchOf<'_, T>);
 }
 
-/// A stretch of a sample and of its partner, at which element it starts, and what comes next.
+/// A stretch of a sample and of its partner.
 pub(super) struct StretchOf<'a, T> {
     pub own: &'a [T],
     pub partner: &'a [T],
+    /// The index of its first element in the sample.
     pub at: usize,
+    /// The run to prefetch.
     pub ahead: Option<Ahead<T>>,
 }
 
-/// Blended, nothing else.
+/// Blends only.
 struct Blended;
 
 impl<T: Element> Finish<T> for Blended {
@@ -41,11 +43,11 @@ impl<T: Element> Finish<T> for Blended {
     }
 }
 
-/// Copies samples of any memory order to C order one after the other, on at most `limit` threads.
+/// Copies samples of any memory layout into one array in C order, on at most `limit` threads.
 ///
 /// # Safety
-/// The samples must be valid for reads and of one shape, and `target` for writes of all their elements, which overlap
-/// no sample.
+/// The samples must be valid for reads and have the same shape. `target` must be valid for writes of all their elements
+/// and overlap no sample.
 #[cfg(any(feature = "python", test))]
 #[allow(unsafe_code)]
 pub unsafe fn gather<T: Copy + Send + Sync>(samples: &[RawArrayView<T, IxDyn>], target: *mut T, limit: usize) {
@@ -63,7 +65,7 @@ pub unsafe fn gather<T: Copy + Send + Sync>(samples: &[RawArrayView<T, IxDyn>], 
         runtime::worth(bytes, limit),
         || (),
         |(), i| {
-            // SAFETY: as required above; this job alone has this sample.
+            // SAFETY: as required above. No other job has this sample.
             let mut copy = unsafe { ArrayViewMut::from_shape_ptr(shape.clone(), target.address(i).cast_mut()) };
             copy.assign(&samples[i]);
         },
@@ -71,8 +73,9 @@ pub unsafe fn gather<T: Copy + Send + Sync>(samples: &[RawArrayView<T, IxDyn>], 
 }
 
 impl MixPlan {
-    /// Stacks samples, each the elements of `shape` in C order, into `batch`, mixed, on at most `limit` threads.
-    /// `spatial_axes`, of the batch, are those of the regions; by default the last ones.
+    /// Mixes samples while stacking them into `batch`, on at most `limit` threads. Each sample holds the elements of
+    /// `shape` in C order, and so does the batch. `spatial_axes` are the axes of the regions, as axes of the batch; by
+    /// default the last ones.
     ///
     /// ```
     /// use mixup_rs::{Lam, MixPlan};
@@ -83,6 +86,12 @@ impl MixPlan {
     /// assert_eq!(batch, [6, 1, 0, 4_u8]);
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
+    ///
+    /// # Errors
+    /// As [`MixPlan::apply`], before anything is written.
+    ///
+    /// # Panics
+    /// If a sample does not have the elements of `shape`, or `batch` does not hold all samples.
     pub fn collate<T: Element>(
         &self,
         samples: &[&[T]],
@@ -95,9 +104,27 @@ impl MixPlan {
         self.stack(samples, shape, spatial_axes, batch, limit, &Blended)
     }
 
-    /// As [`MixPlan::collate`], and normalises the mixed pixels in the same pass by the mean and standard deviation of
-    /// each channel. The channels are along `channel_axis` of a sample; by default its first axis, or its last, that has
-    /// so many. Computed in float64 and rounded once.
+    /// As [`MixPlan::collate`], but also normalises the mixed pixels in the same pass, by the mean and standard
+    /// deviation of each channel. The channels are along `channel_axis` of a sample, by default along its first axis
+    /// if that has as many channels as `normalize`, else along its last. Computed in float64 and rounded once.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan, Normalize};
+    ///
+    /// let plan = MixPlan::new(Lam::Shared(0.5), vec![1, 0])?;
+    /// let normalize = Normalize::new(vec![0.5], vec![0.25])?;
+    /// let mut batch = [0.0_f32; 2];
+    /// plan.collate_normalized(&[&[1.0_f32], &[0.5]], &[1], None, &normalize, None, &mut batch, 1)?;
+    /// assert_eq!(batch, [1.0, 1.0]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MixPlan::collate`]; [`MixError::Channels`](crate::MixError::Channels) if no such axis has as many channels
+    /// as `normalize`.
+    ///
+    /// # Panics
+    /// As [`MixPlan::collate`].
     #[allow(clippy::too_many_arguments)] // those of `collate`, and two more
     pub fn collate_normalized<T: Pixel, O: NormalizedOutput>(
         &self,
@@ -152,11 +179,11 @@ impl MixPlan {
                 let end = (start + column).min(len);
                 let visited = &order[first.min(order.len())..(first + part).min(order.len())];
                 for (at, &i) in visited.iter().enumerate() {
-                    // SAFETY: the column is in the batch, of n × len elements, and no other job has these samples of it.
+                    // SAFETY: the column lies in the batch of n × len elements. No other job has these samples of it.
                     let out = unsafe { target.from(start as isize).get_mut(i, end - start) };
                     let weight = if mixing.partner[i] == i { 1.0 } else { mixing.weight[i] };
                     let next = visited.get(at + 1).map(|&next| &samples[mixing.partner[next]][start..end]);
-                    // Samples come from anywhere in memory: as if the batch were in no cache.
+                    // Samples come from anywhere in memory, so no cache is assumed to hold the batch.
                     let ahead = next.map(|next| Ahead::new(next.as_ptr(), Cache::best(size_of_val(next), usize::MAX)));
                     finish.finish(level, weight, out, stretch_of(i, start, end, ahead));
                     for run in mixing.runs(i, start..end).into_iter().flatten() {
@@ -178,7 +205,7 @@ mod tests {
     use half::{bf16, f16};
     use ndarray::Array;
 
-    /// A plan whose partners are the next but one, of a box each.
+    /// A plan with a box per sample, except every fourth; the partner of i is i + 2.
     fn boxes(n: usize, shape: &[usize], weight: &[f64]) -> MixPlan {
         let side = |i: usize, len: usize| (i * 7 % len, (i * 7 % len + 1 + i * 5 % len).min(len));
         let rect = |i: usize| {
@@ -190,7 +217,7 @@ mod tests {
         MixPlan::from_boxes((0..n).map(rect).collect(), shape, partner, weight).unwrap()
     }
 
-    /// A plan with weights of every kind and partners of one cycle.
+    /// A plan with weights of every kind and partners that form one cycle.
     fn blend(n: usize) -> MixPlan {
         let lam = (0..n).map(|i| [0.3, 0.9, 1.0, 0.0, 0.5][i % 5]).collect();
         MixPlan::new(Lam::Each(lam), (0..n).map(|i| (i + 1) % n).collect()).unwrap()
@@ -205,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn collating_is_stacking_and_mixing_on_any_number_of_threads() {
+    fn collating_equals_stacking_and_mixing() {
         let shape = [3, 40, 30];
         for n in [1, 2, 9] {
             let batch = stack(n, &shape);
@@ -231,7 +258,7 @@ mod tests {
         let samples: Vec<_> = views.outer_iter().map(|view| view.raw_view()).collect();
         for threads in [1, 2, 8] {
             let mut got = vec![0; images.len()];
-            // SAFETY: `images` and `got` live, and have so many elements.
+            // SAFETY: `images` and `got` are alive and have the same number of elements.
             #[allow(unsafe_code)]
             unsafe {
                 gather(&samples, got.as_mut_ptr(), threads);
@@ -241,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn long_samples_are_collated_alike_by_several_threads() {
+    fn long_samples_are_collated_alike_on_any_number_of_threads() {
         let (n, len) = (45, 50_001);
         let batch = Array::from_shape_fn((n, len), |(i, j)| (i * 31 + j * 7) as f32);
         let samples: Vec<&[f32]> = batch.as_slice().unwrap().chunks(len).collect();
@@ -255,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_are_along_any_axes() {
+    fn boxes_can_lie_along_any_axes() {
         for (shape, axes) in [
             (&[3, 20, 30][..], &[2, 3][..]),
             (&[20, 30, 3], &[1, 2]),
@@ -287,7 +314,7 @@ mod tests {
         }
     }
 
-    /// Normalised samples against the formula in float64, within `error` of the largest.
+    /// Compares normalised samples with the formula in float64, within `error`.
     fn check_normalized<T: Pixel + Into<f64>, O: NormalizedOutput + Into<f64>>(
         value: impl Fn(usize) -> T,
         shape: &[usize],
@@ -320,8 +347,8 @@ mod tests {
     }
 
     #[test]
-    fn normalised_pixels_are_those_of_the_formula() {
-        // More pixels in a channel than are normalised at once, and in a row no multiple of them.
+    fn normalised_pixels_follow_the_formula() {
+        // A channel has more pixels than are normalised at once, and not a multiple of them.
         for shape in [[3, 20, 35], [20, 35, 3]] {
             let byte = |i: usize| (i * 101 % 256) as u8;
             check_normalized::<u8, f32>(byte, &shape, 1e-6);
@@ -329,12 +356,12 @@ mod tests {
             check_normalized::<u8, bf16>(byte, &shape, 3e-2);
             check_normalized::<f32, f32>(|i| f32::from(byte(i)) / 255.0, &shape, 1e-6);
         }
-        // And samples of more than one column.
+        // Samples of several columns.
         check_normalized::<u8, f32>(|i| (i * 101 % 256) as u8, &[3, 100, 301], 1e-6);
     }
 
     #[test]
-    fn what_is_kept_does_not_meet_its_partner() {
+    fn nan_of_an_unused_partner_does_not_leak() {
         let normalize = Normalize::new(vec![0.0], vec![1.0]).unwrap();
         let plan = MixPlan::new(Lam::Each(vec![1.0, 0.0]), vec![1, 0]).unwrap();
         let mut out = [0.0_f32; 2];

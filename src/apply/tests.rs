@@ -1,4 +1,4 @@
-//! Every driver, element type and layout against the formula.
+//! Compares every driver, element type and layout with the formula.
 
 use super::*;
 use crate::arithmetic::Opaque;
@@ -12,7 +12,7 @@ fn partners(n: usize) -> Vec<Vec<usize>> {
     let identity: Vec<usize> = (0..n).collect();
     let cycle = (0..n).map(|i| (i + 1) % n).collect();
     let repeats = (0..n).map(|i| i * i / 3 % n).collect();
-    // Cycles of several lengths: a step of 3 within blocks of 5, the rest alone.
+    // Several cycles: a step of 3 within blocks of 5, and fixed points.
     let cycles = (0..n).map(|i| if i / 5 * 5 + 5 <= n { i / 5 * 5 + (i + 3) % 5 } else { i }).collect();
     let couples = (0..n).map(|i| if i ^ 1 < n { i ^ 1 } else { i }).collect();
     vec![identity, cycle, repeats, vec![0; n], cycles, couples]
@@ -23,7 +23,7 @@ fn plans(n: usize) -> impl Iterator<Item = MixPlan> {
     partners(n).into_iter().map(move |partner| MixPlan::new(Lam::Each((0..n).map(lam).collect()), partner).unwrap())
 }
 
-/// Plans that blend, cut, or do both, of samples whose last axes have this shape.
+/// Plans that cut, and plans that blend and cut, for samples whose last axes have this shape.
 fn plans_with_boxes(n: usize, shape: &[usize]) -> impl Iterator<Item = MixPlan> {
     let side =
         |i: usize, len: usize| if len == 0 { (0, 0) } else { (i * 7 % len, (i * 7 % len + 1 + i * 5 % len).min(len)) };
@@ -41,7 +41,7 @@ fn plans_with_boxes(n: usize, shape: &[usize]) -> impl Iterator<Item = MixPlan> 
     })
 }
 
-/// The formula, element by element, in the kernel's own arithmetic. Regions are along the last axes.
+/// The formula, element by element, in the arithmetic of the kernels. Regions are along the last axes.
 fn expected<T: Element>(plan: &MixPlan, x: &ArrayD<T>) -> ArrayD<T> {
     let mut mixed = x.clone();
     let boxes = plan.boxes();
@@ -96,7 +96,7 @@ fn check<T: Element + PartialEq + std::fmt::Debug>(shape: &[usize], element: imp
             apply(&plan, out.raw_view(), out, threads);
             assert_eq!(in_place, expected, "{shape:?} {plan:?}");
 
-            // A target in Fortran order is mixed in packed columns, and so is one in place.
+            // A target in Fortran order is mixed in packed columns, also in place.
             let mut packed = x.view().reversed_axes().as_standard_layout().into_owned().reversed_axes();
             let out = packed.raw_view_mut();
             apply(&plan, x.raw_view(), packed.raw_view_mut(), threads);
@@ -130,14 +130,14 @@ fn every_element_type_and_driver_follows_the_formula() {
 
 #[test]
 fn batches_that_are_split_follow_the_formula() {
-    // Few large samples are cut by elements, many small ones by samples; both are worth two threads.
+    // Few large samples are divided by elements, many small ones by samples. Both are large enough for two threads.
     for shape in [[3, 900_001], [200_011, 17]] {
         check(&shape, value);
     }
 }
 
 #[test]
-fn overlap_is_as_if_there_were_none() {
+fn overlap_does_not_change_the_result() {
     let memory = Array::from_shape_fn(40, |i| i as f32);
     let x = |start: usize| Slice::new(start as isize, Some(start as isize + 20), 1);
     for plan in plans(4) {
@@ -154,7 +154,7 @@ fn overlap_is_as_if_there_were_none() {
 }
 
 #[test]
-fn strided_views_are_mixed_where_they_are() {
+fn strided_views_are_mixed_without_a_copy() {
     let whole = Array::from_shape_fn((8, 6, 10), |(i, j, k)| (i * 100 + j * 10 + k) as f32);
     for plan in plans(4) {
         let first = whole.slice(s![2..3, .., ..]);
@@ -171,7 +171,7 @@ fn strided_views_are_mixed_where_they_are() {
             let expected = expected(&plan, &view.to_owned());
             assert_eq!(plan.apply(view.clone()).unwrap(), expected);
 
-            // A target that is mirrored along every axis, with a margin around it.
+            // A target mirrored along every axis, with a margin that must not change.
             let (height, width) = (view.shape()[1] as isize, view.shape()[2] as isize);
             let middle = s![1..5;-1, 1..1 + height;-1, 1..1 + width;-1];
             let mut surrounded = Array::zeros((6, height as usize + 2, width as usize + 2));
@@ -188,10 +188,10 @@ fn strided_views_are_mixed_where_they_are() {
 }
 
 #[test]
-fn regions_are_along_one_to_three_axes_in_any_memory_order() {
+fn regions_along_one_to_three_axes_work_in_any_memory_order() {
     fn check_along(shape: &[usize], axes: &[isize]) {
         let x = Array::from_shape_fn(IxDyn(shape), |at| (0..shape.len()).fold(0, |sum, k| sum * 31 + at[k]) as f32);
-        // The same with the spatial axes last, where the formula expects them.
+        // The formula expects the spatial axes last.
         let spatial: Vec<usize> = axes.iter().map(|&axis| axis as usize).collect();
         let others = (0..shape.len()).filter(|axis| !spatial.contains(axis));
         let order: Vec<usize> = others.chain(spatial.iter().copied()).collect();
@@ -202,11 +202,11 @@ fn regions_are_along_one_to_three_axes_in_any_memory_order() {
             for threads in THREADS {
                 let mut out = x.clone();
                 let mut in_place = x.clone();
-                // Mirrored and in another order than it is indexed.
+                // Mirrored, with its axes in reverse memory order.
                 let mut turned = x.view().reversed_axes().as_standard_layout().into_owned().reversed_axes();
                 turned.invert_axis(Axis(shape.len() - 1));
                 turned.assign(&x);
-                // SAFETY: the arrays live on.
+                // SAFETY: the arrays outlive the calls.
                 #[allow(unsafe_code)]
                 unsafe {
                     plan.apply_raw(x.raw_view(), out.raw_view_mut(), Some(axes), threads).unwrap();
@@ -232,8 +232,8 @@ fn regions_are_along_one_to_three_axes_in_any_memory_order() {
 }
 
 #[test]
-fn what_is_streamed_and_split_is_cut_as_well() {
-    // Past the cache, in several columns, on several threads.
+fn streamed_batches_on_several_threads_are_cut() {
+    // Written past the cache, in several columns, on several threads.
     let (n, height, width) = (4, 1024, 768);
     let x = Array::from_shape_fn(IxDyn(&[n, height, width]), |at| (at[0] * 7 + at[1] * 31 + at[2]) as f32);
     for plan in plans_with_boxes(n, &[height, width]).skip(2).take(2) {
@@ -249,7 +249,7 @@ fn what_is_streamed_and_split_is_cut_as_well() {
 }
 
 #[test]
-fn what_cannot_be_blended_is_only_cut() {
+fn opaque_elements_are_cut_but_not_blended() {
     let x = Array::from_shape_fn((2, 3), |(i, j)| Opaque(10 * i as u64 + j as u64));
     let cut =
         |weight| MixPlan::from_boxes(vec![Rect::new(&[1], &[3]); 2], &[3], vec![1, 0], Lam::Shared(weight)).unwrap();

@@ -1,19 +1,19 @@
-//! The element types and the one formula that blends two of them.
+//! The element types and the formula that blends two elements.
 //!
 //! With a = own, b = partner and 0 < λ < 1:
 //!
 //! - λ ≥ ½: a + (b − a)·(1 − λ)
 //! - λ < ½: b + (a − b)·λ
 //!
-//! so the result is *near* + (*far* − *near*)·*weight*, the weight at most ½ and rounded once. This form gives a when
-//! a = b, and loses less to rounding than λ·a + (1 − λ)·b. It is computed as near − (near − far)·weight: the same
-//! number, but two zeros of one sign keep it. Three rules make the bits independent of the machine:
+//! so the result is *near* + (*far* − *near*)·*weight*, where the weight is at most ½ and rounded once. This form gives
+//! a when a = b, and loses less to rounding than λ·a + (1 − λ)·b. It is computed as near − (near − far)·weight: the
+//! same number, but two zeros of the same sign keep that sign. Three rules make the bits independent of the machine:
 //!
 //! 1. one order of operations and no fused multiply-add;
-//! 2. equal infinities stay, though ∞ − ∞ is NaN;
-//! 3. any other NaN becomes the one canonical NaN, for processors differ in which payload and sign they hand on.
+//! 2. two equal infinities give that infinity, though ∞ − ∞ is NaN;
+//! 3. any other NaN becomes the canonical NaN, as processors differ in the payload and sign that they propagate.
 //!
-//! 8-bit unsigned integers are blended in fixed point, all others in float32, float64 in itself.
+//! Unsigned 8-bit integers are blended in 16-bit fixed point, float64 in float64, all other types in float32.
 
 use half::{bf16, f16};
 
@@ -21,7 +21,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Calls a macro with every element type and its name in NumPy: the one list of them.
+/// Calls a macro with every element type and its name in NumPy. This is the only list of them.
 #[cfg(feature = "python")]
 macro_rules! with_elements {
     ($callback:path) => {
@@ -40,18 +40,25 @@ macro_rules! with_elements {
 #[cfg(feature = "python")]
 pub(crate) use with_elements;
 
-/// A type whose elements a plan can be applied to: those that are blended, and [`Opaque`] ones, which are only copied.
+/// A type of array elements that a plan can be applied to: `f64`, `f32`, [`f16`], [`bf16`], `u8`, `i8`, `u16` and
+/// `i16`, which are blended, and [`Opaque`], which is only copied. Sealed.
 pub trait Element: Copy + Default + Send + Sync + 'static + sealed::Sealed {
-    /// Whether two elements can be blended.
+    /// Whether elements can be blended, not only copied.
     const IS_BLENDED: bool = true;
 
-    /// The weight of the far value, in the type that is computed in.
+    /// The weight of the far value, in the type of the computation.
     type Weight: Copy + Send + Sync;
 
-    /// Rounds the weight of the far value, which lies in [0, ½].
+    /// Rounds the weight of the far value, in [0, ½].
     fn weight(far: f64) -> Self::Weight;
 
-    /// near − (near − far)·weight; `own` is the near one if `OWN_IS_NEAR`.
+    /// Computes near − (near − far)·weight. The near value is `own` if `OWN_IS_NEAR`, else `partner`.
+    ///
+    /// ```
+    /// use mixup_rs::Element;
+    /// assert_eq!(f32::blend::<true>(8.0, 4.0, f32::weight(0.25)), 7.0);
+    /// assert_eq!(f32::blend::<false>(8.0, 4.0, f32::weight(0.25)), 5.0);
+    /// ```
     fn blend<const OWN_IS_NEAR: bool>(own: Self, partner: Self, weight: Self::Weight) -> Self;
 }
 
@@ -70,7 +77,7 @@ macro_rules! native_float {
             fn blend<const OWN_IS_NEAR: bool>(own: $float, partner: $float, weight: $float) -> $float {
                 let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
                 let mixed = near - (near - far) * weight;
-                // In this order: with the choice of `own` last, the compiler makes a masked store of it, which takes
+                // This order matters: with the selection of `own` last, the compiler emits a masked store, which takes
                 // three times as long.
                 let settled = if own == partner { own } else { $float::NAN };
                 if mixed.is_nan() { settled } else { mixed }
@@ -142,18 +149,29 @@ impl Element for u8 {
         (far * 32768.0).round() as i16
     }
 
-    /// The step towards far is rounded once, a half up; the weight's own rounding moves it by less than 1/256.
+    /// The step towards the far value is rounded once, halves up. The rounding of the weight moves it by less than
+    /// 1/256.
     #[inline(always)]
     fn blend<const OWN_IS_NEAR: bool>(own: u8, partner: u8, weight: i16) -> u8 {
         let (near, far) = if OWN_IS_NEAR { (own, partner) } else { (partner, own) };
         let distance = i16::from(far) - i16::from(near);
-        // (distance·weight + 2¹⁴) >> 15, kept within 16 bits: nested floors, so the same number.
+        // (distance·weight + 2¹⁴) >> 15 within 16 bits. Nested floors give the same number.
         let product = (i32::from(distance << 6) * i32::from(weight)) >> 16;
         (i16::from(near) + ((product as i16 + 16) >> 5)) as u8
     }
 }
 
-/// An element of any meaning, as large as `U`: it is copied and never computed with.
+/// An element of the size of `U` that is copied and never computed with.
+///
+/// ```
+/// use mixup_rs::{Lam, MixPlan, Opaque, Rect};
+/// use ndarray::array;
+///
+/// let plan = MixPlan::from_boxes(vec![Rect::new(&[1], &[2]); 2], &[2], vec![1, 0], Lam::Shared(1.0))?;
+/// let mixed = plan.apply(array![[1_u64, 2], [3, 4]].mapv(Opaque).view())?;
+/// assert_eq!(mixed, array![[1_u64, 4], [3, 2]].mapv(Opaque).into_dyn());
+/// # Ok::<(), mixup_rs::MixError>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Opaque<U>(pub U);
@@ -163,7 +181,7 @@ impl<U> sealed::Sealed for Opaque<U> {}
 impl<U: Copy + Default + Send + Sync + 'static> Element for Opaque<U> {
     const IS_BLENDED: bool = false;
 
-    /// There is none: a plan that would need one is refused by [`Element::IS_BLENDED`].
+    /// Uninhabited: plans that blend are rejected, see [`Element::IS_BLENDED`].
     type Weight = std::convert::Infallible;
 
     fn weight(_: f64) -> Self::Weight {
@@ -176,7 +194,7 @@ impl<U: Copy + Default + Send + Sync + 'static> Element for Opaque<U> {
     }
 }
 
-/// Float16 bits to float32, exact. Branch-free, so that it vectorises: all three cases are computed.
+/// Converts float16 bits to float32, exactly. All three cases are computed without a branch, so that it vectorises.
 #[inline(always)]
 fn widen_f16(bits: u16) -> f32 {
     const SMALLEST_NORMAL: u32 = 113 << 23;
@@ -189,7 +207,7 @@ fn widen_f16(bits: u16) -> f32 {
     f32::from_bits(value | u32::from(bits & 0x8000) << 16)
 }
 
-/// Float32 to float16 bits, to nearest even. Branch-free.
+/// Rounds float32 to float16 bits, to nearest even. Branch-free.
 #[inline(always)]
 pub(crate) fn narrow_f16(value: f32) -> u16 {
     const INFINITE: u32 = (127 + 16) << 23;
@@ -205,13 +223,13 @@ pub(crate) fn narrow_f16(value: f32) -> u16 {
     rounded as u16 | (value.to_bits() >> 16) as u16 & 0x8000
 }
 
-/// Bfloat16 bits to float32, exact.
+/// Converts bfloat16 bits to float32, exactly.
 #[inline(always)]
 fn widen_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// Float32 to bfloat16 bits, to nearest even. Any NaN becomes the canonical one.
+/// Rounds float32 to bfloat16 bits, to nearest even. Any NaN becomes the canonical NaN.
 #[inline(always)]
 pub(crate) fn narrow_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -238,7 +256,7 @@ mod tests {
 
     #[test]
     fn halves_narrow_to_nearest_even() {
-        // Every boundary between two halves, and its neighbours in float32.
+        // Every boundary between two halves, and the float32 values next to it.
         for bits in 0..=u16::MAX {
             for base in [widen_f16(bits), widen_bf16(bits)] {
                 for offset in [-0x1001_i32, -0x1000, -0xFFF, -1, 0, 1, 0xFFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001] {

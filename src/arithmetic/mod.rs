@@ -1,4 +1,4 @@
-//! The numbers: the one formula that blends two elements, and normalising.
+//! The arithmetic: the formula that blends two elements, and normalising.
 
 pub mod element;
 pub mod normalize;

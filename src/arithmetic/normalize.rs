@@ -1,16 +1,16 @@
-//! Normalised pixels: (pixel / unit − mean) / std, computed in float64 as pixel · factor + summand.
+//! Normalises pixels: (pixel / unit − mean) / std, computed in float64 as pixel · factor + summand.
 
 use half::{bf16, f16};
 
 use super::element::{Element, narrow_bf16, narrow_f16};
 use crate::error::{MixError, Result};
 
-/// What samples can be normalised from.
+/// An element type of samples that can be normalised: `u8`, `u16`, [`f16`], `f32` or `f64`.
 pub trait Pixel: Element {
-    /// The value that maps to 1.0: the largest of integers, 1 for floats.
+    /// The pixel value that counts as 1.0: the largest of an integer type, 1 for floats.
     const UNIT: f64;
 
-    /// Exact.
+    /// Converts to float64, exactly.
     fn to_f64(self) -> f64;
 }
 
@@ -32,9 +32,9 @@ pixel!(f16, 1.0);
 pixel!(f32, 1.0);
 pixel!(f64, 1.0);
 
-/// What normalised samples are rounded to.
+/// An element type of normalised batches: `f32`, [`f16`] or [`bf16`].
 pub trait NormalizedOutput: Copy + Send + Sync {
-    /// To nearest.
+    /// Rounds to the nearest value, for [`f16`] and [`bf16`] by way of float32.
     fn round(value: f64) -> Self;
 }
 
@@ -59,14 +59,24 @@ impl NormalizedOutput for bf16 {
     }
 }
 
-/// The mean and the standard deviation of each channel, or one of each for all channels.
+/// The mean and standard deviation of each channel, or one pair for all channels.
+///
+/// ```
+/// use mixup_rs::Normalize;
+/// assert!(Normalize::new(vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]).is_ok());
+/// assert!(Normalize::new(vec![0.5], vec![0.0]).is_err());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Normalize {
     channels: Vec<(f64, f64)>,
 }
 
 impl Normalize {
-    /// One mean and one standard deviation for all channels, or one for each.
+    /// Takes one mean and one standard deviation for all channels, or one for each.
+    ///
+    /// # Errors
+    /// [`MixError::Normalize`] unless `mean` and `std` have the same length of at least 1, all values are finite and
+    /// each standard deviation is above 0.
     pub fn new(mean: Vec<f64>, std: Vec<f64>) -> Result<Self> {
         let is_std = |std: &f64| std.is_finite() && *std > 0.0;
         if mean.len() != std.len() || mean.is_empty() || !mean.iter().all(|mean| mean.is_finite()) {
@@ -78,8 +88,8 @@ impl Normalize {
         Ok(Self { channels: mean.into_iter().zip(std).collect() })
     }
 
-    /// The factors and summands for pixels `T` of samples of this shape. The channels are along `axis` of the sample; by
-    /// default along the first axis, or the last, that has so many.
+    /// The factors and summands for pixels `T` of samples of this shape. The channels are along `axis` of the sample;
+    /// by default along its first axis if that has as many channels, else along its last.
     pub(crate) fn table<T: Pixel>(&self, shape: &[usize], axis: Option<usize>) -> Result<Table> {
         let count = self.channels.len();
         let terms: Vec<(f64, f64)> =
@@ -103,12 +113,12 @@ impl Normalize {
     }
 }
 
-/// Elements that are normalised at once, by factors that are stored side by side.
+/// The largest number of elements normalised at once, by factors stored side by side.
 const PATTERN: usize = 256;
 
 type Terms = (Vec<f64>, Vec<f64>);
 
-/// Factors and summands as they repeat along a sample: a pattern for every `inner` elements, with that period.
+/// Factors and summands along a sample: each pattern covers `inner` elements and repeats with `period`.
 pub(crate) struct Table {
     inner: usize,
     period: usize,
@@ -116,7 +126,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The factors and summands of the elements from `at` on: of at most `len` of them, all of one pattern.
+    /// The factors and summands of at most `len` elements from `at` on, all of one pattern.
     pub fn terms(&self, at: usize, len: usize) -> (&[f64], &[f64]) {
         let (pattern, within) = (at / self.inner % self.patterns.len(), at % self.inner);
         let len = PATTERN.min(self.inner - within).min(len);
@@ -126,7 +136,7 @@ impl Table {
     }
 }
 
-/// One pixel, blended with its partner by `weight` of the far one and normalised.
+/// Blends a pixel with its partner, the far value weighted by `weight`, and normalises the result.
 #[inline(always)]
 pub(crate) fn blend_normalized<T: Pixel, O: NormalizedOutput>(
     near: T,
@@ -139,7 +149,7 @@ pub(crate) fn blend_normalized<T: Pixel, O: NormalizedOutput>(
     O::round((near - (near - far) * weight) * factor + summand)
 }
 
-/// One pixel, normalised.
+/// Normalises a pixel.
 #[inline(always)]
 pub(crate) fn normalized<T: Pixel, O: NormalizedOutput>(pixel: T, factor: f64, summand: f64) -> O {
     O::round(pixel.to_f64() * factor + summand)
@@ -150,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terms_repeat_as_the_channels_do() {
+    fn terms_repeat_with_the_channels() {
         let normalize = Normalize::new(vec![0.5, 0.25], vec![0.5, 0.125]).unwrap();
         let first = normalize.table::<f32>(&[2, 600], None).unwrap();
         assert_eq!(first.terms(590, 100), (&[2.0; 10][..], &[-1.0; 10][..]));
@@ -160,7 +170,7 @@ mod tests {
         let middle = normalize.table::<f32>(&[3, 2, 2], Some(1)).unwrap();
         assert_eq!(middle.terms(2, 9), (&[8.0; 2][..], &[-2.0; 2][..]));
         assert_eq!(middle.terms(4, 9), (&[2.0; 2][..], &[-1.0; 2][..]));
-        // Both the first axis and the last could be the channels'.
+        // The first and the last axis have as many channels.
         let last = normalize.table::<f32>(&[2, 3, 2], Some(2)).unwrap();
         assert_eq!(last.terms(0, 2), (&[2.0, 8.0][..], &[-1.0, -2.0][..]));
         for (shape, axis) in [(&[3][..], None), (&[2, 3], Some(1)), (&[2, 3], Some(5)), (&[], None)] {

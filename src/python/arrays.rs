@@ -1,8 +1,8 @@
 //! NumPy arrays to views and back, without copies.
 //!
 //! The memory is taken as it is described by pointer, shape and strides, not through borrows: an in-place call passes
-//! the same array twice, and which arrays overlap is decided by their bytes (see `apply::overlap`). As in NumPy, an array
-//! must not be written to while another thread mixes it.
+//! the same array twice, and which arrays overlap is decided by their bytes (see `apply::overlap`). As in NumPy, an
+//! array must not be written to while another thread mixes it.
 
 use ndarray::{IxDyn, RawArrayViewMut, ShapeBuilder};
 use numpy::npyffi::{self, PY_ARRAY_API, PyArrayObject, npy_intp};

@@ -34,8 +34,8 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 
 /// Mix a batch and its labels.
 ///
-/// `x[i]` becomes ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, and `y` alike: mixup, [1]_. It draws a `MixPlan` and
-/// applies it to both.
+/// `x[i]` becomes ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, and `y` alike: mixup, [1]_. It draws a `MixPlan`
+/// and applies it to both.
 ///
 /// Parameters
 /// ----------
@@ -63,12 +63,13 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 /// label_smoothing : float, default 0.0
 ///     s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
 /// out : numpy.ndarray, optional
-///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any way.
+///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
+///     way.
 /// spatial_axes : sequence of int, optional
 ///     The axes of `x` that regions are along: by default the last two of three or more.
 /// rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
-///     None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A Generator
-///     moves on, a SeedSequence does not.
+///     None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
+///     Generator moves on, a SeedSequence does not.
 ///
 /// Returns
 /// -------
@@ -154,9 +155,9 @@ pub(super) fn mix_batch<'py>(
         let lam = PyArray1::from_slice(py, plan.lam());
         let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
-        // Not by calling the type: that would run Python code, which can release the lock; and up to Python 3.13 a daemon
-        // thread that asks for the lock while the interpreter ends is unwound, which frames of Rust below it turn into an
-        // abort. (PyO3 handles its own: where `detach` comes back, such a thread waits for ever.)
+        // Not by calling the type: that would run Python code, which can release the lock; and up to Python 3.13 a
+        // daemon thread that asks for the lock while the interpreter ends is unwound, which frames of Rust below it
+        // turn into an abort. (PyO3 handles its own: where `detach` comes back, such a thread waits for ever.)
         static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let new = NEW.get_or_try_init(py, || PyResult::Ok(py.get_type::<PyTuple>().getattr("__new__")?.unbind()))?;
         new.bind(py).call1((mixed_batch_type(py)?, fields))

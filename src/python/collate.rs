@@ -24,8 +24,8 @@ use super::plan::PyMixPlan;
 /// Parameters
 /// ----------
 /// samples : sequence of numpy.ndarray
-///     `len(plan)` arrays of one shape and of one dtype that `MixPlan.apply` blends. They are not written to. Those that
-///     are not in C order are copied.
+///     `len(plan)` arrays of one shape and of one dtype that `MixPlan.apply` blends. They are not written to. Those
+///     that are not in C order are copied.
 /// plan : MixPlan
 ///     A plan for as many samples.
 /// out : numpy.ndarray, optional
@@ -37,7 +37,8 @@ use super::plan::PyMixPlan;
 /// spatial_axes : sequence of int, optional
 ///     The axes of the batch that the regions of the plan are along; by default the last ones.
 /// channel_axis : int, optional
-///     The axis of the batch that the channels of `normalize` are along; by default axis 1, or the last, that has so many.
+///     The axis of the batch that the channels of `normalize` are along; by default axis 1, or the last, that has so
+///     many.
 ///
 /// Returns
 /// -------

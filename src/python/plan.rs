@@ -11,9 +11,9 @@ use super::{arguments, arrays, catch_panics, labels};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 ///
-/// ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn by
-/// `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then the
-/// weight times the share outside of the box.
+/// ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
+/// by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
+/// the weight times the share outside of the box.
 ///
 /// Parameters
 /// ----------
@@ -192,8 +192,8 @@ impl PyMixPlan {
     /// ----------
     /// x : numpy.ndarray
     ///     Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16; if
-    ///     the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to unless
-    ///     it is `out`.
+    ///     the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to
+    ///     unless it is `out`.
     /// out : numpy.ndarray, optional
     ///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
     ///     way.
@@ -236,9 +236,10 @@ impl PyMixPlan {
     /// Parameters
     /// ----------
     /// y : array_like
-    ///     Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft targets
-    ///     of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the partners: the
-    ///     paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as float32.
+    ///     Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft
+    ///     targets of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the
+    ///     partners: the paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as
+    ///     float32.
     /// num_classes : int, optional
     ///     At least 1; class indices must be in [0, num_classes).
     /// label_smoothing : float, default 0.0
