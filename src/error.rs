@@ -1,8 +1,15 @@
-//! What can be wrong with a request. Every variant says what came and what was expected.
+//! The errors of drawing and applying plans. Every message states what was given and what was expected.
 
 use thiserror::Error;
 
-/// Why a plan could not be drawn or applied. Nothing has been written when one is returned.
+/// The reason why a plan could not be drawn or applied. Nothing has been written when an error is returned.
+///
+/// ```
+/// use mixup_rs::{Lam, MixPlan};
+/// let error = MixPlan::new(Lam::Shared(0.5), vec![0, 2]).unwrap_err();
+/// assert_eq!(error.to_string(), "partner must lie in [0, 2), got 2 at index 1");
+/// ```
+#[allow(missing_docs)] // The messages document the variants and their fields.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum MixError {
@@ -72,8 +79,8 @@ pub enum MixError {
     LabelSmoothing(f64),
 }
 
-/// Checks that there is memory for all that a plan of `n` samples needs: partners, weights, boxes, their order, and
-/// copies of them on the way. Running out of it later would end the process.
+/// Checks that there is memory for a plan of `n` samples: its partners, weights, boxes, order and temporary copies. A
+/// failed allocation later would abort the process.
 pub(crate) fn memory_for(n: usize) -> Result<()> {
     const BYTES_PER_SAMPLE: usize = 256;
     let bytes = n.saturating_mul(BYTES_PER_SAMPLE);

@@ -1,8 +1,9 @@
-//! Mixup (Zhang et al., arXiv 1710.09412) and its kin for whole batches: parallel, exact and repeatable.
+//! Mixup (Zhang et al., arXiv 1710.09412) and CutMix (Yun et al., arXiv 1905.04899) for whole batches: parallel, exact
+//! and repeatable.
 //!
-//! A [`Rule`] draws a plan, a plan mixes anything. A [`MixPlan`] says who is mixed with whom, how much and of which
-//! region; drawing it touches no data and is a pure function of a [`Key`]. It is then applied to any array whose axis 0
-//! is the batch: images, embeddings, soft labels.
+//! A [`Rule`] draws a [`MixPlan`], and the plan mixes any array whose axis 0 is the batch: images, embeddings, soft
+//! labels. A plan holds the partner of each sample, its weight and the region taken from the partner. Drawing a plan
+//! touches no data and is a pure function of a [`Key`].
 //!
 //! ```
 //! use mixup_rs::{Key, Mixup, Rule};
@@ -16,11 +17,11 @@
 //! ```
 //!
 //! Imports go one way: `python` → [`rules`] → [`plan`], [`random`]; `python` → `apply` → [`plan`], [`arithmetic`],
-//! `simd`, [`runtime`]; [`random`] → `simd`, [`runtime`]; `simd` → [`arithmetic`]. What knows Python is in `python`
-//! alone, behind the feature of that name.
+//! `simd`, [`runtime`]; [`random`] → `simd`, [`runtime`]; `simd` → [`arithmetic`]. All code that knows Python is in
+//! `python`, behind the feature of that name.
 
 #![deny(unsafe_code)]
-#![warn(missing_debug_implementations, rust_2018_idioms)]
+#![warn(missing_debug_implementations, missing_docs, rust_2018_idioms)]
 
 mod apply;
 pub mod arithmetic;

@@ -1,17 +1,21 @@
-//! Class indices to soft targets.
+//! Turns class indices into mixed soft targets.
 
 use crate::error::{MixError, Result};
 
-/// How class indices become soft targets.
+/// The number of classes and the label smoothing of soft targets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftTargets {
+    /// C, the number of classes.
     pub num_classes: usize,
     /// s in [0, 1]: the class gets 1 − s + s/C, every other s/C (Szegedy et al., arXiv 1512.00567).
     pub label_smoothing: f64,
 }
 
 impl SoftTargets {
-    /// Refuses a smoothing outside [0, 1].
+    /// Takes the number of classes and a smoothing in [0, 1].
+    ///
+    /// # Errors
+    /// [`MixError::LabelSmoothing`] if the smoothing is outside [0, 1].
     pub fn new(num_classes: usize, label_smoothing: f64) -> Result<Self> {
         if !(0.0..=1.0).contains(&label_smoothing) {
             return Err(MixError::LabelSmoothing(label_smoothing));
@@ -19,7 +23,10 @@ impl SoftTargets {
         Ok(Self { num_classes, label_smoothing })
     }
 
-    /// Refuses an index outside [0, num_classes).
+    /// Checks class indices.
+    ///
+    /// # Errors
+    /// [`MixError::ClassIndex`] if one is outside [0, `num_classes`).
     pub fn check<C: Copy + Into<i128>>(&self, classes: &[C]) -> Result<()> {
         let outside = |&class: &C| {
             let class: i128 = class.into();
@@ -33,8 +40,8 @@ impl SoftTargets {
         }
     }
 
-    /// Fills `targets`, one row of `num_classes` per sample, with λ of the own class and 1 − λ of the partner's,
-    /// computed in float64 and rounded once.
+    /// Fills `targets`, one row of `num_classes` per sample: λ for the sample's class and 1 − λ for its partner's,
+    /// smoothed, computed in float64 and rounded once. `classes` and `partner` have one entry per sample.
     ///
     /// ```
     /// use mixup_rs::SoftTargets;
@@ -43,6 +50,12 @@ impl SoftTargets {
     /// assert_eq!(targets, [0.75, 0.0, 0.25, 0.0, 0.0, 1.0]);
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
+    ///
+    /// # Errors
+    /// [`MixError::ClassIndex`] if a class is outside [0, `num_classes`). Nothing is written then.
+    ///
+    /// # Panics
+    /// If a partner is not the index of a class.
     pub fn fill<C: Copy + Into<i128>>(
         &self,
         classes: &[C],
@@ -89,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_class_is_named() {
+    fn errors_name_the_invalid_class() {
         let soft = SoftTargets::new(3, 0.0).unwrap();
         for (classes, index, value) in [([0_i64, 3], 1, 3), ([-1, 0], 0, -1)] {
             let error = soft.fill(&classes, &[1.0; 2], &[0, 1], &mut [0.0; 6]).unwrap_err();

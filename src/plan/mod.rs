@@ -1,4 +1,4 @@
-//! What is decided once and applied to anything: who is mixed with whom, how much, and of which region.
+//! Mixing plans: the partner of each sample, its weight, and the region taken from the partner.
 
 mod labels;
 mod order;
@@ -15,29 +15,29 @@ pub use region::{MAX_SPATIAL_AXES, Rect, Region};
 pub(crate) use order::{Last, Order, Segment};
 pub(crate) use region::{Regions, SpatialAxes};
 
-/// For how many samples a λ is drawn.
+/// Which samples share a drawn λ or box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// One per sample.
+    /// None: one is drawn per sample.
     #[default]
     Elem,
-    /// One per couple: partners name each other.
+    /// The two samples of a pair. A sample is the partner of its partner.
     Pair,
-    /// One for the whole batch.
+    /// All samples of the batch.
     Batch,
 }
 
-/// Given weights in [0, 1].
+/// Weights in [0, 1].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lam {
-    /// One for all samples.
+    /// One weight for all samples.
     Shared(f64),
-    /// One per sample.
+    /// One weight per sample.
     Each(Vec<f64>),
 }
 
 impl Lam {
-    /// One per sample, each in [0, 1].
+    /// Checks the weights and returns one per sample.
     pub(crate) fn for_samples(self, n: usize) -> Result<Vec<f64>> {
         let lam = match self {
             Self::Shared(lam) => memory_for(n).map(|()| vec![lam; n])?,
@@ -51,11 +51,11 @@ impl Lam {
     }
 }
 
-/// mixed[i] = weight[i]·x[i] + (1 − weight[i])·x[partner[i]], of which a region is then taken from x[partner[i]] as it
-/// is, for any array whose axis 0 is the batch.
+/// How a batch is mixed: mixed[i] = weight[i]·x[i] + (1 − weight[i])·x[partner[i]], then a region of mixed[i] is
+/// replaced by that of x[partner[i]]. Applies to any array whose axis 0 is the batch.
 ///
-/// Mixup (Zhang et al., arXiv 1710.09412) has no region, CutMix (Yun et al., arXiv 1905.04899) a weight of 1, and one
-/// plan can hold both. `lam`, the weight times the share outside of the region, is how labels are weighted.
+/// Mixup (Zhang et al., arXiv 1710.09412) has no region, CutMix (Yun et al., arXiv 1905.04899) a weight of 1, and a
+/// plan can have both. Labels are weighted by `lam`, the weight times the share of the sample outside the region.
 ///
 /// ```
 /// use mixup_rs::{Lam, MixPlan};
@@ -75,7 +75,11 @@ pub struct MixPlan {
 }
 
 impl MixPlan {
-    /// A plan of given weights and partners, one index per sample.
+    /// A plan with these weights in [0, 1] and partners, one index per sample. Partners may repeat.
+    ///
+    /// # Errors
+    /// [`MixError::LamRange`] or [`MixError::PartnerRange`] if a value is out of range, [`MixError::PartnerLength`] if
+    /// the lengths differ, [`MixError::TooManySamples`] if memory runs out.
     pub fn new(lam: Lam, partner: Vec<usize>) -> Result<Self> {
         let n = match &lam {
             Lam::Shared(_) => partner.len(),
@@ -86,20 +90,23 @@ impl MixPlan {
         Ok(Self { lam, partner, regions: None, order: OnceLock::new() })
     }
 
-    /// The plan that leaves every sample as it is.
+    /// The plan that leaves every sample unchanged.
     ///
     /// ```
     /// use mixup_rs::MixPlan;
     /// assert_eq!(MixPlan::identity(2)?.partner(), [0, 1]);
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
+    ///
+    /// # Errors
+    /// [`MixError::TooManySamples`] if memory runs out.
     pub fn identity(n: usize) -> Result<Self> {
         memory_for(n)?;
         Self::new(Lam::Shared(1.0), (0..n).collect())
     }
 
-    /// A plan of given boxes, one per sample, that are taken from the partners. `shape` is that of a sample's one to
-    /// three spatial axes, `weight` that of the sample itself outside of its box: 1 for CutMix.
+    /// A plan with these boxes, one per sample, which are taken from the partners. `shape` holds the lengths of a
+    /// sample's one to three spatial axes. `weight` is the weight of each sample outside its box: 1 for CutMix.
     ///
     /// ```
     /// use mixup_rs::{Lam, MixPlan, Rect};
@@ -108,6 +115,11 @@ impl MixPlan {
     /// assert_eq!(plan.lam(), [0.5, 1.0]);
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
+    ///
+    /// # Errors
+    /// [`MixError::SpatialRank`] unless `shape` has one to three axes, [`MixError::Box`] if a box is not within
+    /// `shape`, [`MixError::LamLength`] or [`MixError::PartnerLength`] if the lengths differ, [`MixError::LamRange`] or
+    /// [`MixError::PartnerRange`] if a value is out of range, [`MixError::TooManySamples`] if memory runs out.
     pub fn from_boxes(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
         let n = boxes.len();
         let regions = Regions::of_boxes(boxes, shape, weight.for_samples(n)?)?;
@@ -120,14 +132,13 @@ impl MixPlan {
         Self { order: order.map_or_else(OnceLock::new, OnceLock::from), ..self }
     }
 
-    /// One plan of several for the same batch: sample i is mixed as the plan with the number `which[i]` says, or, where
-    /// that is `None`, left as it is.
+    /// Combines plans for the same batch. Sample i is mixed by plan number `which[i]`; `None` leaves it unchanged.
     pub(crate) fn choose(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
         let n = which.len();
         let Some(first) = plans.iter().flatten().next() else { return Self::identity(n) };
         plans.iter().flatten().try_for_each(|plan| plan.check_batch(&[n]))?;
         let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
-        // A sample that is left as it is keeps its place in the permutation.
+        // An unchanged sample keeps its partner, so that the partners stay a permutation.
         let partner: Vec<usize> = (0..n).map(|i| chosen(i).unwrap_or(first).partner[i]).collect();
         let order = (partner == first.partner).then(|| first.order.get().cloned()).flatten();
         let weight = Lam::Each((0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect());
@@ -146,37 +157,37 @@ impl MixPlan {
         self.lam.len()
     }
 
-    /// Whether it is for an empty batch.
+    /// Whether the plan is for an empty batch.
     pub fn is_empty(&self) -> bool {
         self.lam.is_empty()
     }
 
-    /// What remains of each sample, in [0, 1]: how its own label is weighted.
+    /// The share of each sample itself in the result, in [0, 1]: the weight of its own label.
     pub fn lam(&self) -> &[f64] {
         &self.lam
     }
 
-    /// The weight of each sample itself outside of its region, in [0, 1].
+    /// The weight of each sample itself outside its region, in [0, 1].
     pub fn weight(&self) -> &[f64] {
         self.regions.as_ref().map_or(&self.lam, |regions| &regions.weight)
     }
 
-    /// The index of the sample that each is mixed with.
+    /// The partner of each sample, as an index below [`MixPlan::len`].
     pub fn partner(&self) -> &[usize] {
         &self.partner
     }
 
-    /// The boxes that come from the partners, one per sample; `None` for a plan without regions.
+    /// The boxes taken from the partners, one per sample; `None` for a plan without regions.
     pub fn boxes(&self) -> Option<Vec<Rect>> {
         self.regions.as_ref().map(|regions| regions.of.iter().map(Region::rect).collect())
     }
 
-    /// The lengths of the spatial axes of the samples; `None` for a plan without regions.
+    /// The lengths of a sample's spatial axes; `None` for a plan without regions.
     pub fn spatial_shape(&self) -> Option<&[usize]> {
         self.regions.as_ref().map(|regions| regions.shape.as_slice())
     }
 
-    /// The plan for what has no such spatial axes, labels above all: blended by `lam` as a whole.
+    /// The plan for arrays without these spatial axes, such as labels: every sample is blended by `lam` as a whole.
     pub fn without_region(&self) -> Cow<'_, Self> {
         match self.regions {
             None => Cow::Borrowed(self),
@@ -184,7 +195,7 @@ impl MixPlan {
         }
     }
 
-    /// Whether it has regions and blends nothing outside of them: then it moves elements of any type.
+    /// Whether the plan has regions and blends nothing outside them. Such a plan applies to elements of any type.
     pub fn only_copies(&self) -> bool {
         self.regions.as_ref().is_some_and(|regions| regions.weight.iter().all(|&weight| weight == 1.0 || weight == 0.0))
     }
@@ -193,17 +204,29 @@ impl MixPlan {
         self.regions.as_ref()
     }
 
-    /// All samples, each before its partner where that is possible.
+    /// The visiting order, which is computed once.
     pub(crate) fn order(&self) -> &Order {
         self.order.get_or_init(|| Order::new(&self.partner))
     }
 
-    /// Asks for the memory that an order needs, unless it is there.
+    /// Checks that there is memory for the visiting order, unless it is computed already.
     pub(crate) fn memory_for_order(&self) -> Result<()> {
         self.order.get().map_or_else(|| memory_for(self.len()), |_| Ok(()))
     }
 
-    /// Class indices, one per sample, to mixed soft targets: a row of `num_classes` per sample in `targets`.
+    /// Fills `targets` with mixed soft targets of class indices, one row of `num_classes` per sample.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan, SoftTargets};
+    /// let (plan, mut targets) = (MixPlan::new(Lam::Shared(0.75), vec![1, 0])?, [0.0; 4]);
+    /// plan.soft_targets(&[0_i64, 1], SoftTargets::new(2, 0.0)?, &mut targets)?;
+    /// assert_eq!(targets, [0.75, 0.25, 0.25, 0.75]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MixError::BatchLength`] unless there is one class index per sample, [`MixError::ClassIndex`] if one is outside
+    /// [0, `num_classes`). Nothing is written then.
     pub fn soft_targets<C: Copy + Into<i128>>(
         &self,
         classes: &[C],
@@ -214,7 +237,10 @@ impl MixPlan {
         how.fill(classes, &self.lam, &self.partner, targets)
     }
 
-    /// Refuses a shape whose axis 0 is not this plan's batch.
+    /// Checks that axis 0 of an array of this shape has the length of the plan.
+    ///
+    /// # Errors
+    /// [`MixError::NoBatchAxis`] if there is no axis, [`MixError::BatchLength`] if the lengths differ.
     pub fn check_batch(&self, shape: &[usize]) -> Result<()> {
         match shape.first() {
             None => Err(MixError::NoBatchAxis),
@@ -267,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_says_what_it_is_for() {
+    fn plans_describe_themselves() {
         let plan = cut(Rect::default());
         assert_eq!((plan.len(), plan.is_empty(), plan.spatial_shape()), (2, false, Some(&[1, 2][..])));
         assert!(plan.only_copies());
@@ -279,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_mixed_as_the_plan_says() {
+    fn soft_targets_follow_the_plan() {
         let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0]).unwrap();
         let mut targets = [9.0; 6];
         plan.soft_targets(&[0_u8, 2], SoftTargets::new(3, 0.0).unwrap(), &mut targets).unwrap();
@@ -290,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_choose_among_plans() {
+    fn each_sample_follows_the_chosen_plan() {
         let (blend, cut) = (plan(0.5, 1), cut(Rect::new(&[0, 0], &[1, 1])));
         let choose = |which: [Option<usize>; 2]| {
             MixPlan::choose(&[None, Some(blend.clone()), Some(cut.clone())], &which).unwrap()

@@ -1,29 +1,29 @@
-//! The order in which a batch is mixed in place.
+//! The order in which samples are mixed in place.
 //!
-//! Sample i needs the original of partner[i], so a sample is overwritten only after every sample that blends with it
-//! has read it. Following the partners from any sample ends in a cycle, hence:
+//! Sample i reads the original of partner[i], so a sample may be overwritten only after all samples that blend with it.
+//! Following the partners from any sample ends in a cycle. Hence:
 //!
-//! 1. samples that no other still has to read come first, as in a topological sort;
-//! 2. what is left are cycles, walked along the partners; the first sample of each is saved before it is overwritten,
-//!    for the last one.
+//! 1. samples that no remaining sample reads come first, as in a topological sort;
+//! 2. the remaining samples form cycles, each visited along the partners. The first sample of a cycle is saved before
+//!    it is overwritten, for the last.
 //!
-//! Walking along the partners also reads each sample from memory once: the partner of one is the next, still in the
-//! cache. A new result is therefore walked in the same order.
+//! This order also reads each sample from memory once: its partner is the next sample, and is still in the cache.
+//! Mixing into a new array therefore uses the same order.
 
 use std::ops::Range;
 
-/// Where the last sample of a [`Segment`] finds its partner. All others find theirs in the batch.
+/// Where the last sample of a [`Segment`] reads its partner. All other samples read theirs in the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Last {
     /// In the batch.
     InPlace,
-    /// It is the first sample of this segment, which the walk saves before it starts.
+    /// The first sample of this segment, saved before the segment starts.
     Head,
-    /// It is the first sample of the segment with this number, which is saved before any segment starts.
+    /// The first sample of the segment with this number, saved before any segment starts.
     HeadOf(usize),
 }
 
-/// A stretch of the order that one thread walks.
+/// A stretch of the order that one thread visits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub range: Range<usize>,
@@ -33,14 +33,14 @@ pub(crate) struct Segment {
 /// All samples in visiting order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order {
-    /// Those before the cycles, the cycles, and last those that are their own partner, which stay as they are.
+    /// The samples before the cycles, then the cycles, then the samples that are their own partner and do not change.
     pub samples: Vec<usize>,
-    /// Positions in `samples` where a cycle begins, and at last where they end.
+    /// The positions in `samples` where each cycle begins, and the end of the last.
     cycles: Vec<usize>,
 }
 
 impl Order {
-    /// `partner` must hold indices below its own length.
+    /// The order for these partners, which must be below `partner.len()`.
     pub fn new(partner: &[usize]) -> Self {
         let mut readers = vec![0_u32; partner.len()];
         for (i, &p) in partner.iter().enumerate() {
@@ -77,8 +77,8 @@ impl Order {
         Self { samples, cycles }
     }
 
-    /// The order of a permutation whose cycles are known: `sequence` holds them one after the other, each along the
-    /// partners, and `starts` where each begins.
+    /// The order for a permutation with known cycles. `sequence` holds the cycles one after the other, each along the
+    /// partners, and `starts` the position where each begins.
     pub fn of_cycles(sequence: &[usize], starts: &[usize]) -> Self {
         let end = |cycle: usize| starts.get(cycle + 1).copied().unwrap_or(sequence.len());
         let (mut samples, mut alone) = (Vec::with_capacity(sequence.len()), Vec::new());
@@ -96,20 +96,20 @@ impl Order {
         Self { samples, cycles }
     }
 
-    /// How many samples come before those that are their own partner.
+    /// The number of samples that have another partner than themselves.
     pub fn mixed(&self) -> usize {
         self.cycles[self.cycles.len() - 1]
     }
 
-    /// The order in pieces: one for what comes before the cycles, one a cycle.
+    /// The order in segments: one for the samples before the cycles, and one per cycle.
     pub fn segments(&self) -> impl Iterator<Item = Segment> {
         let trees = Segment { range: 0..self.cycles[0], last: Last::InPlace };
         let cycles = self.cycles.windows(2).map(|ends| Segment { range: ends[0]..ends[1], last: Last::Head });
         std::iter::once(trees).filter(|segment| !segment.range.is_empty()).chain(cycles)
     }
 
-    /// The order in about `parts` pieces that can be walked at the same time, once the heads that
-    /// [`Last::HeadOf`] names are saved. `None` where partners repeat: there the order itself matters.
+    /// The order in about `parts` segments that can be visited at the same time, once the samples that [`Last::HeadOf`]
+    /// names are saved. `None` if partners repeat, as then the samples before the cycles depend on one another.
     pub fn split(&self, parts: usize) -> Option<Vec<Segment>> {
         if self.cycles[0] > 0 {
             return None;
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Walks the segments, beginning with number `first`, and returns whose original each sample read.
+    /// Simulates mixing in place, from segment `first` on, and returns the sample whose original each sample read.
     fn walk(order: &Order, segments: &[Segment], partner: &[usize], first: usize) -> Vec<usize> {
         const OVERWRITTEN: usize = usize::MAX;
         let mut batch: Vec<usize> = (0..partner.len()).collect();
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_sample_reads_the_original_of_its_partner() {
-        // Every map of up to five samples to themselves: permutations, repeats, fixed points.
+        // All partners of up to five samples: permutations, repeats, fixed points.
         for n in 0..=5_usize {
             for code in 0..n.pow(n as u32) {
                 let partner: Vec<usize> = (0..n).map(|i| code / n.pow(i as u32) % n).collect();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn known_cycles_give_the_order_that_would_be_found() {
+    fn the_order_of_known_cycles_is_valid() {
         // 0 → 3 → 1 → 0, 2 alone, 4 → 5 → 4
         let (partner, sequence, starts) = ([3, 0, 2, 1, 5, 4], [2, 3, 1, 0, 5, 4], [0, 1, 4]);
         let (known, found) = (Order::of_cycles(&sequence, &starts), Order::new(&partner));
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_sample_of_a_large_batch_does(
+        fn every_sample_of_a_large_batch_reads_the_original_of_its_partner(
             partner in (1..200_usize).prop_flat_map(|n| prop_oneof![
                 proptest::collection::vec(0..n, n),
                 Just((0..n).collect::<Vec<_>>()).prop_shuffle(),

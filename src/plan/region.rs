@@ -1,31 +1,36 @@
-//! What a sample takes from its partner as it is: nothing, or a box along one to three spatial axes.
+//! The region of a sample that is taken from its partner: none, or a box along one to three spatial axes.
 //!
-//! This is the only place that tells the kinds of regions apart. A new kind is an arm of [`Region`], and a way in
-//! `apply` to carry it through a batch.
+//! A new kind of region is a variant of [`Region`], and code in `apply` that copies it.
 
 use crate::error::{MixError, Result};
 
-/// Spatial axes of a sample, at most.
+/// The largest number of spatial axes of a sample.
 pub const MAX_SPATIAL_AXES: usize = 3;
 
-/// The region of a sample that comes from its partner.
+/// The region of a sample that is taken from its partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Region {
-    /// There is none: the sample is blended as a whole.
+    /// No region: the whole sample is blended.
     #[default]
     None,
+    /// A box along the spatial axes.
     Box(Rect),
 }
 
-/// A half-open box. Spatial axes that the samples lack come first, and have a length of 1.
+/// A half-open box along three axes. If samples have fewer spatial axes, the first axes have length 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rect {
+    /// The first index along each axis.
     pub start: [usize; MAX_SPATIAL_AXES],
+    /// One past the last index along each axis.
     pub end: [usize; MAX_SPATIAL_AXES],
 }
 
 impl Rect {
-    /// A box with these ends along the last axes.
+    /// A box with these starts and ends along the last axes, one to three of each.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_SPATIAL_AXES`].
     ///
     /// ```
     /// use mixup_rs::Rect;
@@ -39,7 +44,7 @@ impl Rect {
         rect
     }
 
-    /// How many elements of one channel it covers.
+    /// The number of elements of one channel inside the box.
     fn size(&self) -> f64 {
         self.start.iter().zip(&self.end).map(|(start, end)| end.saturating_sub(*start) as f64).product()
     }
@@ -50,13 +55,13 @@ impl Rect {
 }
 
 impl Region {
-    /// A box of zeros is no region, so that every region can be written as a box.
+    /// The region of a box. A box of zeros stands for no region, so that every region can be written as a box.
     pub(crate) fn of_rect(rect: Rect, axes: usize) -> Self {
         let is_zero = rect.end[MAX_SPATIAL_AXES - axes..].iter().all(|&end| end == 0);
         if is_zero { Self::None } else { Self::Box(rect) }
     }
 
-    /// The box that covers the region.
+    /// The region as a box.
     pub(crate) fn rect(&self) -> Rect {
         match self {
             Self::None => Rect::default(),
@@ -94,8 +99,8 @@ impl SpatialShape {
         (0..MAX_SPATIAL_AXES).all(|axis| rect.start[axis] <= rect.end[axis] && rect.end[axis] <= self.len[axis])
     }
 
-    /// Which axes of a batch of `shape` the regions are along, counted from its front: those given, from either end, or
-    /// the last ones.
+    /// The axes of the regions in a batch of `shape`, as indices from 0: those given, negative ones counted from the
+    /// end, or by default the last ones.
     pub fn axes_of(&self, shape: &[usize], given: Option<&[isize]>) -> Result<SpatialAxes> {
         let ndim = shape.len();
         let last: Vec<isize> = (1..=self.axes as isize).rev().map(|axis| -axis).collect();
@@ -121,11 +126,11 @@ impl SpatialShape {
     }
 }
 
-/// The axes of a batch along which regions are; `None` for those that it lacks.
+/// The axes of the regions in a batch; `None` for spatial axes that its samples lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SpatialAxes(pub [Option<usize>; MAX_SPATIAL_AXES]);
 
-/// The regions of a batch: one per sample, and by which weight each sample is blended outside of it.
+/// The regions of a batch, one per sample, and the weight of each sample outside its region.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Regions {
     pub shape: SpatialShape,
@@ -134,7 +139,7 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    /// Boxes within samples of this shape.
+    /// Checks boxes within samples of this shape.
     pub fn of_boxes(boxes: Vec<Rect>, shape: &[usize], weight: Vec<f64>) -> Result<Self> {
         let shape = SpatialShape::new(shape)?;
         if let Some(index) = boxes.iter().position(|rect| !shape.contains(rect)) {
@@ -146,7 +151,7 @@ impl Regions {
         Ok(Self { shape, weight, of })
     }
 
-    /// What is left of each sample: its weight times the share outside of its region.
+    /// The share of each sample itself in the result: its weight times the share outside its region.
     pub fn lam(&self) -> Vec<f64> {
         let size = self.shape.size().max(1.0);
         let kept = |(region, weight): (&Region, &f64)| match region {

@@ -1,12 +1,12 @@
-//! λ ~ Beta(α, α), a block of draws at a time, with the same bits on every platform.
+//! Draws λ ~ Beta(α, α) in blocks, with the same bits on every platform.
 //!
-//! Mixup's α is at most 1 nearly always. There Jöhnk's method (Devroye, Non-Uniform Random Variate Generation, 1986,
-//! IX.3.5) takes it: of U and V uniform in (0, 1), X = U^(1/α) and Y = V^(1/α), those pairs with X + Y ≤ 1 are kept,
-//! and X / (X + Y) is the draw. Most pairs are kept (½ at α = 1, 0.85 at 0.4), so that all may be computed before any
-//! is asked for, vector by vector. Larger α are left to `rand_distr`, whose sampler takes one draw after the other.
+//! For α ≤ 1, by far the most common in mixup, by Jöhnk's method (Devroye, Non-Uniform Random Variate Generation, 1986,
+//! IX.3.5). With U and V uniform in (0, 1), X = U^(1/α) and Y = V^(1/α), pairs with X + Y ≤ 1 are accepted, and the
+//! draw is X / (X + Y). Most pairs are accepted (½ at α = 1, 0.85 at 0.4), so many pairs are computed at once, with
+//! vectors. For larger α by `rand_distr`, whose sampler computes one draw at a time.
 //!
-//! A draw at α = 0.4 takes 71 ns by `rand_distr`, of which faster logarithms would save no more than 6, and 12 ns here,
-//! on an Emerald Rapids with AVX-512.
+//! A draw at α = 0.4 takes 71 ns with `rand_distr`, of which faster logarithms would save at most 6, and 12 ns here, on
+//! an Emerald Rapids with AVX-512.
 
 use std::f64::consts::{LN_2, LOG2_E};
 
@@ -20,20 +20,20 @@ use crate::simd::vectorised::{Loop, vectorised};
 /// The distribution Beta(α, α).
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Beta {
-    /// α ≤ 1, by its reciprocal.
+    /// Jöhnk's method for α ≤ 1, with 1/α.
     Pairs { per_alpha: f64 },
-    /// α > 1.
+    /// The sampler of `rand_distr` for α > 1.
     OneByOne(rand_distr::Beta<Portable>),
 }
 
-/// Pairs that are computed at once, at most.
+/// The largest number of pairs computed at once.
 const PAIRS: usize = 64;
 
-/// Their number is a multiple of this: the longest vector.
+/// The number of float64 in the longest vector. The number of pairs is a multiple of it.
 const LANES: usize = 8;
 
 impl Beta {
-    /// `None` unless `alpha` > 0, both it and its reciprocal finite.
+    /// `None` unless `alpha` is above 0 and both it and its reciprocal are finite.
     pub fn new(alpha: f64) -> Option<Self> {
         let per_alpha = alpha.recip();
         if !(alpha > 0.0 && alpha.is_finite() && per_alpha.is_finite()) {
@@ -54,7 +54,7 @@ impl Beta {
     }
 }
 
-/// The draws do not depend on how many pairs are computed at once: they are those that are kept, in their order.
+/// Fills `lam` by Jöhnk's method. The draws are the accepted pairs in order, however many are computed at once.
 fn fill_from_pairs(level: Level, per_alpha: f64, rng: &mut impl Rng, mut lam: &mut [f64]) {
     let [mut u, mut v, mut sum, mut front] = [[0.0; PAIRS]; 4];
     while !lam.is_empty() {
@@ -64,7 +64,7 @@ fn fill_from_pairs(level: Level, per_alpha: f64, rng: &mut impl Rng, mut lam: &m
             (*u, *v) = (open01(rng.next_u64()), open01(rng.next_u64()));
         }
         vectorised(level, Pairs { per_alpha, u, v, sum });
-        // Those that are kept are moved to the front, without a branch, as no processor can foresee which.
+        // Moves the accepted draws to the front, without a branch, which could not be predicted.
         let mut kept = 0;
         for (drawn, sum) in u.iter().zip(sum) {
             front[kept] = *drawn;
@@ -76,12 +76,12 @@ fn fill_from_pairs(level: Level, per_alpha: f64, rng: &mut impl Rng, mut lam: &m
     }
 }
 
-/// 52 of these bits as a number in (0, 1), on which no rounding falls.
+/// Turns 52 of these bits into a number in (0, 1), without rounding.
 fn open01(bits: u64) -> f64 {
     f64::from_bits(bits >> 12 | 1.0_f64.to_bits()) - (1.0 - f64::EPSILON / 2.0)
 }
 
-/// Turns U into the draw; `sum` becomes X + Y.
+/// Replaces U by the draw and sets `sum` to X + Y.
 struct Pairs<'a> {
     per_alpha: f64,
     u: &'a mut [f64],
@@ -94,7 +94,7 @@ impl Loop for Pairs<'_> {
     fn run(self) {
         for ((u, v), sum) in self.u.iter_mut().zip(self.v).zip(self.sum) {
             let (x, y) = (log2(*u), log2(*v));
-            // By the larger of the two, as either may be too small for a float64 where α is.
+            // Relative to the larger of the two: for a small α either can underflow.
             let (more, less) = if x >= y { (x, y) } else { (y, x) };
             let ratio = exp2((less - more) * self.per_alpha);
             *sum = exp2(more * self.per_alpha) * (1.0 + ratio);
@@ -103,7 +103,7 @@ impl Loop for Pairs<'_> {
     }
 }
 
-/// log₂ x of a normal number in (0, 1), off by less than 2.5 · 2⁻⁵² of it. Branch-free, of IEEE 754 operations alone.
+/// log₂ x for a normal x in (0, 1), with a relative error below 2.5 · 2⁻⁵². Branch-free, with IEEE 754 operations only.
 #[inline(always)]
 fn log2(x: f64) -> f64 {
     const SQRT_HALF: u64 = 0x3FE6_A09E_667F_3BCD;
@@ -126,11 +126,11 @@ fn log2(x: f64) -> f64 {
     k + s * polynomial(SERIES, s * s)
 }
 
-/// 2ˣ of a number that is not above 0, off by less than 2 · 2⁻⁵² of it; 0 below 2⁻¹⁰²¹, about the least normal number.
+/// 2ˣ for x ≤ 0, with a relative error below 2 · 2⁻⁵²; 0 if it is below 2⁻¹⁰²¹, about the least normal number.
 #[inline(always)]
 fn exp2(x: f64) -> f64 {
     const LEAST: f64 = -1021.0;
-    // Added and taken away again, it rounds to a whole number, which meanwhile is in the last bits.
+    // Adding and subtracting it rounds to an integer. The sum holds that integer in its last bits.
     const ROUNDER: f64 = 1.5 * (1_u64 << 52) as f64;
     // e^r by its series, |r| ≤ ½ ln 2; the next term is below 2⁻⁵⁷.
     const SERIES: [f64; 14] = {
@@ -148,8 +148,8 @@ fn exp2(x: f64) -> f64 {
     if x < LEAST { 0.0 } else { polynomial(SERIES, r) * power }
 }
 
-/// Σ cᵢxⁱ, the even and the odd powers by themselves: two chains, each half as long as Horner's, of which every step
-/// waits for the one before. Of 19 ns a draw this saves 6.
+/// Σ cᵢxⁱ, with even and odd powers in separate chains of dependent steps, each half as long as Horner's. This saves 6
+/// of 19 ns per draw.
 #[inline(always)]
 fn polynomial<const N: usize>(c: [f64; N], x: f64) -> f64 {
     let square = x * x;
@@ -177,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn logarithms_and_powers_are_those_of_libm() {
+    fn log2_and_exp2_agree_with_libm() {
         let close = |got: f64, expected: f64, ulps: f64| (got - expected).abs() <= ulps * f64::EPSILON * expected.abs();
         let mut rng = rng(2);
         let edges = [0.5_f64.sqrt(), 0.5, f64::MIN_POSITIVE, f64::EPSILON / 2.0, 1.0 - f64::EPSILON / 2.0];
-        // The farthest off that were found in millions.
+        // The largest errors found among millions of arguments.
         let farthest = [0x3FE6_6370_D082_DBEB, 0x3FDF_5E8B_A702_028F].map(f64::from_bits);
         let uniform: Vec<f64> = (0..20_000).map(|_| open01(rng.next_u64())).collect();
         for x in edges.into_iter().chain(farthest).chain(uniform.iter().copied()) {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn uniform_numbers_are_above_0_and_below_1() {
+    fn uniform_numbers_lie_between_0_and_1() {
         assert_eq!(open01(0), f64::EPSILON / 2.0);
         assert_eq!(open01(u64::MAX), 1.0 - f64::EPSILON / 2.0);
         assert_eq!(open01(1 << 63), 0.5 + f64::EPSILON / 2.0);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_draws_are_the_first_ones() {
+    fn fewer_draws_are_a_prefix_of_more() {
         let whole = draw(Level::current(), 0.4, 300);
         for count in 0..100 {
             assert_eq!(draw(Level::current(), 0.4, count), whole[..count]);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_is_the_ratio_of_a_pair_that_is_kept() {
+    fn a_draw_is_the_ratio_of_an_accepted_pair() {
         for alpha in [0.05, 0.4, 1.0] {
             let mut rng = rng(1);
             for lam in draw(Level::current(), alpha, 1000) {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_distribution() {
+    fn moments_match_the_distribution() {
         for alpha in [0.01, 0.1, 0.4, 1.0, 1.5, 8.0] {
             let lam = draw(Level::current(), alpha, 100_000);
             let mean = lam.iter().sum::<f64>() / 1e5;
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_finite_reciprocal_is_no_alpha() {
+    fn alpha_needs_a_finite_reciprocal() {
         for bad in [0.0, -1.0, 1e-310, f64::NAN, f64::INFINITY] {
             assert!(Beta::new(bad).is_none(), "{bad}");
         }

@@ -1,17 +1,18 @@
-//! Boxes along one to three axes: spans of time, rectangles, cuboids.
+//! Draws boxes along one to three axes: spans, rectangles, cuboids.
 
 use rand::RngExt;
 
 use super::key::{Key, Stream};
 use crate::error::{MixError, Result};
 
-/// Spatial axes of a sample, at most.
+/// The largest number of spatial axes of a sample.
 pub(crate) const MAX_AXES: usize = 3;
 
-/// A half-open span along each axis. Axes that a sample lacks come first, and have a length of 1.
+/// A half-open span along each axis. If a sample has fewer axes, the first spans have length 1.
 pub(crate) type Spans = [[usize; 2]; MAX_AXES];
 
-/// A box of the share 1 − λ for each λ, of the shape of the sample: its centre anywhere, clipped to the sample.
+/// Draws a box for each λ: with the proportions of the sample and a share of 1 − λ, its centre uniform over the sample,
+/// clipped to the sample.
 pub(crate) fn draw_boxes(key: Key, kept: &[f64], shape: &[usize]) -> Vec<Spans> {
     let mut rng = key.stream(Stream::Box);
     let mut span = |whole: usize, lam: f64| {
@@ -31,7 +32,7 @@ fn spans(shape: &[usize], mut span: impl FnMut(usize) -> [usize; 2]) -> Spans {
     spans
 }
 
-/// The side of a cube of this volume. By functions that round alike on every machine.
+/// The side of a cube of this volume, by functions that round alike on every machine.
 fn side(volume: f64, axes: usize) -> f64 {
     match axes {
         1 => volume,
@@ -40,12 +41,12 @@ fn side(volume: f64, axes: usize) -> f64 {
     }
 }
 
-/// Refuses fractions that are not 0 <= min <= max <= 1.
+/// Checks that 0 <= min <= max <= 1.
 pub(crate) fn check_minmax((least, most): (f64, f64)) -> Result<()> {
     if 0.0 <= least && least <= most && most <= 1.0 { Ok(()) } else { Err(MixError::MinMax { least, most }) }
 }
 
-/// `count` boxes within the sample, each side between two fractions of the sample's.
+/// Draws `count` boxes within the sample, each side uniform between two fractions of the sample's side.
 pub(crate) fn draw_sizes(key: Key, count: usize, minmax: (f64, f64), shape: &[usize]) -> Vec<Spans> {
     let (least, most) = minmax;
     let mut rng = key.stream(Stream::Box);
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_have_the_share_they_were_drawn_for() {
+    fn boxes_cover_the_drawn_share() {
         for shape in [&[50][..], &[31, 40], &[9, 16, 25]] {
             for lam in [0.0, 0.19, 0.5, 0.75, 1.0] {
                 let boxes = draw_boxes(Key::new(&[3]), &[lam; 400], shape);
@@ -73,10 +74,10 @@ mod tests {
                     for spans in &boxes {
                         let [start, end] = spans[axis];
                         assert!(start <= end && end <= whole && end - start <= length);
-                        // Shorter only where it was clipped.
+                        // Shorter only if clipped.
                         assert!(end - start == length || start == 0 || end == whole);
                     }
-                    // Their centres are anywhere in the sample, so some are whole.
+                    // Some centres are far enough from the edges, so some boxes are not clipped.
                     let whole = |spans: &Spans| spans[axis][1] - spans[axis][0] == length;
                     assert!(boxes.iter().any(whole), "{shape:?} {lam}");
                 }
@@ -91,7 +92,7 @@ mod tests {
         assert_eq!((heights.iter().min(), heights.iter().max()), (Some(&2), Some(&8)));
         assert!(boxes.iter().all(|spans| spans[2][1] <= 20 && (4..=16).contains(&(spans[2][1] - spans[2][0]))));
         let ends = (boxes.iter().map(|spans| spans[2][0]).min(), boxes.iter().map(|spans| spans[2][1]).max());
-        assert_eq!(ends, (Some(0), Some(20)), "they start anywhere");
+        assert_eq!(ends, (Some(0), Some(20)), "boxes reach both edges");
         for bad in [(-0.1, 0.5), (0.5, 0.4), (0.5, 1.1), (f64::NAN, 0.5)] {
             assert!(check_minmax(bad).is_err());
         }
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_without_pixels_has_empty_boxes() {
+    fn an_empty_sample_has_empty_boxes() {
         assert!(draw_boxes(Key::new(&[1]), &[0.0, 0.5], &[0, 9]).iter().all(|spans| spans[1] == [0, 0]));
         let none = draw_sizes(Key::new(&[1]), 1, (0.0, 0.0), &[0, 9]);
         assert!(none.iter().flat_map(|spans| &spans[1..]).all(|[start, end]| start == end));

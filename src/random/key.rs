@@ -1,26 +1,26 @@
-//! Keys and their streams.
+//! Keys and their streams of random numbers.
 //!
 //! A key is a sequence of whole numbers, such as (seed, epoch, batch, rank). It is hashed into 256 bits by a tree of
 //! pseudo-random functions (Goldreich, Goldwasser and Micali, 1986): the state is the key of a ChaCha cipher, a word of
-//! the key picks the block to encrypt, and the block is the next state. Keys that differ anywhere therefore give
-//! unrelated streams: (0, 1) and (1, 0), or (1,) and (1, 0), as much as any others.
+//! the key selects the block to encrypt, and the block is the next state. Different keys therefore give unrelated
+//! streams, also (0, 1) and (1, 0), or (1,) and (1, 0).
 //!
-//! λ, partners, boxes and choices come from separate streams of that state, so giving one does not change the others.
+//! λ, partners, boxes and choices come from separate streams of that state, so a given λ does not change the partners.
 
 use rand::rngs::SysRng;
 use rand::{Rng, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
 
-/// The version of the streams. A release that draws other values from the same key raises it.
+/// The version of the drawn values. A release that draws other values from the same key increases it.
 pub const STREAM_VERSION: u32 = 1;
 
 const ROOT: [u8; 32] = *b"mixup-rs: streams, version 1    ";
 
-/// What a plan is drawn from: 256 bits, and where partners come from.
+/// The state that a plan is drawn from. The same key gives the same plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     state: [u8; 32],
-    /// The state of the key that this one is a child of: children share its partners.
+    /// The state that partners are drawn from, which a child shares with its parent.
     partners: [u8; 32],
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Stream {
 }
 
 impl Key {
-    /// A key of whole numbers below 2⁶⁴.
+    /// A key of whole numbers below 2⁶⁴, such as (seed, epoch, batch, rank).
     ///
     /// ```
     /// use mixup_rs::Key;
@@ -53,34 +53,46 @@ impl Key {
         for digits in items {
             count += 1;
             for (i, digit) in digits.iter().enumerate() {
-                // With how many digits are left, two different keys never absorb the same sequence.
+                // Absorbs the number of digits left as well, so that no two keys absorb the same sequence.
                 state = absorb(state, *digit, (digits.len() - i) as u64);
             }
         }
         Self::from_bytes(absorb(state, count, 0))
     }
 
-    /// A fresh key from the operating system. It asks anew every time: a forked process inherits nothing.
+    /// A fresh key from the operating system. Every call asks it again, so a forked process shares no keys.
+    ///
+    /// # Panics
+    /// If the operating system has no random bytes.
     pub fn from_entropy() -> Self {
         let mut bytes = [0; 32];
         SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
         Self::from_bytes(bytes)
     }
 
-    /// A key of 256 random bits that the caller drew.
+    /// A key of 256 random bits drawn by the caller.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self { state: bytes, partners: bytes }
     }
 
-    /// Another key, for one of several rules that share a batch: λ, boxes and choices are independent of this key's,
-    /// the partners are the same, so that samples of different rules still form one permutation.
+    /// The key of one of several rules for the same batch. Its λ, boxes and choices are independent of this key's. Its
+    /// partners are the same, so that the partners of samples of different rules still form a permutation.
+    ///
+    /// ```
+    /// use mixup_rs::{Key, Mixup, Rule};
+    /// let (rule, key) = (Mixup::default(), Key::new(&[42]));
+    /// let (plan, other) = (rule.plan(8, &[], key)?, rule.plan(8, &[], key.child(0))?);
+    /// assert_eq!(plan.partner(), other.partner());
+    /// assert_ne!(plan.lam(), other.lam());
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
     pub fn child(&self, index: u64) -> Self {
-        // No digit of a key has so many digits after it.
+        // More than the number of digits left in any key.
         const CHILD: u64 = 1 << 40;
         Self { state: absorb(self.state, index, CHILD), partners: self.partners }
     }
 
-    /// The 256 bits as whole numbers, for a generator of another library.
+    /// The 256 bits as whole numbers, to seed the generator of another library.
     pub fn words(&self) -> [u64; 4] {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| self.state[8 * at + i]));
         [0, 1, 2, 3].map(word)
@@ -113,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn children_differ_in_all_but_the_partners() {
+    fn children_share_only_the_partners() {
         let key = Key::new(&[7]);
         let (first, second) = (key.child(0), key.child(1));
         let draw = |key: Key, stream| key.stream(stream).next_u64();

@@ -1,4 +1,4 @@
-//! From a key to λ, partners, boxes and choices. What a plan is, and how it is applied, is known elsewhere.
+//! Draws λ, partners, boxes and choices from a key. Independent of plans and of how they are applied.
 
 mod beta;
 mod boxes;
@@ -22,19 +22,19 @@ use key::Stream;
 /// Above this the standard deviation of Beta(α, α), 1/√(8α + 4), is below half a unit in the last place of ½.
 const ALPHA_POINT_MASS: f64 = 1e33;
 
-/// Below this Beta(α, α) gives nothing but 0 and 1 in float64. Its reciprocal is finite.
+/// Below this Beta(α, α) gives only 0 and 1 in float64. Its reciprocal is finite.
 const ALPHA_COIN: f64 = 1e-300;
 
-/// Each block of draws has a stream of its own, so that threads can share them.
+/// Draws per block. Each block has its own stream, so that threads can share the blocks.
 const LAM_BLOCK: usize = 1024;
 
-/// Draws for each thread, at least: they take 0.1 ms, and waking a thread takes 0.05.
+/// The least number of draws per thread: they take 0.1 ms, and waking a thread takes 0.05 ms.
 const LAM_PER_THREAD: usize = 8 * LAM_BLOCK;
 
-/// Fewer samples than this have their λ drawn by the calling thread.
+/// For fewer samples than this, λ are drawn on the calling thread.
 pub const DRAWN_ALONE: usize = 2 * LAM_PER_THREAD;
 
-/// How many threads so many draws are worth.
+/// The number of threads for these draws, at most `limit`.
 fn worth(draws: usize, limit: usize) -> usize {
     limit.min(draws / LAM_PER_THREAD).max(1)
 }
@@ -59,12 +59,12 @@ pub(crate) fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool, limit: us
     Ok(lam)
 }
 
-/// The threads that drawing may use where the caller does not say.
+/// The default limit on the threads of a draw.
 pub(crate) fn default_limit() -> usize {
     runtime::requested().unwrap_or_else(runtime::available)
 }
 
-/// `count` uniform numbers in [0, 1), with which to choose.
+/// `count` uniform numbers in [0, 1), for choices.
 pub(crate) fn draw_uniform(key: Key, count: usize) -> Vec<f64> {
     let mut rng = key.stream(Stream::Choice);
     (0..count).map(|_| rng.random::<f64>()).collect()
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_key_always_gives_these_bits() {
-        // Two of the table in tests/core/test_sample.py.
+        // Two entries of the table in tests/core/test_sample.py.
         let of_two_words = [0x3fe_274627bef4277, 0x3fe_ffde1c232ac21, 0x3fe_fed682a892cc1, 0x3fe_3cbea21cec05a];
         let zero = [0x3fe_c1d5137d18f4b, 0x3fe_fb7f9ad932065, 0x3fe_ff73639c4a431, 0x3fe_60677288ab3a9];
         for (digits, lam, partner) in [(&[5, 1][..], of_two_words, [0, 2, 1, 3]), (&[0], zero, [2, 0, 3, 1])] {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn alpha_goes_from_above_zero_to_a_point() {
+    fn alpha_ranges_from_above_0_to_a_point_mass() {
         let key = Key::new(&[1]);
         for bad in [0.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
             assert!(draw_lam(key, 1, bad, false, 1).is_err(), "{bad}");
@@ -95,12 +95,12 @@ mod tests {
         let spread = |alpha| draw_lam(key, 10_000, alpha, false, 2).unwrap().iter().filter(|lam| **lam != 0.5).count();
         assert_eq!(spread(f64::MAX), 0);
         assert_eq!(spread(ALPHA_POINT_MASS * 1.1), 0);
-        // A few in a thousand are far enough from ½ not to round to it.
+        // A few in a thousand are too far from ½ to round to it.
         assert!((1..100).contains(&spread(ALPHA_POINT_MASS)));
     }
 
     #[test]
-    fn few_draws_are_one_threads() {
+    fn few_draws_use_one_thread() {
         assert_eq!([1, DRAWN_ALONE - 1, DRAWN_ALONE, 10 * DRAWN_ALONE].map(|draws| worth(draws, 4)), [1, 1, 2, 4]);
         assert_eq!(worth(10 * DRAWN_ALONE, 1), 1);
         // Whole blocks.

@@ -1,24 +1,24 @@
-//! Partners: random permutations and random matchings.
+//! Draws partners: random permutations and random matchings.
 
 use rand::seq::SliceRandom;
 
 use super::key::{Key, Stream};
 
-/// A permutation, and its cycles: finding them would take longer than drawing it.
+/// A permutation and its cycles. Finding the cycles would take longer than drawing the permutation.
 #[derive(Debug, Clone)]
 pub(crate) struct Cycles {
     pub partner: Vec<usize>,
     /// All samples, cycle by cycle, each along the partners.
     pub sequence: Vec<usize>,
-    /// Where in `sequence` the cycles begin.
+    /// The positions in `sequence` where the cycles begin.
     pub starts: Vec<usize>,
 }
 
-/// A partner for each of `n` samples: a uniformly random permutation, as in the paper.
+/// Draws a partner for each of `n` samples: a uniformly random permutation, as in the paper.
 ///
-/// What is drawn is the sequence of its cycles, each from its largest number on, which begins where one is larger than
-/// all before it: every sequence is one permutation, and the other way round (Foata's correspondence; Stanley,
-/// Enumerative Combinatorics, 2nd edition, 1.3.1).
+/// A shuffled sequence is read as the cycles of a permutation, each starting with its largest number: a cycle starts at
+/// every number that is larger than all before it. This is a bijection (Foata's correspondence; Stanley, Enumerative
+/// Combinatorics, 2nd edition, 1.3.1).
 pub(crate) fn draw_cycles(key: Key, n: usize) -> Cycles {
     let sequence = shuffled(key, n);
     let mut partner = vec![0; n];
@@ -27,7 +27,7 @@ pub(crate) fn draw_cycles(key: Key, n: usize) -> Cycles {
         if starts.last().is_none_or(|&start: &usize| i > sequence[start]) {
             starts.push(at);
         }
-        // The partner of the last of a cycle is its first, below.
+        // The last sample of a cycle is corrected below.
         partner[i] = sequence.get(at + 1).copied().unwrap_or(0);
     }
     for (cycle, &start) in starts.iter().enumerate() {
@@ -37,7 +37,8 @@ pub(crate) fn draw_cycles(key: Key, n: usize) -> Cycles {
     Cycles { partner, sequence, starts }
 }
 
-/// Partners that name each other: a uniformly random matching. With an odd `n` one sample is its own partner.
+/// Draws a uniformly random matching: the partner of a partner is the sample itself. With an odd `n` one sample is its
+/// own partner.
 pub(crate) fn draw_matching(key: Key, n: usize) -> Vec<usize> {
     let shuffled = shuffled(key, n);
     let mut partner: Vec<usize> = (0..n).collect();
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cycles_are_those_of_the_partners() {
+    fn cycles_follow_the_partners() {
         for n in [0, 1, 2, 3, 10, 1000] {
             let Cycles { partner, sequence, starts } = draw_cycles(Key::new(&[n as u64]), n);
             let mut seen = sequence.clone();
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_permutation_is_as_likely() {
+    fn all_permutations_are_equally_likely() {
         let mut count = std::collections::HashMap::new();
         for key in 0..24_000 {
             *count.entry(draw_cycles(Key::new(&[key]), 4).partner).or_insert(0) += 1;
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_matching_leaves_out_one_of_an_odd_number() {
+    fn a_matching_leaves_out_one_sample_if_n_is_odd() {
         for n in [0, 1, 2, 9, 10] {
             let partner = draw_matching(Key::new(&[7]), n);
             assert!((0..n).all(|i| partner[partner[i]] == i));

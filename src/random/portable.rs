@@ -1,8 +1,8 @@
 //! A float64 whose `exp` and `ln` give the same bits on every platform.
 //!
-//! The samplers of `rand_distr` are generic over [`num_traits::Float`]. For a plain `f64` that trait calls the
-//! platform's C library, whose last bit differs between systems, and with it a drawn λ. [`Portable`] sends every
-//! function that is not exact by IEEE 754 to the `libm` crate, which is compiled in.
+//! The samplers of `rand_distr` are generic over [`num_traits::Float`]. For a plain `f64` that trait calls the C
+//! library of the platform, whose results differ in the last bit between systems. [`Portable`] calls the `libm` crate,
+//! which is compiled in, for every function that IEEE 754 does not define exactly.
 
 use std::num::FpCategory;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
@@ -83,7 +83,7 @@ impl NumCast for Portable {
 macro_rules! constants {
     ($($name:ident = $value:expr),*) => {$(fn $name() -> Self { Self($value) })*};
 }
-/// Exact by definition, so the standard library's own will do.
+/// Exact by IEEE 754, so the standard library gives the same bits everywhere.
 macro_rules! exact {
     ($($name:ident($($argument:ident),*)),*) => {
         $(fn $name(self, $($argument: Self),*) -> Self { Self(f64::$name(self.0, $($argument.0),*)) })*

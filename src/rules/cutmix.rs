@@ -1,6 +1,6 @@
-//! CutMix (Yun et al., arXiv 1905.04899): a box of each sample comes from its partner.
+//! CutMix (Yun et al., arXiv 1905.04899): a box of each sample is taken from its partner.
 //!
-//! Along one spatial axis the box is a span of time, along two a rectangle, along three a cuboid.
+//! The box is a span along one spatial axis, a rectangle along two, a cuboid along three.
 
 use super::partners::partners;
 use super::{Rule, check_alpha, check_prob, draws, keep, share};
@@ -8,8 +8,9 @@ use crate::error::{MixError, Result};
 use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Mode, Rect};
 use crate::random::{Key, Spans, check_minmax, draw_boxes, draw_lam, draw_sizes};
 
-/// How a CutMix plan is drawn. The box has the share 1 − a of the sample, a ~ Beta(α, α), and the sample's own shape;
-/// its centre lies anywhere and it is clipped. λ is what is then left of the sample.
+/// The CutMix rule. The box has the proportions of the sample and covers a share 1 − a of it, a ~ Beta(α, α). Its
+/// centre is uniform over the sample, and it is clipped to the sample. λ is the share of the sample outside the clipped
+/// box.
 ///
 /// ```
 /// use mixup_rs::{CutMix, Key, Rule};
@@ -21,17 +22,19 @@ use crate::random::{Key, Spans, check_minmax, draw_boxes, draw_lam, draw_sizes};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct CutMix {
-    /// The share that is kept ~ Beta(alpha, alpha), before the box is clipped; finite, 0 for no mixing.
+    /// The share outside the box, before clipping, ~ Beta(alpha, alpha). Finite and >= 0; 0 mixes nothing.
     pub alpha: f64,
+    /// Which samples share a box.
     pub mode: Mode,
-    /// Each side of the box is drawn between these fractions of the sample's instead, and the box lies within it.
+    /// If given, 0 <= min <= max <= 1: each side of the box is drawn uniformly between these fractions of the sample's
+    /// side instead, and the box lies within the sample.
     pub minmax: Option<(f64, f64)>,
-    /// The probability with which each box that is drawn is used.
+    /// The probability in [0, 1] that a drawn box is used; otherwise nothing is cut.
     pub prob: f64,
 }
 
 impl CutMix {
-    /// The α that is taken where none is named: the paper's.
+    /// The default α, that of the paper.
     pub const ALPHA: f64 = 1.0;
 }
 
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_are_shared_as_the_mode_says() {
+    fn modes_share_boxes() {
         let draw = |mode| plan(&CutMix { mode, ..CutMix::default() }, 9, &[32, 32]);
         let boxes = |mode| draw(mode).boxes().unwrap();
         assert!(boxes(Mode::Batch).iter().all(|one| *one == boxes(Mode::Batch)[0]));
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn prob_and_alpha_say_whether_anything_is_cut() {
+    fn prob_and_alpha_of_0_cut_nothing() {
         let all = plan(&CutMix { mode: Mode::Elem, ..CutMix::default() }, 500, &[32, 32]);
         let some = plan(&CutMix { mode: Mode::Elem, prob: 0.3, ..CutMix::default() }, 500, &[32, 32]);
         let (all, some) = (all.boxes().unwrap(), some.boxes().unwrap());

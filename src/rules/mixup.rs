@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::plan::{Lam, MixPlan, Mode};
 use crate::random::{Key, draw_lam};
 
-/// How a mixup plan is drawn.
+/// The mixup rule.
 ///
 /// ```
 /// use mixup_rs::{Key, Mixup, Rule};
@@ -16,17 +16,18 @@ use crate::random::{Key, draw_lam};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixup {
-    /// λ ~ Beta(alpha, alpha); finite, 0 for no mixing.
+    /// λ ~ Beta(alpha, alpha). Finite and >= 0; 0 mixes nothing.
     pub alpha: f64,
+    /// Which samples share a λ.
     pub mode: Mode,
-    /// λ := max(λ, 1 − λ), so that every sample stays mostly itself.
+    /// Whether λ is replaced by max(λ, 1 − λ), so that a sample outweighs its partner.
     pub fold: bool,
-    /// The probability with which each λ that is drawn is used; otherwise it is 1.
+    /// The probability in [0, 1] that a drawn λ is used; otherwise λ is 1.
     pub prob: f64,
 }
 
 impl Mixup {
-    /// The α that is taken where none is named: fastai's.
+    /// The default α, that of fastai.
     pub const ALPHA: f64 = 0.4;
 }
 
@@ -36,17 +37,29 @@ impl Default for Mixup {
     }
 }
 
-/// What of a plan is given instead of drawn.
+/// The parts of a plan that are given instead of drawn.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Given {
-    /// Weights, never folded.
+    /// Weights in [0, 1], which are not folded.
     pub lam: Option<Lam>,
-    /// Partners, one index per sample; repeats allowed.
+    /// Partners, one index per sample. They may repeat, except in [`Mode::Pair`], where they must form pairs.
     pub partner: Option<Vec<usize>>,
 }
 
 impl Mixup {
-    /// As [`Rule::plan_on`], with weights or partners that are given.
+    /// As [`Rule::plan_on`], with given weights or partners.
+    ///
+    /// ```
+    /// use mixup_rs::{Key, Lam, Mixup, rules::Given};
+    /// let given = Given { lam: Some(Lam::Shared(0.75)), partner: None };
+    /// let plan = Mixup::default().plan_given(1, 4, given, Key::new(&[42]))?;
+    /// assert_eq!(plan.lam(), [0.75; 4]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Rule::plan_on`]; also if a given value is out of range, the lengths are not `n`, or in [`Mode::Pair`] the
+    /// partners do not form pairs.
     pub fn plan_given(&self, limit: usize, n: usize, given: Given, key: Key) -> Result<MixPlan> {
         self.check()?;
         if self.alpha == 0.0 && given == Given::default() {
@@ -63,7 +76,7 @@ impl Mixup {
                 Lam::Each(drawn)
             }
         };
-        // As many as partners, whatever number of weights was given.
+        // Checks the number of given weights.
         Ok(MixPlan::new(Lam::Each(lam.for_samples(n)?), partner)?.with_order(order))
     }
 }
@@ -89,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_share_lam_as_they_say() {
+    fn modes_share_lam() {
         let draw = |mode| plan(&Mixup { mode, ..Mixup::default() }, 9);
         let elem = draw(Mode::Elem);
         assert!((1..9).all(|i| elem.lam()[i] != elem.lam()[0]));
@@ -113,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn prob_is_how_often_a_drawn_lam_is_used() {
+    fn a_drawn_lam_is_used_with_probability_prob() {
         let all = plan(&Mixup::default(), 1000);
         let some = plan(&Mixup { prob: 0.3, ..Mixup::default() }, 1000);
         let used = (0..1000).filter(|&i| some.lam()[i] != 1.0).count();
@@ -134,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_not_drawn() {
+    fn given_values_replace_drawn_ones() {
         let key = Key::new(&[7]);
         let given = |lam, partner| Mixup::default().plan_given(1, 3, Given { lam, partner }, key);
         let drawn = plan(&Mixup::default(), 3);

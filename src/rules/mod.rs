@@ -1,7 +1,7 @@
-//! How plans are drawn, a rule a file: options and a key in, a [`MixPlan`] out. No data is touched.
+//! The rules that draw plans, one per file: options and a key in, a [`MixPlan`] out. No data is touched.
 //!
-//! In every rule an `alpha` of 0 and a `prob` of 0 mean that nothing is mixed, and a plan is a pure function of its
-//! options, the number of samples, their shape and the key.
+//! A plan is a pure function of the options, the number of samples, their shape and the key. In every rule an `alpha`
+//! of 0 and a `prob` of 0 mix nothing.
 
 mod cutmix;
 mod mixup;
@@ -18,16 +18,24 @@ use crate::error::{MixError, Result};
 use crate::plan::{MixPlan, Mode};
 use crate::random::{Key, default_limit, draw_uniform};
 
-/// How the samples of a batch are to be mixed.
+/// A rule that draws plans.
 pub trait Rule: Debug + Send + Sync {
-    /// Refuses options that nothing can be drawn from.
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// The variant of [`MixError`] of the first invalid option.
     fn check(&self) -> Result<()>;
 
-    /// Draws a plan for `n` samples on at most `limit` threads, on which it does not depend. `shape` is that of a
-    /// sample's spatial axes: (height, width), (length,), (depth, height, width); empty if it is not known.
+    /// Draws a plan for `n` samples on at most `limit` threads, which do not change the plan. `shape` holds the lengths
+    /// of a sample's spatial axes, such as (length,), (height, width) or (depth, height, width). It may be empty for
+    /// rules without regions.
+    ///
+    /// # Errors
+    /// As [`Rule::check`]; [`MixError::SpatialRank`] if a rule with regions gets no shape of one to three axes;
+    /// [`MixError::TooManySamples`] if memory runs out.
     fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan>;
 
-    /// Draws a plan for `n` samples.
+    /// As [`Rule::plan_on`], on as many threads as the process may use.
     ///
     /// ```
     /// use mixup_rs::{Key, Mixup, Rule};
@@ -35,6 +43,9 @@ pub trait Rule: Debug + Send + Sync {
     /// assert_eq!(Mixup::default().plan(4, &[], key)?, Mixup::default().plan(4, &[], key)?);
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
+    ///
+    /// # Errors
+    /// As [`Rule::plan_on`].
     fn plan(&self, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.plan_on(default_limit(), n, shape, key)
     }
@@ -48,12 +59,12 @@ fn check_prob(prob: f64) -> Result<()> {
     if (0.0..=1.0).contains(&prob) { Ok(()) } else { Err(MixError::Prob(prob)) }
 }
 
-/// How many λ or boxes a batch needs.
+/// The number of λ or boxes to draw for a batch. A pair draws one per sample and uses that of the first.
 fn draws(n: usize, mode: Mode) -> usize {
     if mode == Mode::Batch { n.min(1) } else { n }
 }
 
-/// Replaces the draws that `prob` leaves out by `unmixed`.
+/// Replaces each draw by `unmixed` with probability 1 − `prob`.
 fn keep<T: Clone>(drawn: &mut [T], prob: f64, unmixed: T, key: Key) {
     if prob == 1.0 {
         return;
@@ -66,7 +77,7 @@ fn keep<T: Clone>(drawn: &mut [T], prob: f64, unmixed: T, key: Key) {
     }
 }
 
-/// Draws, one for the batch or one per sample, to one per sample as the mode shares them.
+/// Expands draws, one for the batch or one per sample, to one per sample, shared by the mode.
 fn share<T: Clone>(drawn: &mut Vec<T>, n: usize, mode: Mode, partner: &[usize]) {
     match mode {
         Mode::Elem => {}

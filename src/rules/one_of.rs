@@ -1,28 +1,34 @@
-//! One rule of several, chosen for each batch or for each sample.
+//! A rule chosen at random from several, for each batch or for each sample.
 
 use super::Rule;
 use crate::error::{MixError, Result};
 use crate::plan::{MixPlan, Mode};
 use crate::random::{Key, draw_uniform};
 
-/// How often each of several rules is chosen.
+/// A random choice among rules, with a probability for each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    /// The probability of each rule. Their sum may be less than 1: the rest stays as it is.
+    /// The probability of each rule. With the rest up to 1, no rule is chosen.
     probs: Vec<f64>,
-    /// [`Mode::Batch`], a choice for the batch, or [`Mode::Elem`], one per sample.
+    /// [`Mode::Batch`] for one choice per batch, [`Mode::Elem`] for one per sample.
     mode: Mode,
 }
 
 impl Choice {
-    /// A choice among `count` rules, equally likely unless `probs` says otherwise.
+    /// A choice among `count` rules, with equal probabilities if `probs` is `None`. Probabilities may sum to less than
+    /// 1: with the rest no rule is chosen, and samples stay unchanged. `mode` is [`Mode::Batch`] for one choice per
+    /// batch or [`Mode::Elem`] for one per sample.
+    ///
+    /// # Errors
+    /// [`MixError::NoRules`] if `count` is 0, [`MixError::Probs`] unless there are `count` probabilities, each at least
+    /// 0 and with a sum of at most 1, [`MixError::ChoiceMode`] for [`Mode::Pair`].
     pub fn new(count: usize, probs: Option<Vec<f64>>, mode: Mode) -> Result<Self> {
         if count == 0 {
             return Err(MixError::NoRules);
         }
         let probs = probs.unwrap_or_else(|| vec![1.0 / count as f64; count]);
         let sum: f64 = probs.iter().sum();
-        // Thirds and tenths do not add up to 1 exactly.
+        // Tolerates rounding: thirds and tenths do not sum to 1 exactly.
         let is_right = probs.len() == count && probs.iter().all(|prob| *prob >= 0.0) && sum <= 1.0 + 1e-9;
         if !is_right {
             return Err(MixError::Probs { got: probs, expected: count });
@@ -33,8 +39,12 @@ impl Choice {
         Ok(Self { probs, mode })
     }
 
-    /// Draws the plan of the rules that `plan` draws from, given the number of a rule and its key: a child of `key`, so
-    /// that all share their partners.
+    /// Draws a plan. `plan` draws the plan of a chosen rule, given its index and key. That key is a child of `key`, so
+    /// all rules draw the same partners.
+    ///
+    /// # Errors
+    /// The errors of `plan`; [`MixError::BatchLength`] if it returns a plan for another number of samples,
+    /// [`MixError::SpatialShapes`] if it returns plans for different spatial shapes.
     pub fn plan_by<E: From<MixError>>(
         &self,
         n: usize,
@@ -54,7 +64,7 @@ impl Choice {
         Ok(MixPlan::choose(&plans, &chosen)?)
     }
 
-    /// The rule in whose part of [0, 1) a number lies.
+    /// The rule chosen by a uniform number in [0, 1).
     fn at(&self, uniform: f64) -> Option<usize> {
         let mut end = 0.0;
         self.probs.iter().position(|prob| {
@@ -64,7 +74,7 @@ impl Choice {
     }
 }
 
-/// One of several rules.
+/// The rule that applies one of several rules, chosen at random.
 ///
 /// ```
 /// use mixup_rs::{Choice, CutMix, Key, Mixup, Mode, OneOf, Rule};
@@ -77,7 +87,9 @@ impl Choice {
 /// ```
 #[derive(Debug)]
 pub struct OneOf {
+    /// The rules, as many as `choice` has probabilities.
     pub rules: Vec<Box<dyn Rule>>,
+    /// How one of them is chosen.
     pub choice: Choice,
 }
 
@@ -126,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn partners_of_all_rules_are_one_permutation() {
+    fn all_rules_share_their_partners() {
         let rule = one_of(Some(vec![0.4, 0.4]), Mode::Elem);
         let plan = rule.plan(100, &[32, 32], Key::new(&[5])).unwrap();
         let alone = Mixup::default().plan(100, &[], Key::new(&[5])).unwrap();
@@ -135,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_of_one_rule() {
+    fn mode_batch_applies_one_rule_to_all_samples() {
         let rule = one_of(Some(vec![0.5, 0.25]), Mode::Batch);
         let all: Vec<_> = (0..400).map(|key| counts(&rule, 8, key)).collect();
         let times = |kind: [bool; 2]| all.iter().filter(|count| count.map(|count| count == 8) == kind).count();
@@ -145,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_must_be_some() {
+    fn probabilities_are_checked() {
         for probs in [vec![0.5], vec![0.5, 0.6], vec![-0.1, 0.5], vec![f64::NAN, 0.5]] {
             assert!(Choice::new(2, Some(probs.clone()), Mode::Elem).is_err(), "{probs:?}");
         }

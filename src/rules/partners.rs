@@ -1,10 +1,10 @@
-//! Who is mixed with whom, where the rule leaves that to chance.
+//! The partners of a plan, given or drawn.
 
 use crate::error::{MixError, Result, memory_for};
 use crate::plan::{Mode, Order};
 use crate::random::{Cycles, Key, draw_cycles, draw_matching};
 
-/// Partners that are given or drawn, with their order where that is known.
+/// Checks given partners or draws new ones. Also returns their visiting order if it is known.
 pub(super) fn partners(
     n: usize,
     mode: Mode,
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn partners_are_any_permutation_unless_paired() {
+    fn partners_are_a_permutation_or_pairs() {
         let named_back = |mode| {
             let (partner, _) = partners(9, mode, None, Key::new(&[7])).unwrap();
             (0..9).filter(|&i| partner[partner[i]] == i).count()
@@ -65,7 +65,7 @@ mod tests {
             |mode, partner: &[usize]| partners(3, mode, Some(partner.to_vec()), key).map(|(partner, _)| partner);
         assert_eq!(given(Mode::Elem, &[0, 0, 1]), Ok(vec![0, 0, 1]));
         assert_eq!(given(Mode::Elem, &[0; 4]), Err(MixError::PartnerLength { got: 4, expected: 3 }));
-        // Couples are complete without the third, whose λ would be looked up beyond them.
+        // Two valid pairs for three samples: the λ of the third would be looked up out of bounds.
         assert_eq!(given(Mode::Pair, &[1, 0]), Err(MixError::PartnerLength { got: 2, expected: 3 }));
         assert_eq!(given(Mode::Pair, &[1, 2, 0]), Err(MixError::NotPaired { index: 0, partner: 1, back: 2 }));
         assert_eq!(given(Mode::Pair, &[1, 0, 3]), Err(MixError::PartnerRange { index: 2, value: 3, n: 3 }));
