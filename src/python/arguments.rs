@@ -1,4 +1,4 @@
-//! Arguments that may come in several forms.
+//! Converts Python arguments that have several accepted forms.
 
 use numpy::prelude::*;
 use numpy::{PyReadonlyArray1, PyUntypedArray};
@@ -40,7 +40,7 @@ pub(super) fn count(name: &str, value: &Bound<'_, PyAny>, least: i64) -> PyResul
     Ok(count as usize)
 }
 
-/// A real number. What is too large for a float is of the right type, so it is a wrong value.
+/// A real number. An int too large for a float has a valid type, so it is a ValueError.
 fn real(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     value.extract::<f64>().map_err(|error| {
         let py = value.py();
@@ -89,7 +89,7 @@ pub(super) fn minmax(value: &Bound<'_, PyAny>) -> PyResult<Option<(f64, f64)>> {
     }
 }
 
-/// One to three axes, or None. An axis that no array has is refused when the array is known.
+/// Axes as ints, or None. Their range is checked once the array is known.
 pub(super) fn spatial_axes(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<isize>>> {
     let axis = |value: &Bound<'_, PyAny>| match value.extract::<isize>() {
         Ok(axis) => Ok(axis),
@@ -104,7 +104,7 @@ pub(super) fn spatial_axes(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<isiz
     items("spatial_axes", "None or a sequence of ints", value)?.iter().map(axis).collect::<PyResult<_>>().map(Some)
 }
 
-/// An axis behind the batch of an array of so many axes, counted from its front.
+/// An axis other than the batch of an array with `ndim` axes, as an index from 0.
 pub(super) fn axis(name: &str, value: &Bound<'_, PyAny>, ndim: usize) -> PyResult<usize> {
     let Ok(axis) = value.extract::<isize>() else {
         return Err(PyTypeError::new_err(format!("{name} must be an int, got {}", type_name(value))));
@@ -115,7 +115,7 @@ pub(super) fn axis(name: &str, value: &Bound<'_, PyAny>, ndim: usize) -> PyResul
     })
 }
 
-/// The lengths of a sample's spatial axes, or None: then there are none.
+/// The lengths of a sample's spatial axes; empty for None.
 pub(super) fn shape(value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     if value.is_none() {
         return Ok(Vec::new());
@@ -138,12 +138,12 @@ pub(super) fn is_text(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
 }
 
-/// Weights called lam: a number, or something that NumPy makes one number per sample of.
+/// The argument `lam`: a number, or an array-like with one number per sample.
 pub(super) fn lam(object: &Bound<'_, PyAny>) -> PyResult<Lam> {
     weights("lam", object)
 }
 
-/// The same, called weight.
+/// The argument `weight`, of the same form.
 pub(super) fn weight(object: &Bound<'_, PyAny>) -> PyResult<Lam> {
     weights("weight", object)
 }
@@ -173,7 +173,7 @@ fn weights(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Lam> {
     Ok(Lam::Each(floats.as_array().to_vec()))
 }
 
-/// Partners: something that NumPy makes one index per sample of.
+/// The argument `partner`: an array-like with one index per sample.
 pub(super) fn partner(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     let array = as_array("partner", object)?;
     if array.ndim() != 1 {
@@ -184,7 +184,7 @@ pub(super) fn partner(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     indices("partner", &array, |index, value| MixError::PartnerRange { index, value, n })
 }
 
-/// Boxes: something that NumPy makes a start and an end per sample and axis of, all starts first.
+/// The argument `boxes`: an array-like with a row per sample, of the starts along all axes, then the ends.
 pub(super) fn boxes(object: &Bound<'_, PyAny>, axes: usize) -> PyResult<Vec<Rect>> {
     if !(1..=MAX_SPATIAL_AXES).contains(&axes) {
         return Err(MixError::SpatialRank { got: axes }.into());
@@ -199,7 +199,7 @@ pub(super) fn boxes(object: &Bound<'_, PyAny>, axes: usize) -> PyResult<Vec<Rect
     Ok(flat.chunks_exact(columns).map(|bounds| Rect::new(&bounds[..axes], &bounds[axes..])).collect())
 }
 
-/// The elements of an array of whole numbers >= 0; an empty one may have any dtype, as `[]` has.
+/// The elements of an array of whole numbers >= 0. An empty array may have any dtype, as that of `[]` is float64.
 fn indices(
     name: &str,
     array: &Bound<'_, PyUntypedArray>,
@@ -216,7 +216,7 @@ fn indices(
     integers(array)?.into_iter().enumerate().map(index).collect()
 }
 
-/// The elements of an integer array, whatever its width.
+/// The elements of an integer array of any width.
 pub(super) fn integers(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<i128>> {
     let flat = array.as_any().call_method0("ravel")?;
     memory_for(array.len())?;
@@ -230,7 +230,7 @@ pub(super) fn integers(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<i128>>
     Ok(wide.as_array().iter().map(|&value| value.into()).collect())
 }
 
-/// What `numpy.asarray` makes of `object`.
+/// The result of `numpy.asarray(object)`.
 pub(super) fn as_array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     static AS_ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     if let Ok(array) = object.cast::<PyUntypedArray>() {

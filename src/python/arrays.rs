@@ -1,8 +1,8 @@
-//! NumPy arrays to views and back, without copies.
+//! Converts NumPy arrays to views and back, without copies.
 //!
-//! The memory is taken as it is described by pointer, shape and strides, not through borrows: an in-place call passes
-//! the same array twice, and which arrays overlap is decided by their bytes (see `apply::overlap`). As in NumPy, an
-//! array must not be written to while another thread mixes it.
+//! Arrays are accessed by pointer, shape and strides, not through the borrow guards of rust-numpy: an in-place call
+//! passes the same array twice, and overlap is judged by byte ranges (see `apply::overlap`). As in NumPy, an array must
+//! not be written to while another thread mixes it.
 
 use ndarray::{IxDyn, RawArrayViewMut, ShapeBuilder};
 use numpy::npyffi::{self, PY_ARRAY_API, PyArrayObject, npy_intp};
@@ -21,10 +21,10 @@ use super::describe::{dtype_name, refuse_masked};
 use super::dtype::{Dtype, Visitor};
 use super::settings;
 
-/// Batches below this are mixed in 0.1 ms or less, and keep the interpreter lock meanwhile.
+/// Batches below this size are mixed in 0.1 ms or less, without releasing the interpreter lock.
 const UNLOCK_BYTES: usize = 1 << 20;
 
-/// An array that a plan can be applied to: aligned, its strides whole elements.
+/// An array that a plan can be applied to: aligned, with strides of whole elements.
 #[derive(Clone)]
 pub(super) struct Operand<'py> {
     pub array: Bound<'py, PyUntypedArray>,
@@ -32,21 +32,21 @@ pub(super) struct Operand<'py> {
 }
 
 impl<'py> Operand<'py> {
-    /// `object` as an input called `name`. Never copies, but for an array that is not aligned.
+    /// `object` as an input called `name`. Copies it only if it is not aligned.
     pub fn input(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let array = plain_array(name, object)?;
         let itemsize = array.dtype().itemsize();
         if is_addressable(&array) {
             return Ok(Self { array, itemsize });
         }
-        // Of the plain array: a subclass may copy itself into anything.
+        // Copies to a plain array, as a subclass may define its own copy.
         static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let copy = COPY.import(array.py(), "numpy", "array")?.call1((array, None::<Bound<'_, PyAny>>))?;
         let array: Bound<'py, PyUntypedArray> = copy.cast_into()?;
         Ok(Self { itemsize: array.dtype().itemsize(), array })
     }
 
-    /// `object` as an array of this element type to write to.
+    /// `object` as a writable array of this element type.
     pub fn output(object: &Bound<'py, PyAny>, descr: &Bound<'py, PyArrayDescr>) -> PyResult<Self> {
         let array = plain_array("out", object)?;
         if !array.dtype().is_equiv_to(descr) {
@@ -73,24 +73,24 @@ impl<'py> Operand<'py> {
     /// The elements of an array in C order.
     ///
     /// # Safety
-    /// They must be a `T` each, and nobody may write to them while the slice lives.
+    /// They must be of type `T`, and not written while the slice lives.
     #[allow(unsafe_code)]
     pub unsafe fn as_slice<'a, T>(&self) -> &'a [T] {
         // SAFETY: as required above; NumPy describes valid memory, and `is_addressable` found it aligned.
         unsafe { std::slice::from_raw_parts(data(&self.array).cast(), self.array.len()) }
     }
 
-    /// The elements of an array in C order, to write.
+    /// The elements of an array in C order, writable.
     ///
     /// # Safety
-    /// They must be a `T` each, and nobody else may use them while the slice lives.
+    /// They must be of type `T`, and neither read nor written in another way while the slice lives.
     #[allow(unsafe_code)]
     pub unsafe fn as_mut_slice<'a, T>(&self) -> &'a mut [T] {
         // SAFETY: as required above and in `as_slice`.
         unsafe { std::slice::from_raw_parts_mut(data(&self.array).cast(), self.array.len()) }
     }
 
-    /// Whether the bytes of two arrays in C order meet.
+    /// Whether the byte ranges of two arrays in C order overlap.
     pub fn meets(&self, other: &Self) -> bool {
         let range = |array: &Self| data(&array.array) as usize..data(&array.array) as usize + array.bytes();
         let (own, other) = (range(self), range(other));
@@ -102,25 +102,25 @@ impl<'py> Operand<'py> {
         self.array.strides().iter().map(|bytes| bytes / self.itemsize.max(1) as isize).collect()
     }
 
-    /// The elements, which must be of the size of `T`.
+    /// The array as a view of elements of the size of `T`.
     #[allow(unsafe_code)]
     pub fn view<T>(&self) -> RawArrayViewMut<T, IxDyn> {
         assert_eq!(size_of::<T>(), self.itemsize);
         let strides: Vec<usize> = self.strides().into_iter().map(|stride| stride as usize).collect();
         let shape = IxDyn(self.shape()).strides(IxDyn(&strides));
-        // SAFETY: NumPy describes valid memory, and `is_addressable` found it aligned. ndarray reads a stride that is
-        // negative from its two's complement.
+        // SAFETY: NumPy describes valid memory, and `is_addressable` found it aligned. ndarray takes a negative stride
+        // as its two's complement.
         unsafe { RawArrayViewMut::from_shape_ptr(shape, data(&self.array).cast()) }
     }
 }
 
-/// The number of samples in `x`.
+/// The length of axis 0 of `x`.
 pub(super) fn samples(x: &Bound<'_, PyAny>) -> PyResult<usize> {
     let x = plain_array("x", x)?;
     x.shape().first().copied().ok_or_else(|| crate::MixError::NoBatchAxis.into())
 }
 
-/// The lengths of the axes that regions of `x` are along: those given, or the last two of three or more, or none.
+/// The lengths of the spatial axes of `x`: of those given, else of the last two axes of three or more, else none.
 pub(super) fn spatial_shape(x: &Bound<'_, PyAny>, given: Option<&[isize]>) -> PyResult<Vec<usize>> {
     let x = plain_array("x", x)?;
     let (shape, ndim) = (x.shape(), x.ndim());
@@ -135,7 +135,7 @@ pub(super) fn spatial_shape(x: &Bound<'_, PyAny>, given: Option<&[isize]>) -> Py
         .ok_or_else(|| crate::MixError::SpatialAxes { axes: axes.to_vec(), ndim, expected: axes.len() }.into())
 }
 
-/// The plan applied to `x`, an argument called `name`: into `out` if given, which is returned, else into a new array.
+/// Applies a plan to `x`, an argument called `name`. Writes to `out` and returns it if given, else returns a new array.
 pub(super) fn apply<'py>(
     plan: &MixPlan,
     name: &str,
@@ -154,7 +154,7 @@ pub(super) fn apply<'py>(
     Ok(out.cloned().unwrap_or_else(|| target.array.into_any()))
 }
 
-/// Applies a plan to arrays whose element type is known.
+/// Applies a plan to arrays of one element type.
 type Function = fn(&MixPlan, &Operand<'_>, &Operand<'_>, Option<&[isize]>) -> PyResult<()>;
 
 struct ChooseFunction;
@@ -166,7 +166,8 @@ impl Visitor for ChooseFunction {
     }
 }
 
-/// By the element type. Any elements can be copied, but for those that own something.
+/// The function for the element type of `x`. A plan that only copies takes any type but Python objects, which own
+/// references.
 fn function(plan: &MixPlan, name: &str, x: &Operand<'_>) -> PyResult<Function> {
     if let Some(dtype) = Dtype::of(&x.array.dtype()) {
         return Ok(dtype.visit(ChooseFunction));
@@ -196,7 +197,7 @@ fn mix<T: Element>(
 ) -> PyResult<()> {
     let (source, target) = (x.view::<T>().raw_view(), target.view::<T>());
     unlocked(x, |limit| {
-        // SAFETY: the views are valid and aligned, the target writable; the caller keeps both arrays alive.
+        // SAFETY: the views are valid and aligned, and the target is writable. The caller keeps both arrays alive.
         #[allow(unsafe_code)]
         unsafe {
             plan.apply_raw(source, target, spatial_axes, limit)
@@ -204,8 +205,8 @@ fn mix<T: Element>(
     })
 }
 
-/// Runs `call`, which is told how many threads it may use, without the interpreter lock. Small batches keep it: handing
-/// it over can cost more than mixing, by far if another thread is busy.
+/// Runs `call` with the number of threads it may use, without the interpreter lock. Small batches keep the lock:
+/// releasing it can cost more than mixing, by far if another thread is busy.
 pub(super) fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error::Result<()>) -> PyResult<()> {
     let py = x.array.py();
     if x.bytes() < UNLOCK_BYTES {
@@ -216,10 +217,10 @@ pub(super) fn unlocked(x: &Operand<'_>, call: impl FnOnce(usize) -> crate::error
     Ok(py.detach(|| call.run())?)
 }
 
-/// A call that may run without the interpreter lock although it holds raw pointers.
+/// A closure with raw pointers that runs without the interpreter lock.
 struct Unlocked<F>(F);
 
-// SAFETY: used above alone, with a call that runs on this very thread.
+// SAFETY: only used in `unlocked`, where the closure runs on the same thread.
 #[allow(unsafe_code)]
 unsafe impl<F> Send for Unlocked<F> {}
 
@@ -229,18 +230,18 @@ impl<R, F: FnOnce() -> R> Unlocked<F> {
     }
 }
 
-/// A new array of the shape, element type and memory order of `like`; its elements are not set.
+/// A new, uninitialised array with the shape, element type and memory order of `like`.
 fn new_like<'py>(like: &Operand<'py>) -> PyResult<Operand<'py>> {
     let strides = dense_like(like.shape(), &like.strides());
     let array = uninitialised(like.array.dtype(), like.shape(), &strides)?;
     Ok(Operand { array, itemsize: like.itemsize })
 }
 
-/// Keeps the buffer of an array until nobody uses the array, nor a view of it, any more.
+/// Owns the buffer of an array. NumPy drops it with the array and all views of it.
 #[pyclass(frozen, name = "_Buffer", module = "mixup_rs._core")]
 struct Owner(#[allow(dead_code)] Buffer);
 
-/// A new array with these dense strides, in elements. Large ones lie in recycled memory.
+/// A new, uninitialised array with these dense strides, in elements. Large arrays use recycled memory.
 #[allow(unsafe_code)]
 pub(super) fn uninitialised<'py>(
     descr: Bound<'py, PyArrayDescr>,
@@ -259,8 +260,8 @@ pub(super) fn uninitialised<'py>(
     let start = owner.as_ref().map_or(std::ptr::null_mut(), |buffer| buffer.as_ptr().cast());
     let mut shape: Vec<npy_intp> = shape.iter().map(|&len| len as npy_intp).collect();
     let mut strides: Vec<npy_intp> = strides.iter().map(|&stride| stride * itemsize as isize).collect();
-    // SAFETY: the strides are dense for the shape, so the array ends where the buffer does at the latest. NumPy takes
-    // over the descriptor, and the owner as the array's base.
+    // SAFETY: the strides are dense for the shape, so the array lies within the buffer. NumPy takes ownership of the
+    // descriptor, and of the owner as the base of the array.
     unsafe {
         let array = PY_ARRAY_API.PyArray_NewFromDescr(
             py,
@@ -285,7 +286,7 @@ pub(super) fn uninitialised<'py>(
     }
 }
 
-/// `object` as an array, unless it is one whose elements do not mean what they say.
+/// `object` as an array. Masked arrays are an error.
 fn plain_array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     let Ok(array) = object.cast::<PyUntypedArray>() else {
         let got = object.get_type().fully_qualified_name()?;
@@ -300,7 +301,7 @@ fn plain_array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'p
     Ok(array.clone())
 }
 
-/// Whether every element lies where the processor reads it whole: at a multiple of its size, of 8 bytes at most.
+/// Whether every element is aligned to its size, or to 8 bytes if it is larger, and strides are whole elements.
 fn is_addressable(array: &Bound<'_, PyUntypedArray>) -> bool {
     let size = array.dtype().itemsize();
     let align = size.clamp(1, 8);

@@ -11,7 +11,7 @@ use crate::rules::{Given, Mixup};
 
 use super::{arguments, arrays, catch_panics, key, labels, rules, settings};
 
-/// The named tuple that `mix_batch` returns, made at import.
+/// The type of the named tuple that `mix_batch` returns, created at import.
 pub(super) fn mixed_batch_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let made = TYPE.get_or_try_init(py, || {
@@ -143,7 +143,7 @@ pub(super) fn mix_batch<'py>(
             }
         };
         let how = labels::soft_targets(num_classes, label_smoothing)?;
-        // Labels first: they are checked before anything is written.
+        // Labels come first, so that they are checked before anything is written.
         let (y, y_partner) = match y {
             Some(y) => {
                 let (y, y_partner) = labels::apply(&plan, y, how)?;
@@ -155,9 +155,9 @@ pub(super) fn mix_batch<'py>(
         let lam = PyArray1::from_slice(py, plan.lam());
         let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
-        // Not by calling the type: that would run Python code, which can release the lock; and up to Python 3.13 a
-        // daemon thread that asks for the lock while the interpreter ends is unwound, which frames of Rust below it
-        // turn into an abort. (PyO3 handles its own: where `detach` comes back, such a thread waits for ever.)
+        // Calling the type would run Python code, which can release the interpreter lock. Up to Python 3.13, a daemon
+        // thread that takes the lock while the interpreter shuts down is unwound, and unwinding through Rust frames
+        // aborts. (PyO3's own `detach` handles this: there such a thread hangs instead.)
         static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let new = NEW.get_or_try_init(py, || PyResult::Ok(py.get_type::<PyTuple>().getattr("__new__")?.unbind()))?;
         new.bind(py).call1((mixed_batch_type(py)?, fields))

@@ -1,4 +1,4 @@
-//! `mixup_rs.collate`: a list of arrays, mixed while it is stacked.
+//! `mixup_rs.collate`: mixes a list of arrays while stacking them.
 
 use half::{bf16, f16};
 use numpy::prelude::*;
@@ -89,9 +89,11 @@ pub(super) fn collate<'py>(
     })
 }
 
-/// Arrays of one shape and dtype, in C order.
+/// Arrays of the same shape and dtype.
 struct Samples<'py> {
+    /// The first sample as given.
     first: Operand<'py>,
+    /// All samples in C order.
     all: Vec<Operand<'py>>,
 }
 
@@ -140,13 +142,13 @@ impl<'py> Samples<'py> {
     }
 }
 
-/// The samples, those in another order copied: to one array for all, in recycled memory. As an array each, their pages
-/// would be new every time.
+/// The samples in C order. Those in another order are copied into one array in recycled memory: an array for each would
+/// take new pages every time.
 fn in_c_order(mut samples: Vec<Operand<'_>>) -> PyResult<Vec<Operand<'_>>> {
     let others: Vec<usize> = (0..samples.len()).filter(|&i| !samples[i].array.is_c_contiguous()).collect();
     let Some(&first) = others.first() else { return Ok(samples) };
     let gather = match samples[first].itemsize {
-        // An error is to come, and an object must not be copied like this.
+        // `Job::function` rejects this dtype. Python objects must not be copied by their bytes.
         _ if Dtype::of(&samples[first].array.dtype()).is_none() => return Ok(samples),
         1 => gather::<u8>,
         2 => gather::<u16>,
@@ -169,7 +171,7 @@ fn gather<T: Copy + Send + Sync>(samples: &[&Operand<'_>], copies: &Operand<'_>)
     let views: Vec<_> = samples.iter().map(|sample| sample.view::<T>().raw_view()).collect();
     let target = copies.view::<T>().as_mut_ptr();
     arrays::unlocked(copies, |limit| {
-        // SAFETY: the samples are valid, aligned and of one shape, the copies new, with room for each.
+        // SAFETY: the samples are valid, aligned and of the same shape. The new array has room for all of them.
         #[allow(unsafe_code)]
         unsafe {
             crate::apply::gather(&views, target, limit);
@@ -293,8 +295,8 @@ fn run<T, O>(
     target: &Operand<'_>,
     call: impl FnOnce(&[&[T]], &mut [O], usize) -> crate::error::Result<()>,
 ) -> PyResult<()> {
-    // SAFETY: `Samples` holds aligned arrays in C order of elements of this type, alive until the call ends; `target`
-    // is such an array too, writable, and overlaps none of them.
+    // SAFETY: `Samples` holds aligned arrays in C order with elements of this type, alive until the call ends. `target`
+    // is such an array too, is writable, and overlaps none of them.
     let (samples, batch) = unsafe {
         let samples: Vec<&[T]> = job.samples.all.iter().map(|sample| sample.as_slice()).collect();
         (samples, target.as_mut_slice::<O>())

@@ -1,4 +1,4 @@
-//! What came, in words, for messages; and what is refused whatever it is passed for.
+//! Names of types and dtypes for error messages, and the check for masked arrays.
 
 use numpy::PyUntypedArray;
 use numpy::prelude::*;
@@ -15,7 +15,7 @@ pub(super) fn dtype_name(array: &Bound<'_, PyUntypedArray>) -> String {
     array.dtype().str().map_or_else(|_| "an unknown one".into(), |name| name.to_string())
 }
 
-/// Refuses a masked array: its mask would be lost.
+/// Rejects a masked array, as its mask would be lost.
 pub(super) fn refuse_masked(name: &str, array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
     static PLAIN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static MASKED: PyOnceLock<Py<PyType>> = PyOnceLock::new();

@@ -1,4 +1,4 @@
-//! The element types, known at run time.
+//! Element types at run time.
 
 use numpy::PyArrayDescr;
 use numpy::prelude::*;
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::arithmetic::Element;
 use crate::arithmetic::element::with_elements;
 
-/// What is done with arrays of an element type.
+/// A computation that is generic over the element type.
 pub(super) trait Visitor {
     type Output;
     fn visit<T: Element>(self) -> Self::Output;
@@ -24,7 +24,7 @@ macro_rules! dtype {
         impl Dtype {
             const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Its name in NumPy.
+            /// The name in NumPy.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
@@ -49,7 +49,7 @@ macro_rules! dtype {
 with_elements!(dtype);
 
 impl Dtype {
-    /// The element type that `descr` describes, if it is one that can be blended, in native byte order.
+    /// The element type of a dtype in native byte order; `None` if it cannot be blended.
     pub fn of(descr: &Bound<'_, PyArrayDescr>) -> Option<Self> {
         if descr.is_native_byteorder() == Some(false) {
             return None;
@@ -58,8 +58,7 @@ impl Dtype {
         let is_it = |dtype: &&Self| {
             dtype.itemsize() == itemsize
                 && match dtype.name().as_bytes() {
-                    // NumPy knows bfloat16 only from the package ml_dtypes, which registers it as a type of no known
-                    // kind.
+                    // NumPy has bfloat16 only from the package ml_dtypes, which registers it without a standard kind.
                     b"bfloat16" if kind == b'u' || kind == b'i' => false,
                     b"bfloat16" => descr.typeobj().name().is_ok_and(|name| name == "bfloat16"),
                     name => name[0] == kind,
@@ -68,14 +67,14 @@ impl Dtype {
         Self::ALL.iter().find(is_it).copied()
     }
 
-    /// The names of all: "float64, float32, ... or int16".
+    /// All names as text: "float64, float32, ... or int16".
     pub fn names() -> String {
         let names: Vec<_> = Self::ALL.iter().map(|dtype| dtype.name()).collect();
         let (last, others) = names.split_last().expect("there are element types");
         format!("{} or {last}", others.join(", "))
     }
 
-    /// The names of all, for the modules in Python.
+    /// All names, for `_core.DTYPES`.
     pub fn all_names() -> Vec<&'static str> {
         Self::ALL.iter().map(|dtype| dtype.name()).collect()
     }

@@ -1,4 +1,4 @@
-//! What a plan is drawn from, as the argument `rng` says.
+//! Converts the argument `rng` to a key.
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -11,7 +11,7 @@ use crate::random::Key;
 use super::arguments::is_text;
 use super::describe::type_name;
 
-/// A key of None, an int, a sequence of ints, or a generator of numpy.random.
+/// The key for None, an int, a sequence of ints, or a Generator or SeedSequence of numpy.random.
 pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
     static GENERATOR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static SEED_SEQUENCE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -63,13 +63,13 @@ pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
     Ok(Key::from_digits(items.iter().map(Vec::as_slice)))
 }
 
-/// An int, or what `operator.index` takes for one, such as a NumPy integer; not a bool.
+/// Whether it is an int, or an object that `operator.index` accepts, such as a NumPy integer. A bool is not.
 fn is_whole_number(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     if object.is_instance_of::<PyInt>() {
         return Ok(!object.is_instance_of::<PyBool>());
     }
     if let Ok(dtype) = object.getattr("dtype") {
-        // Arrays and tensors of one bool, or of more than one element, also call themselves an index.
+        // `operator.index` also accepts boolean arrays and tensors, and some with an axis.
         if dtype.str()?.to_string().contains("bool") || object.len().is_ok() {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! Labels of any kind, mixed by a plan.
+//! Applies a plan to labels of any kind.
 
 use numpy::prelude::*;
 use numpy::{PyArray1, PyReadwriteArray2, PyUntypedArray};
@@ -11,22 +11,23 @@ use super::arguments::{self, as_array};
 use super::arrays;
 use super::describe::dtype_name;
 
-/// The mixed labels, and those of the partners where labels cannot be blended.
+/// The mixed labels; for labels that cannot be blended, the labels and those of the partners.
 pub(super) type Mixed<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
 
-/// How labels are to be mixed, checked before there are any.
+/// Checks the options for labels, before any labels are known.
 pub(super) fn soft_targets(num_classes: Option<&Bound<'_, PyAny>>, label_smoothing: f64) -> PyResult<How> {
     let num_classes = num_classes.map(|count| arguments::count("num_classes", count, 1)).transpose()?;
     Ok(How { num_classes, soft: SoftTargets::new(num_classes.unwrap_or(0), label_smoothing)? })
 }
 
+/// The options for labels.
 #[derive(Clone, Copy)]
 pub(super) struct How {
     num_classes: Option<usize>,
     soft: SoftTargets,
 }
 
-/// By the kind of `y`: blended, made soft targets, or paired with the partners'.
+/// Mixes `y` by its kind: blends it, turns it into soft targets, or returns it with the labels of the partners.
 pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyResult<Mixed<'py>> {
     let py = y.py();
     let y = as_array("y", y)?;
@@ -55,7 +56,7 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
         }
         (None, true) => {
             let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
-            // Not `take`, which hands over the interpreter lock however few there are.
+            // Not `take`, which releases the interpreter lock for any number of labels.
             let other = y.as_any().get_item(partner)?;
             Ok((y.into_any(), Some(other)))
         }
@@ -75,7 +76,7 @@ fn blend<'py>(plan: &MixPlan, y: &Bound<'py, PyUntypedArray>) -> PyResult<Mixed<
             let hot = y.as_any().call_method1("astype", ("float32",))?;
             Ok((arrays::apply(&labels, "y", &hot, Some(&hot), None)?, None))
         }
-        // 'V': bfloat16; what else it could be is refused.
+        // 'V' is the kind of bfloat16. `apply` rejects other dtypes of this kind.
         b'f' | b'V' => Ok((arrays::apply(&labels, "y", y.as_any(), None, None)?, None)),
         _ => {
             let got = dtype_name(y);

@@ -1,4 +1,4 @@
-//! Everything that knows Python: arguments in, errors and results out. The arithmetic is elsewhere.
+//! The Python bindings: they convert arguments, results and errors. All other code is independent of Python.
 
 mod arguments;
 mod arrays;
@@ -29,8 +29,8 @@ impl From<MixError> for PyErr {
     }
 }
 
-/// Runs `body` and turns a panic in it into a RuntimeError. PyO3 would raise an exception that `except Exception` does
-/// not catch and whose message a DataLoader worker loses.
+/// Runs `body` and turns a panic into a RuntimeError. PyO3's own PanicException is not caught by `except Exception`,
+/// and a DataLoader worker loses its message.
 fn catch_panics<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let message = (panic.downcast_ref::<&str>().copied())
@@ -40,7 +40,7 @@ fn catch_panics<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     })
 }
 
-/// Panics on one of the threads that share the work, as a bug in a kernel would.
+/// Panics on a thread of the pool, as a bug in a kernel would.
 #[cfg(feature = "panics")]
 #[pyfunction]
 fn _panic(py: Python<'_>, threads: usize) -> PyResult<()> {

@@ -1,4 +1,4 @@
-//! `MixPlan`, seen from Python.
+//! The Python class `MixPlan`.
 
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};

@@ -1,4 +1,4 @@
-//! Rules, whose options are Python's: `mixup_rs.rules`.
+//! Draws plans by rules of Python: `mixup_rs.rules`.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -13,7 +13,7 @@ use super::describe::type_name;
 use super::plan::PyMixPlan;
 use super::{arguments, catch_panics, key, settings};
 
-/// Draws a plan by one of this package's own rules; `mixup_rs.rules` documents the arguments.
+/// Draws a plan by a rule of this package. `mixup_rs.rules` documents the arguments.
 #[pyfunction]
 #[pyo3(signature = (rule, n, shape, labels, rng))]
 pub(super) fn draw(
@@ -26,7 +26,7 @@ pub(super) fn draw(
     catch_panics(|| Ok(PyMixPlan(draw_own(rule, arguments::count("n", n, 0)?, &shape, labels, key::key(rng)?)?)))
 }
 
-/// Checks the options of one of this package's own rules.
+/// Checks the options of a rule of this package.
 #[pyfunction]
 pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
     catch_panics(|| match Options::of(rule)? {
@@ -40,14 +40,14 @@ pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
     })
 }
 
-/// The options of one of this package's own rules.
+/// The options of a rule of this package.
 enum Options<'py> {
     Rule(Box<dyn Rule>),
     OneOf(Choice, Vec<Bound<'py, PyAny>>),
 }
 
 impl<'py> Options<'py> {
-    /// By the name of the rule, `_rule` of its class: a new rule is one more arm here.
+    /// Reads the options by the name of the rule, the attribute `_rule` of its class.
     fn of(rule: &Bound<'py, PyAny>) -> PyResult<Self> {
         let get = |name: &str| rule.getattr(name);
         let mode = || arguments::mode(&get("mode")?.extract::<String>().map_err(|_| wrong_mode(rule))?);
@@ -101,7 +101,7 @@ fn draw_own(
     }
 }
 
-/// Draws a plan by a rule of this package, or by calling the method `plan` of any other.
+/// Draws a plan by a rule of this package, or by calling the method `plan` of any other object.
 pub(super) fn draw_any(
     rule: &Bound<'_, PyAny>,
     n: usize,
@@ -110,7 +110,7 @@ pub(super) fn draw_any(
     key: Key,
 ) -> PyResult<MixPlan> {
     let py = rule.py();
-    // A class of this package whose plan is not overridden.
+    // A rule of this package with its own `plan`, not overridden by a subclass.
     static OWN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let own = OWN.get_or_try_init(py, || {
         PyResult::Ok(py.import("mixup_rs.rules")?.getattr("_CoreRule")?.getattr("plan")?.unbind())

@@ -1,4 +1,4 @@
-//! Threads, recycled memory and settings from the environment, seen from Python.
+//! The settings of threads and recycled memory for Python, and warnings about the environment.
 
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use crate::{LEVEL_ENVIRONMENT, Level};
 
 use super::{arguments, catch_panics};
 
-/// The number of threads a large batch is mixed on.
+/// Return the number of threads a large batch is mixed on.
 ///
 /// Returns
 /// -------
@@ -83,7 +83,7 @@ pub(super) fn clear_cache() -> PyResult<()> {
     })
 }
 
-/// Warns of invalid settings in the environment, which are ignored.
+/// Warns about invalid values in the environment, which are ignored.
 pub(super) fn warn_of_environment(py: Python<'_>) -> PyResult<()> {
     let numbers =
         [(runtime::THREADS_ENVIRONMENT[0], 1, "a whole number >= 1"), (buffer::ENVIRONMENT, 0, "a whole number >= 0")];
@@ -114,7 +114,8 @@ pub(super) fn num_threads(py: Python<'_>) -> PyResult<usize> {
     }
 }
 
-/// Asks torch, if it is loaded: a DataLoader starts a worker per processor, and threads in each would be too many.
+/// Whether torch, if loaded, says that this is a DataLoader worker. A DataLoader starts several workers, and with
+/// threads in each there would be more threads than processors.
 fn is_data_loader_worker(py: Python<'_>) -> PyResult<bool> {
     let modules = py.import("sys")?.getattr("modules")?;
     match modules.cast::<PyDict>()?.get_item("torch.utils.data")? {
