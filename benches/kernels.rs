@@ -1,5 +1,5 @@
-//! The kernels on data that stays in the first-level cache, each layout's way through a batch that does not, and the
-//! drawing of plans. `MIXUP_RS_SIMD` chooses the instruction set, `MIXUP_RS_NUM_THREADS` the number of threads.
+//! Benchmarks of the kernels on data in the first-level cache, of the drivers on batches that do not fit it, and of
+//! drawing plans. `MIXUP_RS_SIMD` selects the instruction set, `MIXUP_RS_NUM_THREADS` the number of threads.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use mixup_rs::{CutMix, Element, Key, Lam, MixPlan, Mixup, Rule};
 use ndarray::{Array2, ArrayD, IxDyn, ShapeBuilder};
 
-/// Two samples of so many bytes: own, partner and result lie in the first-level cache.
+/// Bytes per sample of a batch of two, which the first-level cache holds.
 const CACHED_BYTES: usize = 8 << 10;
 
 fn kernels(criterion: &mut Criterion) {

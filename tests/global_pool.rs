@@ -1,11 +1,11 @@
-//! rayon's global pool hangs in a forked child, so nothing here may start it.
+//! No code may start rayon's global pool, which hangs in a forked child.
 
 use mixup_rs::{BYTES_PER_THREAD, CutMix, Key, Lam, MixPlan, Mixup, Rule, SoftTargets, runtime};
 use ndarray::{Array2, Array3, ShapeBuilder};
 
-/// Everything that runs on threads, on batches large enough for them, out of place and in place, packed and not.
+/// Runs every kind of work that uses threads, on batches large enough for them: apart, in place and packed.
 #[test]
-fn it_is_never_touched() {
+fn the_global_pool_is_never_started() {
     const N: usize = 8;
     runtime::set_limit(2);
     let plan = Mixup::default().plan(N, &[], Key::new(&[1])).unwrap();
@@ -29,12 +29,12 @@ fn it_is_never_touched() {
     if runtime::available() > 1 {
         assert!(names().iter().any(|name| name.starts_with("mixup-rs")), "nothing ran on threads: {:?}", names());
     }
-    // Fails where the global pool exists already.
-    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the global pool was started by us");
+    // Fails if the global pool exists already.
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the global pool is not started");
 }
 
-/// Of the threads of this process.
+/// The names of the threads of this process. Systems without /proc pass the test.
 fn names() -> Vec<String> {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return vec!["mixup-rs, for all we know".into()] };
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return vec!["mixup-rs (assumed)".into()] };
     tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect()
 }

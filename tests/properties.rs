@@ -1,4 +1,4 @@
-//! What holds for every plan and every array. `make fuzz-rust` tries many more than `cargo test`.
+//! Properties of every plan and every array. `make fuzz-rust` runs many more cases than `cargo test`.
 
 use half::{bf16, f16};
 use mixup_rs::{CutMix, Element, Key, Lam, MixPlan, Mixup, Mode, Opaque, Rect, Rule, SoftTargets};
@@ -6,12 +6,12 @@ use ndarray::{Array2, ArrayD, Axis, IxDyn, Slice, s};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// λ, with a liking for where the arithmetic changes.
+/// λ, with a preference for values where the arithmetic changes.
 fn weight() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), Just(0.5), Just(1.0), Just(f64::MIN_POSITIVE), Just(1.0 - f64::EPSILON / 2.0), 0.0..=1.0]
 }
 
-/// A plan of 1 to 12 samples with partners of every kind: cycles, repeats, oneself.
+/// A plan of 1 to 12 samples with partners of every kind: cycles, repeats, fixed points.
 fn plan() -> impl Strategy<Value = MixPlan> {
     (1..=12_usize).prop_flat_map(|n| {
         let shuffled = Just((0..n).collect::<Vec<_>>()).prop_shuffle();
@@ -20,12 +20,12 @@ fn plan() -> impl Strategy<Value = MixPlan> {
     })
 }
 
-/// The axes behind the batch.
+/// The shape of a sample.
 fn sample_shape() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![vec(0..=7_usize, 0..=3), vec(1..=600_usize, 1)]
 }
 
-/// An array for a plan, of elements drawn from `seed`.
+/// An array of `n` samples with elements drawn from `seed`.
 fn array<T>(n: usize, sample: &[usize], seed: u64, element: impl Fn(u64) -> T) -> ArrayD<T> {
     let shape: Vec<usize> = [n].into_iter().chain(sample.iter().copied()).collect();
     let mut state = seed;
@@ -38,7 +38,7 @@ fn array<T>(n: usize, sample: &[usize], seed: u64, element: impl Fn(u64) -> T) -
     })
 }
 
-/// Holds every way to mix `x` against one another and against the formula in float64.
+/// Compares every way to mix `x` with the others and with the formula in float64.
 fn check<T: Element + PartialEq + std::fmt::Debug>(
     plan: &MixPlan,
     x: &ArrayD<T>,
@@ -64,7 +64,7 @@ fn check<T: Element + PartialEq + std::fmt::Debug>(
     plan.apply_in_place(in_place.view_mut()).unwrap();
     prop_assert_eq!(&in_place, &mixed);
 
-    // Every axis reversed, and its order as well.
+    // Every axis mirrored, and the axes in reverse order.
     let mut turned = x.clone().reversed_axes().as_standard_layout().into_owned().reversed_axes();
     (0..turned.ndim()).for_each(|axis| turned.invert_axis(Axis(axis)));
     turned.assign(x);
@@ -98,12 +98,12 @@ proptest! {
     }
 
     #[test]
-    fn overlap_is_as_if_there_were_none(
+    fn overlap_does_not_change_the_result(
         plan in plan(), width in 0..6_usize, from in (0..9_usize, 0..3_usize), to in (0..9_usize, 0..3_usize), seed: u64,
     ) {
         let n = plan.len();
         let memory = array(300, &[], seed, |bits| (bits >> 40) as f32);
-        // Rows that start anywhere, with a gap between them, forwards or backwards.
+        // Rows with any start and gap, in either direction.
         let window = |(start, gap): (usize, usize)| {
             let end = start + n * (width + gap);
             (Slice::new(start as isize, Some(end as isize), 1), (n, width + gap), if (start + gap) % 2 == 0 { 1 } else { -1 })
@@ -121,7 +121,7 @@ proptest! {
         let x = x.slice(s![..;from_step, ..width]).into_dyn().raw_view();
         let mut out = shared.slice_axis_mut(Axis(0), to).into_shape_with_order(to_shape).unwrap();
         let out = out.slice_mut(s![..;to_step, ..width]).into_dyn().raw_view_mut();
-        // SAFETY: both lie within `shared`.
+        // SAFETY: both views lie within `shared`.
         unsafe { plan.apply_raw(x, out, None, 2) }.unwrap();
         prop_assert_eq!(alone, shared);
     }
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_drawn_is_a_plan(
+    fn drawn_plans_are_valid_and_repeatable(
         n in 0..40_usize, alpha in prop_oneof![1e-3..1e3, Just(1e-308), Just(f64::MAX)], fold: bool, mode in 0..3_usize,
         key in vec(any::<u64>(), 0..4),
     ) {
