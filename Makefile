@@ -1,4 +1,4 @@
-# The one list of commands. Each installs what it needs into .venv, once.
+# All commands of the project. Each installs what it needs into .venv, once.
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +22,7 @@ test: $(VENV)/test $(VENV)/built check test-panic ## everything: Rust and Python
 	$(BIN)/python -m pytest
 
 .PHONY: test-panic
-test-panic: $(VENV)/test-core $(VENV)/built ## a bug that panics is a RuntimeError: with a library that has one
+test-panic: $(VENV)/test-core $(VENV)/built ## a panic becomes a RuntimeError, with a library built to panic
 	cargo build --quiet --features panics
 	MIXUP_RS_PANICS=target/debug/libmixup_rs.so $(BIN)/python -m pytest tests/core/test_panic.py
 
@@ -68,7 +68,7 @@ audit-advisories: $(VENV)/audit $(TOOLS)/cargo-deny ## known vulnerabilities, fr
 	$(TOOLS)/cargo-deny check advisories
 	$(BIN)/pip-audit --strict .
 
-# What has a large batch, or goes through all 2^24 blends of bytes, takes too long here.
+# Tests with large batches, or with all 2^24 blends of bytes, take too long under Miri.
 LONG := batches_that_are_split bytes_are_within
 SKIP_LONG := $(foreach test,$(LONG),--skip $(test))
 
@@ -79,14 +79,14 @@ VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-l
 valgrind: ## the Rust tests under valgrind's memcheck
 	cargo test --lib --config 'target."cfg(all())".runner = "$(VALGRIND)"' -- --test-threads=1 --skip batches_that_are_split
 
-# Leaks are for valgrind, which can name the one that is meant.
+# `make valgrind` checks for leaks: its suppressions name the intended one.
 .PHONY: asan
 asan: ## the Rust tests under the address sanitizer; needs a nightly Rust
 	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address cargo +nightly test --lib --target $$(rustc -vV | sed -n 's/^host: //p') \
 	    --target-dir target/asan
 
-# What calls no system, and no instruction that Miri lacks.
-MIRI := beta:: cut:: draw:: labels:: layout:: order:: sample::
+# Modules whose tests call neither the system nor an instruction that Miri lacks.
+MIRI := plan:: random:: grid:: layout::
 
 .PHONY: miri
 miri: ## the Rust tests of the pure core under Miri; needs a nightly Rust with miri
@@ -96,9 +96,9 @@ miri: ## the Rust tests of the pure core under Miri; needs a nightly Rust with m
 fuzz-rust: ## the Rust properties on many more cases: PROPTEST_CASES=100000
 	PROPTEST_CASES=$(or $(PROPTEST_CASES),100000) cargo test --lib --test properties
 
-# The limit, in KiB, is for those that fill the memory for ever.
+# The limit, in KiB, stops mutants that allocate without end.
 .PHONY: mutants
-mutants: $(TOOLS)/cargo-mutants ## change the core in every small way: a test must fail each time (an hour or more)
+mutants: $(TOOLS)/cargo-mutants ## mutate the core: every mutant must make a test fail (an hour or more)
 	ulimit -v 8000000; PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo mutants || [ $$? = 2 -o $$? = 3 ]
 	$(PYTHON) tools/mutants.py docs target/mutants.out/outcomes.json
 	$(PYTHON) tools/reliability.py docs
