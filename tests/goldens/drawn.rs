@@ -1,0 +1,229 @@
+//! Drawn values: λ by their bits, partners and boxes.
+
+use mixup_rs::{Choice, CutMix, Key, MixPlan, Mixup, Mode, OneOf, Rule, STREAM_VERSION};
+
+use crate::fnv;
+
+/// The bits of λ.
+fn bits(plan: &MixPlan) -> Vec<u64> {
+    plan.lam().iter().map(|lam| lam.to_bits()).collect()
+}
+
+/// The bits of 1.
+const ONE: u64 = 0x3ff0_0000_0000_0000;
+
+/// The bits of 1.fraction · 2^exponent, as Python's `float.hex` writes it.
+fn hex(exponent: i32, fraction: u64) -> u64 {
+    ((1023 + exponent) as u64) << 52 | fraction
+}
+
+/// The starts and ends of each box along the spatial axes.
+fn boxes<const AXES: usize>(plan: &MixPlan) -> Vec<[[usize; AXES]; 2]> {
+    let last = |ends: [usize; 3]| *ends.last_chunk::<AXES>().unwrap();
+    plan.boxes().unwrap().iter().map(|rect| [rect.start, rect.end].map(last)).collect()
+}
+
+#[test]
+fn mixup_draws_the_values_of_the_python_tests() {
+    // The table GOLDEN in tests/core/test_sample.py.
+    assert_eq!(STREAM_VERSION, 1);
+    let an_int_of_two_words = Key::from_digits([&[5, 1][..]]);
+    let paper = Mixup { alpha: 1.0, fold: false, ..Mixup::default() };
+    let small = Mixup { alpha: 0.1, ..paper.clone() };
+    let large = Mixup { alpha: 4.0, ..paper.clone() };
+    let pair = Mixup { mode: Mode::Pair, ..Mixup::default() };
+    let batch = Mixup { mode: Mode::Batch, ..Mixup::default() };
+    type Case = (&'static str, Mixup, Key, Vec<u64>, Vec<usize>);
+    let cases: [Case; 8] = [
+        (
+            "an int",
+            Mixup::default(),
+            Key::new(&[0]),
+            vec![
+                hex(-1, 0xc1d5137d18f4b),
+                hex(-1, 0xfb7f9ad932065),
+                hex(-1, 0xff73639c4a431),
+                hex(-1, 0x60677288ab3a9),
+            ],
+            vec![2, 0, 3, 1],
+        ),
+        (
+            "ints",
+            Mixup::default(),
+            Key::new(&[42, 0]),
+            vec![
+                hex(-1, 0xe3a2aa2f7bd3f),
+                hex(-1, 0xc4ede20a1a205),
+                hex(-1, 0x968b0b6c6f110),
+                hex(-1, 0xb65eac0a064b7),
+                hex(-1, 0xfd6318935f3da),
+            ],
+            vec![4, 1, 2, 0, 3],
+        ),
+        (
+            "an int of two words",
+            Mixup::default(),
+            an_int_of_two_words,
+            vec![
+                hex(-1, 0x274627bef4277),
+                hex(-1, 0xffde1c232ac21),
+                hex(-1, 0xfed682a892cc1),
+                hex(-1, 0x3cbea21cec05a),
+            ],
+            vec![0, 2, 1, 3],
+        ),
+        (
+            "the paper's",
+            paper,
+            Key::new(&[7]),
+            vec![
+                hex(-1, 0xa1ac4c7cc6637),
+                hex(-3, 0xa5457514d94ee),
+                hex(-1, 0x5ceea7cd60d62),
+                hex(-2, 0x9854720c7fa9c),
+            ],
+            vec![2, 3, 0, 1],
+        ),
+        (
+            "alpha below 1",
+            small,
+            Key::new(&[1, 2, 3]),
+            vec![
+                hex(-7, 0x2722e5a815b3c),
+                hex(-6, 0x6de0a0a7fe722),
+                hex(-2, 0x3a34e44dddb94),
+                hex(-1, 0xfffff80edbb0f),
+            ],
+            vec![2, 1, 3, 0],
+        ),
+        (
+            "alpha above 1",
+            large,
+            Key::new(&[1, 2, 3]),
+            vec![
+                hex(-1, 0x21ac2c2867798),
+                hex(-1, 0x29c69c1261145),
+                hex(-2, 0x41df749c08fab),
+                hex(-1, 0x145a04e328d9a),
+            ],
+            vec![2, 1, 3, 0],
+        ),
+        (
+            "pairs",
+            pair,
+            Key::new(&[42, 0]),
+            vec![
+                hex(-1, 0xe3a2aa2f7bd3f),
+                hex(-1, 0xc4ede20a1a205),
+                hex(-1, 0xc4ede20a1a205),
+                hex(-1, 0xb65eac0a064b7),
+                hex(-1, 0xb65eac0a064b7),
+            ],
+            vec![0, 2, 1, 4, 3],
+        ),
+        ("one weight", batch, Key::new(&[42, 0]), vec![hex(-1, 0xe3a2aa2f7bd3f); 4], vec![2, 1, 0, 3]),
+    ];
+    for (name, rule, key, lam, partner) in cases {
+        let plan = rule.plan(partner.len(), &[], key).unwrap();
+        assert_eq!(bits(&plan), lam, "{name}");
+        assert_eq!(plan.partner(), partner, "{name}");
+    }
+}
+
+#[test]
+fn long_draws_have_these_hashes() {
+    // Several blocks of draws, and values of α of every magnitude.
+    let hash = |alpha| {
+        let plan = Mixup { alpha, fold: false, ..Mixup::default() }.plan(3000, &[], Key::new(&[9])).unwrap();
+        fnv(plan.lam().iter().map(|lam| lam.to_bits()))
+    };
+    let expected = [
+        0xe083_c023_9ce2_6c52,
+        0x706c_9aa5_394a_cb07,
+        0xb536_cc7f_d212_874a,
+        0xa0fb_a985_7f6a_d576,
+        0x545f_c9c9_f947_25b2,
+        0xb72a_9939_eb9a_40e8,
+        0xb6b7_b8be_1e45_8a73,
+    ];
+    assert_eq!([1e-3, 0.4, 1.0, 1.0001, 2.0, 30.0, 1e6].map(hash), expected);
+    let plan = Mixup::default().plan(3000, &[], Key::new(&[9])).unwrap();
+    assert_eq!(fnv(plan.partner().iter().map(|&partner| partner as u64)), 0x1f33_0413_ce92_26b9);
+}
+
+#[test]
+fn prob_leaves_out_these_samples() {
+    let plan = Mixup { prob: 0.5, ..Mixup::default() }.plan(8, &[], Key::new(&[3])).unwrap();
+    assert_eq!(
+        bits(&plan),
+        [
+            ONE,
+            hex(-1, 0x7dc4769472b04),
+            hex(-1, 0xc049b08766541),
+            ONE,
+            hex(-1, 0xc608326eedda9),
+            ONE,
+            hex(-1, 0xcf0f48fe7482b),
+            ONE
+        ]
+    );
+    let plan = CutMix { prob: 0.5, mode: Mode::Elem, ..CutMix::default() }.plan(4, &[32], Key::new(&[3])).unwrap();
+    assert_eq!(boxes(&plan), [[[0], [0]], [[0], [14]], [[9], [15]], [[0], [0]]]);
+}
+
+#[test]
+fn cutmix_draws_these_boxes() {
+    let elem = CutMix { mode: Mode::Elem, ..CutMix::default() };
+    fn draw<const AXES: usize>(rule: &CutMix, shape: &[usize; AXES]) -> Vec<[[usize; AXES]; 2]> {
+        boxes(&rule.plan(4, shape, Key::new(&[42, 1])).unwrap())
+    }
+    let expected = [[[299], [860]], [[499], [645]], [[0], [181]], [[697], [1000]]];
+    assert_eq!(draw(&elem, &[1000]), expected);
+    let expected = [[[45, 31], [213, 151]], [[0, 114], [54, 160]], [[0, 65], [86, 146]], [[145, 20], [224, 122]]];
+    assert_eq!(draw(&elem, &[224, 160]), expected);
+    let expected = [
+        [[3, 6, 0], [16, 39, 28]],
+        [[10, 0, 23], [16, 16, 55]],
+        [[10, 4, 27], [16, 30, 60]],
+        [[6, 0, 0], [16, 21, 31]],
+    ];
+    assert_eq!(draw(&elem, &[16, 40, 60]), expected);
+    let expected = [[[45, 31], [213, 151]], [[0, 114], [54, 160]], [[0, 114], [54, 160]], [[45, 31], [213, 151]]];
+    assert_eq!(draw(&CutMix { mode: Mode::Pair, ..elem.clone() }, &[224, 160]), expected);
+    let expected = [[[45, 31], [213, 151]], [[45, 31], [213, 151]], [[45, 31], [213, 151]], [[45, 31], [213, 151]]];
+    assert_eq!(draw(&CutMix { mode: Mode::Batch, ..elem.clone() }, &[224, 160]), expected);
+    let expected = [[[64, 44], [195, 138]], [[0, 78], [104, 160]], [[0, 40], [120, 160]], [[124, 5], [224, 137]]];
+    assert_eq!(draw(&CutMix { alpha: 4.0, ..elem.clone() }, &[224, 160]), expected);
+    let expected = [[[58, 111], [180, 148]], [[107, 16], [169, 141]], [[61, 18], [209, 64]], [[52, 46], [96, 143]]];
+    assert_eq!(draw(&CutMix { minmax: Some((0.2, 0.8)), ..elem }, &[224, 160]), expected);
+}
+
+fn one_of(mode: Mode) -> OneOf {
+    let cut = CutMix { mode: Mode::Elem, ..CutMix::default() };
+    let rules: Vec<Box<dyn Rule>> = vec![Box::new(Mixup::default()), Box::new(cut)];
+    OneOf { rules, choice: Choice::new(2, Some(vec![0.5, 0.4]), mode).unwrap() }
+}
+
+#[test]
+fn one_of_draws_these_plans() {
+    let plan = one_of(Mode::Elem).plan(6, &[32, 48], Key::new(&[5])).unwrap();
+    assert_eq!(plan.partner(), [3, 1, 4, 0, 2, 5]);
+    let weight: Vec<u64> = plan.weight().iter().map(|weight| weight.to_bits()).collect();
+    assert_eq!(weight, [ONE, hex(-1, 0xd417f05a14680), hex(-1, 0x7987980b2319a), ONE, ONE, ONE]);
+    let expected = [
+        [[0, 10], [23, 48]],
+        [[0, 0], [0, 0]],
+        [[0, 0], [0, 0]],
+        [[0, 13], [19, 48]],
+        [[5, 22], [19, 43]],
+        [[0, 0], [0, 0]],
+    ];
+    assert_eq!(boxes(&plan), expected);
+    // By key: no rule, the first, or the second.
+    let chosen = |key| match one_of(Mode::Batch).plan(2, &[32, 48], Key::new(&[key])).unwrap() {
+        plan if plan.boxes().is_some() => 2,
+        plan if plan == MixPlan::identity(2).unwrap() => 0,
+        _ => 1,
+    };
+    assert_eq!((0..16).map(chosen).collect::<Vec<_>>(), [2, 1, 2, 2, 0, 2, 2, 1, 1, 1, 1, 2, 2, 1, 1, 1]);
+}
