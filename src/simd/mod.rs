@@ -11,6 +11,7 @@
 mod blocks;
 mod lanes;
 mod level;
+mod prefetch;
 pub(crate) mod stream;
 pub(crate) mod vectorised;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +19,7 @@ mod vectors;
 
 pub(crate) use lanes::Lanes;
 pub use level::{ENVIRONMENT, Level};
+pub(crate) use prefetch::{Ahead, Cache};
 pub(crate) use vectorised::vectorised;
 
 use level::Set;
@@ -53,106 +55,6 @@ impl<W> Recipe<W> {
         }
     }
 }
-
-/// The run that will be read next, of about the same length. It is fetched into the cache while a run is blended: the
-/// hardware prefetcher follows a run, but cannot know where the next one starts. Only the address is used.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Ahead<T> {
-    from: *const T,
-    to: Cache,
-}
-
-/// The cache that a run is fetched into.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Cache {
-    /// The first-level cache, by way of the others.
-    First,
-    /// The first-level cache alone. The hardware prefetcher does not fetch the lines that follow.
-    FirstAlone,
-    /// The second-level cache.
-    Second,
-}
-
-impl Cache {
-    /// The best cache for runs of `bytes` of a batch of `batch_bytes`.
-    pub fn best(bytes: usize, batch_bytes: usize) -> Self {
-        if bytes > SHORT_BYTES {
-            Self::Second
-        } else if batch_bytes <= SHARED_BYTES {
-            Self::FirstAlone
-        } else {
-            Self::First
-        }
-    }
-}
-
-impl<T> Clone for Ahead<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Ahead<T> {}
-
-impl<T> Ahead<T> {
-    pub fn new(from: *const T, to: Cache) -> Self {
-        Self { from, to }
-    }
-
-    #[inline(always)]
-    #[cfg(target_arch = "x86_64")]
-    fn cast<U>(self) -> Ahead<U> {
-        Ahead { from: self.from.cast(), to: self.to }
-    }
-
-    /// The same run without its first `len` elements.
-    #[inline(always)]
-    pub fn skip(self, len: usize) -> Self {
-        Self { from: self.from.wrapping_add(len), ..self }
-    }
-
-    /// An address in each of the cache lines of the first `len` elements.
-    #[inline(always)]
-    fn lines(self, len: usize) -> impl Iterator<Item = *const i8> {
-        (0..len * size_of::<T>()).step_by(CACHE_LINE).map(move |line| self.from.cast::<i8>().wrapping_add(line))
-    }
-
-    /// Fetches the first `len` elements. Selecting the hint for each line costs nothing: with the hint fixed at compile
-    /// time and a tenth fewer instructions, rows of 1 KiB took 65 ns instead of 51.
-    #[inline(always)]
-    #[allow(unsafe_code)]
-    pub fn fetch(self, len: usize) {
-        #[cfg(target_arch = "x86_64")]
-        for address in self.lines(len) {
-            use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-            // SAFETY: every x86-64 processor has the instruction, which ignores an address that it cannot read.
-            unsafe {
-                match self.to {
-                    Cache::First => _mm_prefetch::<_MM_HINT_T0>(address),
-                    Cache::FirstAlone => _mm_prefetch::<_MM_HINT_NTA>(address),
-                    Cache::Second => _mm_prefetch::<_MM_HINT_T1>(address),
-                }
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = self.lines(len);
-    }
-}
-
-/// Longer runs are fetched into the second-level cache. In the first they would evict the data being blended, and fewer
-/// lines can be in flight to it. Times in place on an Emerald Rapids, fetched into the first and into the second:
-///
-/// - 512 × 3 × 224 × 224 float32, long columns: 1.80 and 1.24 times the time of scaling them;
-/// - 16,384 × 256, short columns: 1.69 and 1.93 times;
-/// - columns of 8 KiB, as of smaller batches, are still short: of 64 samples 1.36 and 1.42 ms, of 8 on two threads
-///   0.076 and 0.084 ms.
-///
-/// Fetching only the first 128 to 2048 bytes of each page, and leaving the rest to the hardware prefetcher, takes 1.48
-/// to 1.71 ms instead of 1.36.
-const SHORT_BYTES: usize = 8 << 10;
-
-/// The largest batch that even a small third-level cache holds. 16,384 × 256 float32 in place take 59 ns a row if short
-/// runs are fetched by way of all caches, and 51 into the first alone; batches in memory take 140 and 190.
-const SHARED_BYTES: usize = 16 << 20;
 
 /// Bytes fetched at a time. 4096 are more lines than can be in flight, and save nothing.
 const AHEAD_BYTES: usize = 512;
@@ -292,118 +194,4 @@ fn dispatch<T: Element, const OWN_IS_NEAR: bool>(level: Level, run: Run<'_, T, O
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lam_decides_the_recipe() {
-        assert_eq!(Recipe::new::<f32>(1.0), Recipe::KeepOwn);
-        assert_eq!(Recipe::new::<f32>(0.0), Recipe::TakePartner);
-        assert_eq!(Recipe::new::<f32>(0.5), Recipe::NearOwn(0.5));
-        assert_eq!(Recipe::new::<f32>(0.75), Recipe::NearOwn(0.25));
-        assert_eq!(Recipe::new::<f32>(0.25), Recipe::NearPartner(0.25));
-        assert_eq!(Recipe::new::<u8>(0.25), Recipe::NearPartner(1 << 13));
-    }
-
-    #[test]
-    fn every_line_ahead_is_fetched_once() {
-        let elements = [0.0_f32; 300];
-        let ahead = Ahead::new(elements.as_ptr(), Cache::First).skip(10);
-        let lines: Vec<usize> = ahead.lines(100).map(|line| line as usize - elements.as_ptr() as usize).collect();
-        assert_eq!(lines, [40, 104, 168, 232, 296, 360, 424]);
-    }
-
-    #[test]
-    fn long_runs_are_fetched_into_the_second_cache() {
-        const MIB: usize = 1 << 20;
-        let best = |batch_bytes| [1 << 10, 8 << 10, 64 << 10].map(|bytes| Cache::best(bytes, batch_bytes));
-        assert_eq!(best(16 * MIB), [Cache::FirstAlone, Cache::FirstAlone, Cache::Second]);
-        assert_eq!(best(17 * MIB), [Cache::First, Cache::First, Cache::Second]);
-    }
-
-    #[test]
-    fn weights_of_0_and_1_copy_every_bit() {
-        let own = [f32::from_bits(0x7F80_0001), -0.0, 1.0];
-        let partner = [f32::NAN, f32::INFINITY, f32::from_bits(0xFFC0_1234)];
-        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        let mut out = [0.0; 3];
-        blend_into(Level::current(), Recipe::new::<f32>(1.0), &mut out, &own, &partner, None);
-        assert_eq!(bits(&out), bits(&own));
-        blend_into(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own, &partner, None);
-        assert_eq!(bits(&out), bits(&partner));
-        blend_in_place(Level::current(), Recipe::new::<f32>(0.0), &mut out, &own, None);
-        assert_eq!(bits(&out), bits(&own));
-    }
-
-    #[test]
-    fn equal_values_stay_and_nan_is_canonical() {
-        for lam in [0.3, 0.5, 0.9] {
-            let own = [f32::INFINITY, -0.0, 0.0, 1e-45, f32::MAX, -f32::INFINITY, f32::NAN, 1.0];
-            let partner = [f32::INFINITY, -0.0, -0.0, 1e-45, f32::MAX, f32::INFINITY, 1.0, f32::NAN];
-            let mut out = own;
-            blend_in_place(Level::current(), Recipe::new::<f32>(lam), &mut out, &partner, None);
-            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&out[..5]), bits(&own[..5]));
-            assert_eq!(bits(&out[5..]), [f32::NAN.to_bits(); 3]);
-        }
-    }
-
-    /// Every level against the formula, element by element, at every small length and misalignment.
-    fn check_levels<T: Element + std::fmt::Debug + PartialEq>(bits: impl Fn(usize) -> T, same: impl Fn(T, T) -> bool) {
-        let pool: Vec<T> = (0..5000).map(bits).collect();
-        for level in Level::available() {
-            for len in (0..130).chain([256, 300]).chain(2048..2118).chain([4500]) {
-                let offset = len % 7;
-                let (own, partner) = (&pool[offset..][..len], &pool[2 * offset + 60..][..len]);
-                for lam in [0.7, 0.2] {
-                    let recipe = Recipe::new::<T>(lam);
-                    let expected = |i: usize| match recipe {
-                        Recipe::NearOwn(weight) => T::blend::<true>(own[i], partner[i], weight),
-                        Recipe::NearPartner(weight) => T::blend::<false>(own[i], partner[i], weight),
-                        _ => unreachable!(),
-                    };
-                    let mut memory = vec![T::default(); len + 8];
-                    let out = &mut memory[7 - offset..][..len];
-                    blend_into(level, recipe, out, own, partner, None);
-                    assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
-                    out.copy_from_slice(own);
-                    blend_in_place(level, recipe, out, partner, Some(Ahead::new(own.as_ptr(), Cache::First)));
-                    assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
-                    let mut scratch = stream::Scratch::of(32);
-                    out.fill(T::default());
-                    stream::blend_into(
-                        level,
-                        recipe,
-                        out,
-                        own,
-                        partner,
-                        Some(Ahead::new(own.as_ptr(), Cache::Second)),
-                        &mut scratch,
-                    );
-                    stream::fence();
-                    assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_level_gives_the_same_bits() {
-        use half::{bf16, f16};
-        // Bit patterns of every kind: subnormals, infinities and NaNs among them.
-        let hash = |i: usize| (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        check_levels(|i| f64::from_bits(hash(i)), |a, b| a.to_bits() == b.to_bits());
-        check_levels(|i| f32::from_bits((hash(i) >> 32) as u32), |a, b| a.to_bits() == b.to_bits());
-        check_levels(|i| f16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
-        check_levels(|i| bf16::from_bits((hash(i) >> 48) as u16), |a, b| a.to_bits() == b.to_bits());
-        // NaNs of every kind.
-        check_levels(|i| f64::from_bits(hash(i) | 0x7FF0_0000_0000_0001), |a, b| a.to_bits() == b.to_bits());
-        check_levels(|i| f32::from_bits((hash(i) >> 32) as u32 | 0x7F80_0001), |a, b| a.to_bits() == b.to_bits());
-        check_levels(|i| f16::from_bits((hash(i) >> 48) as u16 | 0x7C01), |a, b| a.to_bits() == b.to_bits());
-        check_levels(|i| bf16::from_bits((hash(i) >> 48) as u16 | 0x7F81), |a, b| a.to_bits() == b.to_bits());
-        check_levels(|i| (hash(i) >> 56) as u8, |a, b| a == b);
-        check_levels(|i| (hash(i) >> 56) as i8, |a, b| a == b);
-        check_levels(|i| (hash(i) >> 48) as u16, |a, b| a == b);
-        check_levels(|i| (hash(i) >> 48) as i16, |a, b| a == b);
-    }
-}
+mod tests;
