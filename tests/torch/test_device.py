@@ -6,7 +6,7 @@ import torch
 from device import SHAPE, N, Operations
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mixup_rs import MixPlan
+from mixup_rs import CutMix, MixPlan
 from mixup_rs.torch.apply import _Mix, apply
 from mixup_rs.torch.device import mix_on_device
 
@@ -14,9 +14,16 @@ from mixup_rs.torch.device import mix_on_device
 PLAIN = MixPlan(np.linspace(0.55, 0.95, N), np.roll(np.arange(N), 1))
 # The first keeps to himself, the second has a weight of 1, the third of 0.
 SPECIAL = MixPlan([0.7, 1.0, 0.0, *[0.6] * (N - 3)], [0, 2, 1, *range(4, N), 3])
-ONE_BOX = MixPlan.cutmix(N, *SHAPE[2:], rng=3)
-BOXES = MixPlan.cutmix(N, *SHAPE[2:], mode="elem", rng=3)
-PLANS = {"plain": PLAIN, "special weights": SPECIAL, "one box": ONE_BOX, "boxes": BOXES}
+ONE_BOX = CutMix().plan(N, SHAPE[2:], rng=3)
+BOXES = CutMix(mode="elem").plan(N, SHAPE[2:], rng=3)
+WEIGHTS_AND_BOXES = MixPlan.from_boxes(BOXES.boxes, SHAPE[2:], SPECIAL.partner, SPECIAL.lam)
+PLANS = {
+    "plain": PLAIN,
+    "special weights": SPECIAL,
+    "one box": ONE_BOX,
+    "boxes": BOXES,
+    "weights and boxes": WEIGHTS_AND_BOXES,
+}
 each_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.uint8], ids=str)
 
@@ -28,6 +35,12 @@ def recorded(plan, dtype=torch.float32, inplace=False):
     assert mixed.device.type == "meta"
     assert (mixed is x) == inplace
     return seen
+
+
+def most_sent(plan):
+    """A number per sample for partners, weights and each bound of a box, and two for what is copied bit for bit."""
+    blends, copied = (plan.weight < 1).any(), np.isin(plan.weight, (0, 1)) | (plan.partner == np.arange(N))
+    return N * (1 + blends + 4 * (plan.boxes is not None)) + 2 * copied.sum() * blends
 
 
 @pytest.mark.parametrize("read", [torch.Tensor.cpu, torch.Tensor.tolist, lambda x: x.sum().item()])
@@ -43,7 +56,7 @@ def test_the_recorder_refuses_what_comes_back(read):
 def test_the_plan_is_sent_once_and_nothing_waits_for_it(plan, dtype, inplace):
     sent = recorded(plan, dtype, inplace).sent
     assert [(name, non_blocking) for name, _, non_blocking in sent] == [("_to_copy", True)]
-    assert sent[0][1] <= 5 * N
+    assert sent[0][1] <= most_sent(plan)
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -70,6 +83,17 @@ def test_samples_that_are_copied_cost_no_more_than_themselves():
     assert made == [("index_select", batch), three, ("lerp", batch), ("index_copy_", batch)]
 
 
+def test_a_blend_and_boxes_take_one_gather():
+    names = recorded(WEIGHTS_AND_BOXES).of_batch()
+    assert (names.count("index_select"), names.count("lerp"), names.count("where")) == (
+        2,
+        1,
+        1,
+    )  # one is of three samples
+    copied = [op.made for op in recorded(WEIGHTS_AND_BOXES).ops if op.name == "index_select"]
+    assert copied == [np.prod(SHAPE), 3 * np.prod(SHAPE[1:])]
+
+
 def test_integers_need_no_copies():
     assert "index_copy_" not in recorded(SPECIAL, torch.uint8).of_batch()
 
@@ -90,10 +114,10 @@ def test_the_backward_pass_stays_on_the_device(plan):
     grad = torch.empty(SHAPE, device="meta")
     x = torch.empty(SHAPE, device="meta", requires_grad=True)
     with Operations() as seen:
-        _Mix.apply(x, plan).backward(grad)
+        _Mix.apply(x, plan, None).backward(grad)
     assert x.grad.device.type == "meta"
     assert len(seen.sent) == 2
-    assert all(non_blocking and size <= 5 * N for _, size, non_blocking in seen.sent)
+    assert all(non_blocking and size <= most_sent(plan) for _, size, non_blocking in seen.sent)
 
 
 @each_dtype

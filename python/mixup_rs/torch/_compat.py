@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd import forward_ad
 
-__all__ = ["compile_in_this_process", "new_shared_storage", "no_torch_function"]
+__all__ = ["compile_in_this_process", "is_transformed", "leave_graph", "new_shared_storage", "no_torch_function"]
+
+NO_GRAPH = "mixup_rs mixes outside of compiled graphs: compile without fullgraph=True, or mix before the compiled part"
 
 #: A context in which operations skip the `__torch_function__` of subclasses. torch's guide to extending it names this
 #: class and no public one; `torch.DisableTorchFunction` also skips modes, such as a default device.
@@ -14,6 +17,26 @@ no_torch_function = torch._C.DisableTorchFunctionSubclass
 def new_shared_storage(size: int) -> torch.UntypedStorage:
     """Allocate `size` bytes in shared memory. torch's own `default_collate` calls this; no public function does it."""
     return torch.UntypedStorage._new_shared(size, device="cpu")
+
+
+def is_transformed(x: torch.Tensor) -> bool:
+    """Whether `torch.func` transforms what is computed, or a tensor carries a forward-mode tangent.
+
+    The memory of the tensor does not hold all of its value then. No public function tells of `torch.func`, and
+    `unpack_dual` alone takes as long as a tenth of a small mix, where there are no tangents.
+    """
+    if torch._C._are_functorch_transforms_active():  # as autograd.Function asks
+        return True
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+
+
+def leave_graph() -> None:
+    """Make torch.compile end its graph here. Its public names are decorators, which import all of the compiler."""
+    if torch.compiler.is_dynamo_compiling():
+        try:
+            torch._dynamo.graph_break(msg=NO_GRAPH)  # type: ignore[attr-defined]
+        except TypeError:  # an older torch takes no message
+            torch._dynamo.graph_break()  # type: ignore[attr-defined]
 
 
 def compile_in_this_process() -> None:

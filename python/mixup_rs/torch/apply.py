@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mixup_rs._core import DTYPES, MixPlan
-from mixup_rs.torch._compat import no_torch_function
+from mixup_rs.torch._compat import is_transformed, leave_graph, no_torch_function
 from mixup_rs.torch.device import mix_on_device, send_plan
 
 __all__ = [
@@ -62,6 +62,7 @@ def is_mixable(value: Any) -> bool:
 
 def only_copies(plan: MixPlan) -> bool:
     """Whether a plan has boxes and blends nothing outside of them: then it moves elements of any type."""
+    leave_graph()
     return plan.boxes is not None and bool(np.isin(plan.weight, (0, 1)).all())
 
 
@@ -73,7 +74,8 @@ def apply(
     Without boxes the result is ``lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]``. With boxes, each sample is
     blended by `plan.weight`, and then its box is copied from its partner.
 
-    Gradients flow: the backward of a mix is a mix along the inverse partners.
+    Gradients flow, in reverse and in forward mode and under `torch.func`: the backward of a mix is a mix along the
+    inverse partners. `torch.compile` ends its graph here, so ``fullgraph=True`` is refused.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def apply(
         If the dtype cannot be mixed.
     ValueError
         If the tensor is a batch of another length, if its spatial axes are not those of the boxes, or if `inplace` is
-        set for a tensor that requires a gradient.
+        set for a tensor that requires a gradient, or under `torch.func` or forward-mode differentiation.
 
     See Also
     --------
@@ -118,9 +120,10 @@ def apply(
     """
     if not (is_mixable(tensor) or (isinstance(tensor, torch.Tensor) and tensor.ndim > 1 and only_copies(plan))):
         got = f"{tensor.dtype} of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor)
+        is_complex = isinstance(tensor, torch.Tensor) and tensor.is_complex()
+        hint = "mix torch.view_as_real(x)" if is_complex else "indices are not blended: mix their embeddings"
         raise TypeError(
-            f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; "
-            "indices are not blended: mix their embeddings"
+            f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; {hint}"
         )
     return mix_tensor(plan, tensor, inplace, spatial_axes)
 
@@ -182,10 +185,17 @@ def mix_tensor(
     """Mix a tensor as `apply` does, without its check that the dtype can be mixed."""
     # Without this, a subclass runs Python code at each operation. `like` restores the class.
     with no_torch_function():
+        leave_graph()
         if tensor.shape[0] != len(plan):
             raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(tensor)}")
         plain = tensor if type(tensor) is torch.Tensor else _as_subclass(tensor, torch.Tensor)
-        if not tensor.requires_grad:
+        if is_transformed(plain):
+            if inplace:
+                raise ValueError(
+                    "a tensor that is differentiated by torch.func or in forward mode cannot be mixed in place"
+                )
+            mixed = mix_on_device(plan, plain, False, spatial_axes)
+        elif not tensor.requires_grad:
             mixed = _mix(plan, plain, inplace, spatial_axes)
         elif not torch.is_grad_enabled():
             mixed = _mix(plan, plain.detach(), inplace, spatial_axes)

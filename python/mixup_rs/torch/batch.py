@@ -78,7 +78,7 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
     Raises
     ------
     TypeError
-        If no input can be mixed, or one is of booleans.
+        If no input can be mixed, or one is of booleans or complex.
 
     Examples
     --------
@@ -91,6 +91,8 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
             f"an input of booleans is not blended: a mask must be of both samples, got {_described(leaves)}; "
             "convert it to floats, or name the inputs to mix: inputs=..."
         )
+    if any(x.is_complex() for x in leaves):
+        raise TypeError(f"complex inputs cannot be mixed, got {_described(leaves)}; give torch.view_as_real(x) instead")
     if not any(is_mixable(x) and x.numel() for x in leaves):
         raise TypeError(
             f"no input of this batch can be mixed, got {_described(leaves)}; indices are not blended: "

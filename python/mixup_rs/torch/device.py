@@ -112,12 +112,13 @@ def spatial_axes_of(plan: MixPlan, x: torch.Tensor, given: Sequence[int] | None)
 
 def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None = None) -> DevicePlan:
     """Copy a plan to the device of `x`, in one asynchronous transfer."""
-    rows, sources = _copied(plan) if x.is_floating_point() else (np.empty(0, np.intp),) * 2
+    n, boxes, blends = len(plan), plan.boxes, bool((plan.weight < 1).any())
+    rows, sources = _copied(plan) if blends and x.is_floating_point() else (np.empty(0, np.intp),) * 2
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    n, boxes = len(plan), plan.boxes
+    shares = _bits(1 - plan.weight, dtype) if blends else np.empty(0, np.int64)  # all are 0
     bounds = [] if boxes is None else list(np.ascontiguousarray(boxes.T))
-    table = np.concatenate([plan.partner, _bits(1 - plan.weight, dtype), rows, sources, *bounds])
-    partner, share, *rest = _to_device(table, x.device).split([n, n, len(rows), len(rows), *map(len, bounds)])
+    parts = [plan.partner, shares, rows, sources, *bounds]
+    partner, share, *rest = _to_device(np.concatenate(parts), x.device).split([*map(len, parts)])
     copies, sent_bounds = rest[:2], rest[2:]
     per_sample = (-1, *[1] * (x.ndim - 1))
     inside = None
@@ -127,7 +128,8 @@ def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None
             at = torch.arange(x.shape[axis], device=x.device).view([-1 if k == axis else 1 for k in range(x.ndim)])
             along = (at >= start.view(per_sample)) & (at < end.view(per_sample))
             inside = along if inside is None else inside & along
-    share = _weights(share, dtype).view(per_sample)
+    share = _weights(share, dtype) if blends else torch.zeros(n, dtype=dtype, device=x.device)
+    share = share.view(per_sample)
     return DevicePlan(partner, share, inside, *(copies if len(rows) else (None, None)))
 
 
@@ -147,7 +149,8 @@ def _to_device(table: np.ndarray, device: torch.device) -> torch.Tensor:
 def _bits(weights: np.ndarray, dtype: torch.dtype) -> np.ndarray:
     """Round weights to a dtype and store their bits as int64, so that one table holds them beside the partners."""
     table = np.zeros(len(weights), np.int64)
-    _weights(torch.from_numpy(table), dtype).copy_(torch.from_numpy(weights))
+    floats = table.view(np.float64 if dtype == torch.float64 else np.float32)
+    floats[:: table.itemsize // floats.itemsize] = weights
     return table
 
 

@@ -111,6 +111,8 @@ class Stacking:
 
     def _input(self, values: Sequence[Any], path: Path) -> Any:
         first = values[0]
+        if isinstance(first, complex):
+            raise TypeError(f"{_text(path)} is complex, which cannot be mixed; give its real and imaginary parts")
         if isinstance(first, float | np.floating):
             values = [
                 torch.tensor(value, dtype=torch.float64 if isinstance(first, float) else None) for value in values
@@ -124,6 +126,8 @@ class Stacking:
                 f"{_text(path)} is an input of booleans, which are not blended: a mask must be of both samples; "
                 "convert it to floats, or name other inputs: inputs=..."
             )
+        if dtype is not None and dtype.is_complex:
+            raise TypeError(f"{_text(path)} is complex, which cannot be mixed; give torch.view_as_real(x) instead")
         if dtype not in MIXABLE_DTYPES:
             return default_collate(list(values))
         if 0 not in first.shape:
