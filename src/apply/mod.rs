@@ -6,6 +6,7 @@
 mod apart;
 mod batch;
 mod columns;
+mod finish;
 mod grid;
 mod in_place;
 mod interleaved;

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::stack::{Finish, StretchOf};
+use super::finish::{Finish, StretchOf};
 use crate::arithmetic::normalize::{Table, blend_normalized, normalized};
 use crate::arithmetic::{NormalizedOutput, Pixel};
 use crate::simd::vectorised::Loop;

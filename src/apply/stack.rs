@@ -8,6 +8,7 @@
 use ndarray::{ArrayViewMut, IxDyn, RawArrayView};
 
 use super::columns::Samples;
+use super::finish::{Finish, StretchOf};
 use super::layout::{dense_like, sample_axes};
 use super::normalized::Normalized;
 use super::tuning::COLLATE_COLUMN_BYTES;
@@ -16,22 +17,6 @@ use crate::error::Result;
 use crate::plan::MixPlan;
 use crate::runtime;
 use crate::simd::{Ahead, Cache, Level, Recipe, blend_into};
-
-/// Computes a stretch of a mixed sample.
-pub(super) trait Finish<T>: Sync {
-    type Out: Copy + Send + Sync;
-    fn finish(&self, level: Level, weight: f64, out: &mut [Self::Out], stretch: StretchOf<'_, T>);
-}
-
-/// A stretch of a sample and of its partner.
-pub(super) struct StretchOf<'a, T> {
-    pub own: &'a [T],
-    pub partner: &'a [T],
-    /// The index of its first element in the sample.
-    pub at: usize,
-    /// The run to prefetch.
-    pub ahead: Option<Ahead<T>>,
-}
 
 /// Blends only.
 struct Blended;

@@ -9,7 +9,8 @@ use pyo3::types::{IntoPyDict, PyTuple, PyType};
 use crate::random::DRAWN_ALONE;
 use crate::rules::{Given, Mixup};
 
-use super::{arguments, arrays, catch_panics, key, labels, rules, settings};
+use super::errors::catch_panics;
+use super::{arguments, arrays, key, labels, rules, settings};
 
 /// The type of the named tuple that `mix_batch` returns, created at import.
 pub(super) fn mixed_batch_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {

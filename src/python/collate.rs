@@ -12,9 +12,9 @@ use crate::plan::MixPlan;
 
 use super::arguments;
 use super::arrays::{self, Operand};
-use super::catch_panics;
 use super::describe::dtype_name;
 use super::dtype::{Dtype, Visitor};
+use super::errors::catch_panics;
 use super::plan::PyMixPlan;
 
 /// Stack samples into one new batch, mixed by a plan.

@@ -7,7 +7,8 @@ use pyo3::types::PyTuple;
 
 use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan};
 
-use super::{arguments, arrays, catch_panics, labels};
+use super::errors::catch_panics;
+use super::{arguments, arrays, labels};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 ///

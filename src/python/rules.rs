@@ -10,8 +10,9 @@ use crate::random::{DRAWN_ALONE, Key};
 use crate::rules::{Choice, CutMix, Mixup, Rule};
 
 use super::describe::type_name;
+use super::errors::catch_panics;
 use super::plan::PyMixPlan;
-use super::{arguments, catch_panics, key, settings};
+use super::{arguments, key, settings};
 
 /// Draws a plan by a rule of this package. `mixup_rs.rules` documents the arguments.
 #[pyfunction]

@@ -8,7 +8,8 @@ use crate::runtime::environment::whole_number;
 use crate::runtime::{self, buffer};
 use crate::{LEVEL_ENVIRONMENT, Level};
 
-use super::{arguments, catch_panics};
+use super::arguments;
+use super::errors::catch_panics;
 
 /// Return the number of threads a large batch is mixed on.
 ///

@@ -13,8 +13,9 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use super::prefetch::{Ahead, CACHE_LINE};
+use super::run::{Run, blend_chunk};
 use super::vectors::{f16x8, f16x16, f32x8, f32x16, f64x4, f64x8};
-use super::{Ahead, CACHE_LINE, Run, blend_chunk};
 use crate::arithmetic::Element;
 
 /// Shorter runs are not aligned, and only aligned runs use AVX-512. In place, on an Emerald Rapids, AVX-512 saves 3 to

@@ -3,8 +3,9 @@
 //! The near and the far values are gathered first. The blend is then a plain loop over three runs, which the compiler
 //! vectorises. Selecting near and far inside that loop was ten times as slow for bytes and halves.
 
+use super::blend::Recipe;
+use super::level::Level;
 use super::vectorised::{Loop, vectorised};
-use super::{Level, Recipe};
 use crate::arithmetic::Element;
 
 /// The [`Recipe`]s of all lanes, as arrays.

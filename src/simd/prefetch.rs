@@ -1,6 +1,6 @@
 //! Fetches the run that will be read next into the cache.
 
-use super::CACHE_LINE;
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// The run that will be read next, of about the same length. It is fetched into the cache while a run is blended: the
 /// hardware prefetcher follows a run, but cannot know where the next one starts. Only the address is used.

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use super::{Ahead, CACHE_LINE, Level, Recipe, blend_into as blend_into_cache};
+use super::blend::{Recipe, blend_into as blend_into_cache};
+use super::level::Level;
+use super::prefetch::{Ahead, CACHE_LINE};
 use crate::arithmetic::Element;
 
 /// Bytes per block: long enough for the kernels of long runs, and small enough for the first-level cache. With 1 and

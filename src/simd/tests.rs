@@ -1,6 +1,7 @@
 //! Compares every instruction set with the formula.
 
 use super::*;
+use crate::arithmetic::Element;
 
 #[test]
 fn lam_decides_the_recipe() {

@@ -1,6 +1,6 @@
 //! Compiles a loop once per instruction set.
 
-use super::{Level, level::Set};
+use super::level::{Level, Set};
 
 /// A loop that the compiler can vectorise. `run` and all that it calls must be `#[inline(always)]`.
 pub(crate) trait Loop {

@@ -1,0 +1,19 @@
+//! What is done with each stretch of a sample that is stacked.
+
+use crate::simd::{Ahead, Level};
+
+/// Computes a stretch of a mixed sample.
+pub(super) trait Finish<T>: Sync {
+    type Out: Copy + Send + Sync;
+    fn finish(&self, level: Level, weight: f64, out: &mut [Self::Out], stretch: StretchOf<'_, T>);
+}
+
+/// A stretch of a sample and of its partner.
+pub(super) struct StretchOf<'a, T> {
+    pub own: &'a [T],
+    pub partner: &'a [T],
+    /// The index of its first element in the sample.
+    pub at: usize,
+    /// The run to prefetch.
+    pub ahead: Option<Ahead<T>>,
+}
