@@ -1,44 +1,32 @@
-"""MixCollate: what the DataLoader gets is what stacking and then mixing would give, in every kind of worker."""
+"""MixCollate: what the DataLoader gets is what stacking and then mixing would give, by the plan of its key."""
 
-import gc
-import os
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 
-import mixup_rs
-from mixup_rs import MixPlan
-from mixup_rs.torch import MixCollate
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf
+from mixup_rs.torch import MixCollate, PairedTarget, apply, apply_labels
 
 RNG = np.random.default_rng(0)
 IMAGES = [torch.from_numpy(RNG.integers(0, 256, (3, 8, 10), dtype=np.uint8)) for _ in range(24)]
 SAMPLES = [(image, i % 5) for i, image in enumerate(IMAGES)]
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RULES = [Mixup(), Mixup(mode="pair"), Mixup(mode="batch"), CutMix(), CutMix(mode="elem"), CutMix(mode="pair"),
+         OneOf([Mixup(), CutMix()]), OneOf([Mixup(), CutMix()], mode="elem")]  # fmt: skip
+each_rule = pytest.mark.parametrize("rule", RULES, ids=repr)
 
 
-class Plans(MixCollate):
-    """Gives a batch's plan instead of the batch."""
-
-    def __call__(self, samples):
-        plan = self._draw(samples)
-        return plan.lam, plan.partner, torch.stack([image for image, _ in samples])
+def plan_of(rule, n=24, seed=1, epoch=0, batch=0, rank=0, shape=(8, 10)):
+    """The plan that a collate of this seed draws, drawn from the rule alone."""
+    return rule.plan(n, shape, rng=(seed, epoch, batch, rank))
 
 
-def plans(loader):
-    return [(tuple(lam), tuple(partner)) for lam, partner, _ in loader]
-
-
-def with_plan(samples=SAMPLES, **options):
-    (images, targets), drawn = MixCollate(return_plan=True, rng=1, **options)(samples)
-    return images, targets, MixPlan(drawn["lam"].numpy(), drawn["partner"].numpy())
-
-
-@pytest.mark.parametrize("mode", ["elem", "pair", "batch"])
-def test_a_batch_is_stacked_and_mixed(mode):
-    images, (y, y_partner, lam), plan = with_plan(mode=mode)
+@each_rule
+def test_a_batch_is_stacked_and_mixed(rule):
+    images, (y, y_partner, lam) = MixCollate(rule, rng=1)(SAMPLES)
+    plan = plan_of(rule)
     assert torch.equal(images, torch.from_numpy(plan.apply(torch.stack(IMAGES).numpy())))
     assert (plan.lam < 1).any()
     classes = torch.tensor([y for _, y in SAMPLES])
@@ -47,17 +35,38 @@ def test_a_batch_is_stacked_and_mixed(mode):
     assert np.array_equal(lam.numpy(), plan.lam.astype(np.float32))
 
 
-def test_soft_targets_are_those_of_the_plan():
-    _, targets, plan = with_plan(num_classes=5, label_smoothing=0.1)
-    expected, _ = plan.apply_labels(np.arange(24) % 5, 5, 0.1)
+@each_rule
+def test_soft_targets_are_those_of_the_plan(rule):
+    _, targets = MixCollate(rule, num_classes=5, label_smoothing=0.1, rng=1)(SAMPLES)
+    expected, _ = plan_of(rule).apply_labels(np.arange(24) % 5, 5, 0.1)
     assert np.array_equal(targets.numpy(), expected)
+
+
+@each_rule
+def test_the_plan_that_is_returned_makes_the_same_batch(rule):
+    (images, (y, y_partner, lam)), plan = MixCollate(rule, rng=1, return_plan=True)(SAMPLES)
+    assert plan == plan_of(rule)
+    assert torch.equal(apply(plan, torch.stack(IMAGES)), images)
+    own, partner = apply_labels(plan, torch.tensor([y for _, y in SAMPLES]))
+    assert torch.equal(own, y)
+    assert torch.equal(partner, y_partner)
+    assert torch.equal(torch.from_numpy(plan.lam).float(), lam)
+
+
+def test_plans_are_returned_by_workers():
+    collate = MixCollate(CutMix(), rng=1, return_plan=True)
+    loader = DataLoader(SAMPLES, batch_size=6, collate_fn=collate, num_workers=1)
+    for step, ((images, _), plan) in enumerate(loader):
+        assert plan == plan_of(CutMix(), 6, batch=step)
+        assert torch.equal(apply(plan, torch.stack(IMAGES[6 * step : 6 * step + 6])), images)
 
 
 @pytest.mark.parametrize("hwc", [False, True])
 @pytest.mark.parametrize("mode", ["elem", "batch"])
 def test_boxes_are_cut(hwc, mode):
     samples = [(image.permute(1, 2, 0).contiguous() if hwc else image, y) for image, y in SAMPLES]
-    images, (_, _, lam), plan = with_plan(samples, alpha=0, cutmix_alpha=1.0, mode=mode)
+    images, (_, _, lam) = MixCollate(CutMix(mode=mode), rng=1)(samples)
+    plan = plan_of(CutMix(mode=mode))
     images = images.permute(0, 3, 1, 2) if hwc else images
     stack = torch.stack(IMAGES)
     own = (images == stack).all(1)
@@ -68,54 +77,20 @@ def test_boxes_are_cut(hwc, mode):
     assert not own.all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("hwc", [False, True])
-@pytest.mark.parametrize("cutmix", [False, True])
-def test_normalised_to_one_rounding(dtype, hwc, cutmix):
-    samples = [(image.permute(1, 2, 0).contiguous() if hwc else image, y) for image, y in SAMPLES]
-    options = {"alpha": 0, "cutmix_alpha": 1.0} if cutmix else {}
-    mixed, _, plan = with_plan(samples, **options)
-    images, _, _ = with_plan(samples, normalize=(MEAN, STD), dtype=dtype, **options)
-    assert images.dtype == dtype
-    x = np.stack([image.numpy() for image, _ in samples]).astype(np.float64)
-    lam = plan.lam[:, None, None, None]
-    exact = mixed.double().numpy() if cutmix else lam * x + (1 - lam) * x[plan.partner]
-    shape = (3,) if hwc else (3, 1, 1)
-    exact = (exact / 255 - np.reshape(MEAN, shape)) / np.reshape(STD, shape)
-    info = torch.finfo(dtype)
-    ulp = np.maximum(2.0 ** np.floor(np.log2(np.abs(exact) + 1e-300)) * info.eps, info.smallest_normal * info.eps)
-    assert (np.abs(images.double().numpy() - exact) <= 0.501 * ulp).all()
-
-
-def test_float_images_multi_hot_and_regression_targets():
-    samples = [{"image": image.float(), "tags": torch.tensor([i % 2, 1.0]), "price": float(i), "path": str(i)}
-               for i, image in enumerate(IMAGES)]  # fmt: skip
-    batch, drawn = MixCollate(rng=1, return_plan=True)(samples)
-    plan = MixPlan(drawn["lam"].numpy(), drawn["partner"].numpy())
-    tags = np.array([[i % 2, 1] for i in range(24)], dtype=np.float32)
-    assert np.array_equal(batch["tags"].numpy(), plan.apply(tags))
-    assert np.array_equal(batch["price"].numpy(), plan.apply(np.arange(24.0)))
-    assert np.array_equal(batch["image"].numpy(), plan.apply(torch.stack(IMAGES).float().numpy()))
-    assert batch["path"] == [str(i) for i in range(24)]
-
-
-def test_keys_choose_what_is_mixed():
-    batch = MixCollate(rng=1, keys=[0])(SAMPLES)
-    assert torch.equal(batch[1], default_collate([y for _, y in SAMPLES]))
-    batch = MixCollate(rng=1, keys=[1])(SAMPLES)
-    assert torch.equal(batch[0], torch.stack(IMAGES))
-
-
-def test_tokens_are_stacked_as_they_are():
-    tokens = [(torch.arange(4) + i, image) for i, image in enumerate(IMAGES)]
-    assert torch.equal(MixCollate(rng=1)(tokens)[0], torch.stack([t for t, _ in tokens]))
+def test_inputs_of_floats_numbers_and_arrays():
+    samples = [(image.float().numpy(), float(i), np.float32(i)) for i, image in enumerate(IMAGES)]
+    image, number, scalar = MixCollate(Mixup(), inputs=[0, 1, 2], rng=1)(samples)
+    plan = plan_of(Mixup())
+    assert np.array_equal(image.numpy(), plan.apply(torch.stack(IMAGES).float().numpy()))
+    assert np.array_equal(number.numpy(), plan.apply(np.arange(24.0)))
+    assert np.array_equal(scalar.numpy(), plan.apply(np.arange(24, dtype=np.float32)))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("options", [{}, {"alpha": 0, "cutmix_alpha": 1.0}, {"mode": "pair"}, {"mode": "batch"}])
-def test_small_and_odd_batches(n, options):
+@each_rule
+def test_small_and_odd_batches(n, rule):
     before = [image.clone() for image in IMAGES]
-    images, (y, _, _) = MixCollate(rng=1, **options)(SAMPLES[:n])
+    images, (y, _, _) = MixCollate(rule, rng=1)(SAMPLES[:n])
     assert images.shape == (n, 3, 8, 10)
     assert y.shape == (n,)
     assert all(torch.equal(image, old) for image, old in zip(IMAGES, before, strict=True))
@@ -123,151 +98,93 @@ def test_small_and_odd_batches(n, options):
 
 def test_samples_of_any_layout():
     views = [(image.permute(2, 1, 0), y) for image, y in SAMPLES]
-    images, _, plan = with_plan(views)
-    assert np.array_equal(images.numpy(), plan.apply(torch.stack([v for v, _ in views]).numpy()))
+    images, _ = MixCollate(Mixup(), rng=1)(views)
+    assert np.array_equal(images.numpy(), plan_of(Mixup()).apply(torch.stack([v for v, _ in views]).numpy()))
+
+
+def test_tokens_are_stacked_as_they_are():
+    tokens = [(torch.arange(4) + i, image) for i, image in enumerate(IMAGES)]
+    mixed, image = MixCollate(Mixup(), inputs=[0, 1], rng=1)(tokens)
+    assert torch.equal(mixed, torch.stack([t for t, _ in tokens]))
+    assert torch.equal(image, torch.from_numpy(plan_of(Mixup()).apply(torch.stack(IMAGES).numpy())))
+    with pytest.raises(TypeError, match="embeddings"):
+        MixCollate(Mixup(), rng=1)(tokens)
+
+
+@pytest.mark.parametrize("value", [torch.zeros(4, dtype=torch.complex64), np.zeros(4, complex), 1j], ids=str)
+def test_complex_inputs_are_refused_with_what_keeps_them_whole(value):
+    for samples, inputs in ([(value, 0), (value, 1)], [0]), ([(value, torch.zeros(2))] * 2, [0, 1]):
+        with pytest.raises(TypeError, match=r"entry 0 is complex, .*(view_as_real|real and imaginary)"):
+            MixCollate(Mixup(), inputs=inputs)(samples)
 
 
 def test_wrong_options_are_refused():
-    for options in [{"alpha": -1}, {"prob": 2}, {"mode": "x"}, {"label_smoothing": 0.1}, {"normalize": (0.5, 0.0)}]:
+    for options in [{"label_smoothing": 0.1}, {"label_smoothing": 2, "num_classes": 2}, {"normalize": (0.5, 0.0)},
+                    {"num_classes": 0}, {"num_classes": [2, 0]}, {"num_classes": {"y": -1}},
+                    {"normalize": ((0.5, 0.5), (1.0, 1.0, 1.0))}, {"off_epoch": -1}]:  # fmt: skip
         with pytest.raises(ValueError):  # noqa: PT011 (each says something else)
-            MixCollate(**options)
+            MixCollate(Mixup(), **options)
+    for options in [{"rng": "foo"}, {"rng": 1.5}, {"normalize": 0.5}, {"num_classes": "ten"}, {"inputs": 1.5},
+                    {"normalize": ((0.5,), (1.0,)), "dtype": torch.int32}]:  # fmt: skip
+        with pytest.raises(TypeError):
+            MixCollate(Mixup(), **options)
     with pytest.raises(ValueError, match="needs normalize"):
-        MixCollate(dtype=torch.float16)
+        MixCollate(Mixup(), dtype=torch.float16)
+    with pytest.raises(TypeError, match="rule must be a rule, such as Mixup"):
+        MixCollate(0.4)
     with pytest.raises(ValueError, match="at least one sample"):
-        MixCollate()([])
+        MixCollate(Mixup())([])
     with pytest.raises(ValueError, match="one shape"):
-        MixCollate()([(torch.zeros(3, 4, 4), 0), (torch.zeros(3, 4, 5), 1)])
+        MixCollate(Mixup())([(torch.zeros(3, 4, 4), 0), (torch.zeros(3, 4, 5), 1)])
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
-def test_workers_of_every_kind_repeat(context):
-    def run(collate):
-        loader = DataLoader(SAMPLES, batch_size=4, collate_fn=collate, num_workers=2, multiprocessing_context=context)
-        return [(images.clone(), y_partner.clone()) for images, (_, y_partner, _) in loader]
-
-    mixup_rs.mix_batch(np.zeros((64, 65536), dtype=np.float32))  # the parent has used the pool
-    first, again, other = run(MixCollate(rng=7)), run(MixCollate(rng=7)), run(MixCollate(rng=8))
-    same = [torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True)]
-    assert len(same) == 6
-    assert all(same)
-    assert not all(torch.equal(a, b) for (a, _), (b, _) in zip(first, other, strict=True))
+def test_a_batch_size_of_none_is_refused():
+    loader = DataLoader(SAMPLES, batch_size=None, collate_fn=MixCollate(Mixup()))
+    with pytest.raises(TypeError, match="batch_size=None"):
+        next(iter(loader))
+    with pytest.raises(TypeError, match="list of samples, got dict"):
+        MixCollate(Mixup())({"image": IMAGES[0]})
 
 
-@pytest.mark.parametrize("rng", [None, 7])
-@pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("with_epoch", [False, True])
-def test_no_plan_comes_twice(monkeypatch, rng, persistent, with_epoch):
-    """2 workers x 2 ranks x 3 epochs."""
-
-    def run():
-        torch.manual_seed(3)
-        seen = []
-        for rank in range(2):
-            monkeypatch.setenv("RANK", str(rank))
-            collate = Plans(rng=rng)
-            loader = DataLoader(SAMPLES, batch_size=6, collate_fn=collate, num_workers=2, persistent_workers=persistent)
-            for epoch in range(3):
-                if with_epoch:
-                    collate.set_epoch(epoch)
-                seen += plans(loader)
-        return seen
-
-    seen = run()
-    assert len(set(seen)) == len(seen) == 2 * 3 * 4
-    assert run() == seen
-
-
-def until_two(epoch):
-    return epoch < 2
-
-
-@pytest.mark.parametrize("off_epoch", [2, until_two])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_off_epoch_reaches_workers_that_live_on(off_epoch, workers):
-    collate = MixCollate(rng=7, off_epoch=off_epoch)
-    loader = DataLoader(SAMPLES, batch_size=4, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
-    for epoch in range(4):
-        collate.set_epoch(epoch)
-        for step, (images, (_, _, lam)) in enumerate(loader):
-            assert bool((lam == 1).all()) == (epoch >= 2)
-            if epoch >= 2:
-                assert torch.equal(images, torch.stack(IMAGES[4 * step : 4 * step + 4]))
-
-
-def test_a_schedule_gets_the_whole_number_of_the_epoch():
-    collate = MixCollate(rng=7, off_epoch=[True, False].__getitem__)
-    assert [collate.set_epoch(epoch) or collate.mixes() for epoch in (0, 1)] == [True, False]
-    assert (collate(SAMPLES)[1][2] == 1).all()
-
-
-def test_a_batch_is_of_one_epoch_whatever_is_set_meanwhile():
-    seen = []
-
-    def schedule(epoch):
-        seen.append(epoch)
-        return epoch == 0
-
-    collate = MixCollate(rng=7, off_epoch=schedule)
-    draw_key = collate._key
-
-    def key(epoch):
-        collate.set_epoch(1)  # as the main process may, while a worker draws
-        return draw_key(epoch)
-
-    collate._key = key
-    assert (collate(SAMPLES)[1][2] < 1).any()
-    assert seen == [0]
-
-
-def test_settings_reach_workers_that_live_on():
-    collate = MixCollate(rng=7)
-    loader = DataLoader(SAMPLES, batch_size=4, collate_fn=collate, num_workers=1, persistent_workers=True)
-    assert any((lam < 1).any() for _, (_, _, lam) in loader)
-    collate.enabled = False
-    assert all((lam == 1).all() for _, (_, _, lam) in loader)
-    collate.enabled, collate.prob = True, 0
-    assert all((lam == 1).all() for _, (_, _, lam) in loader)
-    collate.prob, collate.alpha = 1, 1e6
-    assert all((abs(lam - 0.5) < 0.01).all() for _, (_, _, lam) in loader)
+@pytest.mark.parametrize("off", ["alpha", "prob", "enabled", "off_epoch", "paused"])
+@pytest.mark.parametrize("rule", [Mixup(), CutMix()], ids=repr)
+def test_a_collate_that_is_off_stacks(off, rule):
+    collate = MixCollate(rule, rng=1, off_epoch=0 if off == "off_epoch" else None)
+    collate.set_epoch(0)
+    if off in ("alpha", "prob", "enabled"):
+        setattr(collate, off, 0)
+    elif off == "paused":
+        collate._set_everywhere("paused", 1)
+    images, target = collate(SAMPLES)
+    assert torch.equal(images, torch.stack(IMAGES))
+    own = target if off == "paused" else target.y
+    assert torch.equal(own, torch.tensor([y for _, y in SAMPLES]))
+    if off != "paused":
+        assert isinstance(target, PairedTarget)
+        assert (target.lam == 1).all()
+    assert collate.mixes() == (off in ("alpha", "prob"))
 
 
 def test_a_pickled_collate_is_its_own():
-    collate = MixCollate(rng=7)
+    collate = MixCollate(Mixup(), rng=7)
     copy = pickle.loads(pickle.dumps(collate))
     assert torch.equal(copy(SAMPLES)[0], collate(SAMPLES)[0])
     copy.alpha = 2.0
-    assert collate.alpha == 0.4
+    copy.enabled = False
+    copy.set_epoch(5)
+    assert (collate.alpha, collate.enabled, collate.epoch) == (0.4, 1, 0)
+    assert collate.rule == Mixup()
+    assert pickle.loads(pickle.dumps(copy)).rule == Mixup(2.0)
 
 
-def test_one_thread_in_a_worker_and_shared_memory():
-    loader = DataLoader(SAMPLES, batch_size=4, collate_fn=Threads(), num_workers=1)
-    assert [threads for threads, _ in loader] == [1] * 6
-    assert all(is_shared for _, is_shared in loader)
+def test_a_rule_of_ones_own():
+    class Half:
+        def plan(self, n, shape=None, labels=None, rng=None):
+            assert shape == (8, 10)
+            assert rng == (1, 0, 0, 0)
+            return MixPlan([0.5] * n, np.roll(np.arange(n), 1))
 
-
-class Threads(MixCollate):
-    """Gives the number of threads, and whether the batch lies in shared memory."""
-
-    def __call__(self, samples):
-        return mixup_rs.get_num_threads(), super().__call__(samples)[0].is_shared()
-
-
-@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="Linux alone shows its segments")
-def test_nothing_is_left_behind():
-    def resources():
-        return set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
-
-    def epoch():
-        loader = DataLoader(SAMPLES * 25, batch_size=4, collate_fn=collate, num_workers=2)
-        counts = [resources()[1] for _ in loader]
-        del loader
-        gc.collect()  # its queues live in cycles
-        return counts
-
-    collate = MixCollate(rng=7)
-    epoch()  # what torch sets up once
-    before = resources()
-    counts = epoch()
-    assert len(counts) == 150
-    assert max(counts[100:]) <= max(counts[:50])
-    assert resources() == before
+    images, target = MixCollate(Half(), rng=1)(SAMPLES)
+    assert torch.equal(target.y_partner, target.y.roll(1))
+    stack = torch.stack(IMAGES).double()
+    assert ((images.double() - (stack + stack.roll(1, 0)) / 2).abs() <= 0.51).all()

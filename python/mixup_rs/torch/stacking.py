@@ -33,6 +33,8 @@ class Stacking:
         self.roles = how._roles.of(samples[0])
         self.images = dict(self._images(samples[0], (), None))
         self.target_number = 0
+        #: The names in `num_classes` that targets have.
+        self.counted: set[Any] = set()
         self.mixed = self.normalized = False
         self.plan, self.is_training = how._draw(len(samples), self._shape())
 
@@ -49,6 +51,7 @@ class Stacking:
                 "no input of these samples can be mixed; indices are not blended: mix their embeddings, or name other "
                 "entries: inputs=..."
             )
+        self._refuse_numbers_without_targets()
         if self.how.normalize is not None and not self.normalized:
             raise ValueError("normalize applies to no entry: expected an image of uint8, uint16 or floats as an input")
         return (batch, self.plan) if self.how.return_plan else batch
@@ -197,7 +200,9 @@ class Stacking:
         how, count = self.how, self.how.num_classes
         number, self.target_number = self.target_number, self.target_number + 1
         if isinstance(count, Mapping):
-            count = next((count[key] for key in (path, *reversed(path)) if key in count), None)
+            found = next((key for key in (path, *reversed(path)) if key in count), None)
+            self.counted.add(found)
+            count = None if found is None else count[found]
         elif isinstance(count, Sequence):
             if number >= len(count):
                 raise ValueError(f"num_classes has {len(count)} numbers, but there are more targets")
@@ -205,11 +210,23 @@ class Stacking:
         smoothing = how.label_smoothing if count is not None else 0.0
         return TargetOptions(count, smoothing, how.multi_label, how.pair)
 
+    def _refuse_numbers_without_targets(self) -> None:
+        count = self.how.num_classes
+        if not self.is_training or not isinstance(count, Mapping | Sequence):
+            return
+        if isinstance(count, Mapping):
+            if unknown := [key for key in count if key not in self.counted]:
+                raise ValueError(f"num_classes names {unknown[0]!r}, but no target has this name")
+        elif len(count) > self.target_number:
+            raise ValueError(f"num_classes has {len(count)} numbers, but there are {self.target_number} targets")
+
 
 def _stacked_targets(values: Sequence[Any], name: str) -> torch.Tensor:
     first = values[0]
     if isinstance(first, np.ndarray | np.generic) and np.asarray(first).dtype.kind == "u" and first.itemsize > 1:
         values = [np.asarray(value).astype(np.int64) for value in values]
+    if isinstance(first, float):  # default_collate makes its tensor on torch's default device
+        return torch.from_numpy(np.array(values, np.float64))
     try:
         stacked = default_collate(list(values))
     except (TypeError, RuntimeError, ValueError) as error:
