@@ -40,7 +40,7 @@ with warnings.catch_warnings():
     )
 
 from mixup_rs import Mixup
-from mixup_rs.fastai import MixCollateEpoch, RustMixUp
+from mixup_rs.fastai import RustMixUp
 from mixup_rs.torch import MixCollate, apply
 
 SIDE, EPOCHS, BATCH = 32, 4, 64
@@ -78,9 +78,10 @@ def show_what_commutes() -> None:
 
 def in_a_torch_loop(train: Bars, valid: Bars) -> None:
     """Two workers stack, mix and normalise in one pass, and give soft targets."""
-    collate = MixCollate(alpha=0.4, num_classes=2, normalize=(MEAN, STD), off_epoch=OFF_EPOCH, rng=42)
+    collate = MixCollate(Mixup(0.4), num_classes=2, normalize=(MEAN, STD), off_epoch=OFF_EPOCH, rng=42)
     loader = DataLoader(train, BATCH, shuffle=True, collate_fn=collate, num_workers=2, persistent_workers=True)
-    plain = DataLoader(valid, BATCH, collate_fn=MixCollate(alpha=0, normalize=(MEAN, STD)))
+    # Labels stay class indices, the images are only normalised.
+    plain = DataLoader(valid, BATCH, collate_fn=MixCollate(Mixup(0), normalize=(MEAN, STD)))
     model = small_network()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for epoch in range(EPOCHS):
@@ -100,11 +101,10 @@ def in_a_torch_loop(train: Bars, valid: Bars) -> None:
 
 
 def in_fastais_loader(train: Bars, valid: Bars) -> None:
-    """Batches of bytes, mixed; fastai normalises. RustMixUp recognises them and supplies the loss."""
+    """Batches of bytes, mixed; fastai normalises. RustMixUp tells the epochs and supplies the loss."""
     dls = make_dls(train, valid, batch_tfms=[])
-    collate = MixCollate(alpha=0.4, off_epoch=OFF_EPOCH, rng=42)
-    dls.train.create_batch = collate
-    fit("fastai, in the loader", dls, [RustMixUp(), MixCollateEpoch(collate)])
+    dls.train.create_batch = MixCollate(Mixup(0.4), off_epoch=OFF_EPOCH, rng=42)
+    fit("fastai, in the loader", dls, [RustMixUp()])
 
 
 def in_fastais_callback(train: Bars, valid: Bars) -> None:

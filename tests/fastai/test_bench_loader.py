@@ -140,7 +140,7 @@ class TestContenders:
     @pytest.mark.parametrize("name", [UNMIXED, MIX_COLLATE])
     def test_bytes(self, name):
         collate, _ = ingredients([loader.torch_collates])[name]
-        x, y = collate(self.SAMPLES)
+        x, y = collate([*self.SAMPLES])
         assert (x.dtype, x.shape) == (torch.uint8, self.X.shape)
         assert torch.equal(x, self.X) == (name == UNMIXED)
         assert y.shape == ((8,) if name == UNMIXED else (8, 37))
@@ -148,7 +148,7 @@ class TestContenders:
     @pytest.mark.parametrize("name", [TORCH_RECIPE, f"{TORCH_RECIPE}, in place"])
     def test_torch(self, name):
         collate, _ = ingredients(COLLATES[-1:])[name]
-        x, y, partner_y, lam = collate(self.SAMPLES)
+        x, y, partner_y, lam = collate([*self.SAMPLES])
         partner = torch.tensor([self.Y.tolist().index(label) for label in partner_y])
         lam, wide = lam.double().view(-1, 1, 1, 1), self.wide()
         assert torch.allclose(x.double(), lam * wide + (1 - lam) * wide[partner], atol=1e-5)
@@ -157,7 +157,7 @@ class TestContenders:
 
     def test_torchvision(self):
         collate, _ = ingredients([loader.torchvision_in_the_collate])[TORCHVISION]
-        x, y = collate(self.SAMPLES)
+        x, y = collate([*self.SAMPLES])
         lam, wide = y[0, 0].double(), self.wide()
         assert torch.allclose(x.double(), lam * wide + (1 - lam) * wide.roll(1, 0), atol=1e-5)
 
@@ -168,7 +168,7 @@ class TestContenders:
             loader, "about_to_train", lambda callback: learns.append(about_to_train(callback)) or learns[0]
         )
         collate, then = ingredients([loader.fastai_on_the_batch])[FASTAI]
-        assert torch.equal(collate(self.SAMPLES)[0], self.X)
+        assert torch.equal(collate([*self.SAMPLES])[0], self.X)
         torch.manual_seed(0)
         then(self.X, self.Y)
         mix_up = learns[0].mix_up
@@ -182,9 +182,9 @@ class TestContenders:
         makers = [maker for maker in dict.fromkeys([*COLLATES, *EPOCHS]) if maker is not loader.timm_collate]
         before = self.X.clone()
         for collate, _ in ingredients(makers).values():
-            pickle.loads(pickle.dumps(collate))(self.SAMPLES)
-            collate(self.SAMPLES)
-        assert torch.equal(default_collate(self.SAMPLES)[0], before)
+            pickle.loads(pickle.dumps(collate))([*self.SAMPLES])
+            collate([*self.SAMPLES])
+        assert torch.equal(default_collate([*self.SAMPLES])[0], before)
         pickle.loads(pickle.dumps(Feed(case_of(0)).data))
 
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from fastai.data.load import fa_collate
 from fastai.vision.all import Callback, CrossEntropyLossFlat, DataLoaders, F
-from learners import digits, fit, learner, loaders
+from learners import EitherMix, digits, fit, learner, loaders
 from torch.utils.data import DataLoader as TorchLoader
 
-from mixup_rs.fastai import MixCollateEpoch, MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs import Mixup
+from mixup_rs.fastai import MixCollateEpoch, MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMixUp
 from mixup_rs.torch import MixCollate
 from mixup_rs.torch.nest import tree_leaves
 
@@ -34,7 +35,7 @@ def mixing_in_the_loader(collate, **options):
 
 
 def test_a_batch_mixed_in_the_loader_only_needs_its_loss():
-    collate = MixCollate(alpha=1.0, rng=7)
+    collate = MixCollate(Mixup(1.0), rng=7)
     learn = learner([RustMixUp(), Seen()], dls=lambda: mixing_in_the_loader(collate))
     losses = fit(learn)
     assert np.isfinite(losses).all()
@@ -50,7 +51,7 @@ def test_a_batch_mixed_in_the_loader_only_needs_its_loss():
 
 def test_the_model_sees_the_mixed_images():
     images, _ = digits()
-    learn = learner([RustMixUp(), Seen()], dls=lambda: mixing_in_the_loader(MixCollate(alpha=1.0, rng=7)))
+    learn = learner([RustMixUp(), Seen()], dls=lambda: mixing_in_the_loader(MixCollate(Mixup(1.0), rng=7)))
     fit(learn, epochs=1)
     known = {image.numpy().tobytes() for image in images[:160]}
     for x, _, _, _, lam, _ in learn.seen.batches:
@@ -60,7 +61,7 @@ def test_the_model_sees_the_mixed_images():
 
 
 def test_validation_is_not_mixed_and_epochs_reach_the_collate():
-    collate = MixCollate(alpha=1.0, rng=7, off_epoch=1)
+    collate = MixCollate(Mixup(1.0), rng=7, off_epoch=1)
     callbacks = [RustMixUp(), Seen(), MixCollateEpoch(collate)]
     learn = learner(callbacks, dls=lambda: mixing_in_the_loader(collate))
     fit(learn, epochs=2)
@@ -73,7 +74,7 @@ def test_by_the_argument_of_dataloaders():
     images, classes = digits()
     samples = [(images[i], classes[i]) for i in range(64)]
     dls = DataLoaders.from_dsets(samples[:48], samples[48:], bs=16, num_workers=0, device="cpu",
-                                 create_batch=MixCollate(rng=1))  # fmt: skip
+                                 create_batch=MixCollate(Mixup(), rng=1))  # fmt: skip
     x, (y, y_partner, lam) = dls.train.one_batch()
     assert x.shape == (16, 3, 16, 16)
     assert y.shape == y_partner.shape == lam.shape == (16,)
@@ -121,7 +122,7 @@ def soft_loss(pred, target):
 
 
 @each_loader
-@pytest.mark.parametrize("callback", [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp])
+@pytest.mark.parametrize("callback", [RustMixUp, RustCutMix, EitherMix, RustManifoldMixUp])
 def test_soft_targets_of_the_loader_are_not_mixed_again(make, callback):
     """Nothing in a soft target tells that it is mixed: the loader does."""
     given = []
@@ -132,7 +133,7 @@ def test_soft_targets_of_the_loader_are_not_mixed_again(make, callback):
             given.append((batch[0].clone(), batch[1].clone()))
             return batch
 
-    collate = Noted(alpha=1.0, num_classes=10, rng=7)
+    collate = Noted(Mixup(1.0), num_classes=10, rng=7)
     learn = learner([callback(), Fed()], dls=lambda: make(collate), loss_func=soft_loss)
     fit(learn, epochs=1)
     given = [batch for batch in given if any(torch.equal(batch[0], x) for x, *_ in learn.fed.batches)]
@@ -147,7 +148,7 @@ def test_soft_targets_of_the_loader_are_not_mixed_again(make, callback):
 @each_loader
 def test_what_the_collate_leaves_alone_stays_so(make):
     """Mixing is the loader's business there, and so is when to stop it."""
-    collate = MixCollate(alpha=1.0, num_classes=10, off_epoch=0)
+    collate = MixCollate(Mixup(1.0), num_classes=10, off_epoch=0)
     learn = learner([RustMixUp(), Fed()], dls=lambda: make(collate), loss_func=soft_loss)
     fit(learn, epochs=1)
     assert all(((y == 0) | (y == 1)).all() for _, _, y, _ in learn.fed.batches)
@@ -182,7 +183,7 @@ def test_accuracy_of_a_batch_mixed_in_the_loader_weights_both_classes(make, num_
                                 if num_classes is None else None))  # fmt: skip
 
     metric = MixedAccuracy()
-    collate = MixCollate(alpha=1.0, num_classes=num_classes, rng=7)
+    collate = MixCollate(Mixup(1.0), num_classes=num_classes, rng=7)
     loss_func = CrossEntropyLossFlat() if num_classes is None else soft_loss
     learn = learner([RustMixUp(), Hits()], lambda: make(collate), loss_func=loss_func, metrics=MixedAccuracy())
     learn.recorder.train_metrics = True
@@ -195,12 +196,12 @@ def test_accuracy_of_a_batch_mixed_in_the_loader_weights_both_classes(make, num_
 
 def test_draws_are_the_hosts_whatever_torchs_default_device():
     images, classes = digits()
-    samples = [(images[i], classes[i], float(i)) for i in range(8)]
+    samples = [(images[i], classes[i], i + 0.5) for i in range(8)]
     with torch.device("meta"):
         for options in ({}, {"rng": 3, "num_classes": 10}, {"normalize": (0.5, 0.5)}):
-            batch = MixCollate(**options)(samples)
+            batch = MixCollate(Mixup(), **options)(samples)
             assert all(leaf.device.type == "cpu" for leaf in tree_leaves(batch))
-        for callback in (RustMixUp(), RustMixUp(rng="torch"), RustMixUp(rng=3), RustCutMix(), RustMix()):
+        for callback in (RustMixUp(), RustMixUp(rng="torch"), RustMixUp(rng=3), RustCutMix(), EitherMix()):
             learn = learner([], lambda: loaders(n=64))
             learn.add_cb(callback)
             learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, (images[:8],), (classes[:8],)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from device import SHAPE, N, Operations
 from fastai.vision.all import TensorCategory, TensorImage
-from learners import learner
+from learners import EitherMix, learner
 
-from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMixUp
 
 
 def device_learner(callback, device="meta"):
@@ -20,7 +20,7 @@ def device_learner(callback, device="meta"):
 
 @pytest.mark.parametrize(
     ("callback", "rng"),
-    [(RustMixUp, None), (RustMixUp, 3), (RustMixUp, "torch"), (RustCutMix, None), (RustCutMix, 3), (RustMix, 3)],
+    [(RustMixUp, None), (RustMixUp, 3), (RustMixUp, "torch"), (RustCutMix, None), (RustCutMix, 3), (EitherMix, 3)],
 )
 def test_a_callback_draws_on_the_host_and_sends_little(callback, rng):
     learn, mixing = device_learner(callback(rng=rng))

@@ -5,6 +5,7 @@ import importlib
 
 import pytest
 
+
 @pytest.mark.parametrize("name", ["fastai.callbacks", "fastai.manifold", "fastai.metrics"])
 def test_the_examples_run(name):
     failed, tried = doctest.testmod(importlib.import_module(f"mixup_rs.{name}"))

@@ -1,6 +1,7 @@
 """An exported learner predicts in a process that has never heard of mixup_rs, as the one that was trained."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -19,9 +20,10 @@ from learners import tiny_model
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from mixup_rs import CutMix, Mixup, OneOf
 from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 
-CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
+CALLBACKS = [RustMixUp, RustCutMix, partial(RustMix, OneOf([Mixup(0.4), CutMix(1.0)])), RustManifoldMixUp]
 
 PREDICT = """
 import json, sys, warnings
@@ -68,9 +70,10 @@ class Interrupt(Callback):
 
 
 @pytest.mark.parametrize("interrupted", [False, True], ids=["trained", "interrupted"])
-@pytest.mark.parametrize("callback", CALLBACKS)
+@pytest.mark.parametrize("callback", CALLBACKS, ids=["RustMixUp", "RustCutMix", "RustMix", "RustManifoldMixUp"])
 def test_a_process_that_has_not_imported_it_predicts_the_same(callback, interrupted, folder, tmp_path, run_python):
-    learn = trained(callback(), folder)
+    mixing = callback()
+    learn = trained(mixing, folder)
     if interrupted:
         with pytest.raises(KeyboardInterrupt), learn.no_bar(), learn.no_logging():
             learn.fit(1, cbs=Interrupt())
@@ -84,7 +87,7 @@ def test_a_process_that_has_not_imported_it_predicts_the_same(callback, interrup
     assert found[:2] == [decoded, int(index)]
     torch.testing.assert_close(torch.tensor(found[2]), probabilities)
     torch.testing.assert_close(torch.tensor(found[3]), batch)
-    assert callback.__name__ in found[4]
+    assert type(mixing).__name__ in found[4]
 
 
 def test_a_layer_that_was_named_is_a_layer_of_the_model_that_is_loaded(folder, tmp_path):

@@ -3,16 +3,16 @@
 import pytest
 import torch
 from fastai.vision.all import TensorCategory, TensorImage, TensorMask
-from learners import digits, learner
+from learners import EitherMix, digits, learner
 from torch import nn
 from torchvision import tv_tensors
 
 from mixup_rs import CutMix, MixPlan, Mixup
-from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMixUp
 from mixup_rs.torch import apply
 
-CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
-OF_INPUTS = [RustMixUp, RustCutMix, RustMix]
+CALLBACKS = [RustMixUp, RustCutMix, EitherMix, RustManifoldMixUp]
+OF_INPUTS = [RustMixUp, RustCutMix, EitherMix]
 PLAN = MixPlan([0.7, 0.9, 0.6], [1, 2, 0])
 BOX = CutMix().plan(3, (4, 5), rng=1)
 
@@ -157,14 +157,18 @@ def test_a_nest_is_mixed_where_it_can_be():
     assert second is tokens
     assert torch.equal(x["rest"][1][0], apply(plan, columns))
     assert x["rest"][1][1] == "name"
-    own, (blended_tags, [blended_number, kept]) = learn.yb
+    # One that cannot be blended keeps the others: each of the two losses has its own targets.
+    own, (own_tags, [own_number, kept]) = learn.yb
     assert own.equal(classes[:n])
     assert kept is tokens
-    assert torch.equal(blended_tags, apply(plan, tags.float()))
-    assert torch.equal(blended_number, apply(plan, number))
-    other, (_, [_, other_tokens]) = mixing.yb1
-    assert torch.equal(other, classes[:n][plan.partner])
-    assert torch.equal(other_tokens, tokens[plan.partner])
+    assert own_tags is tags
+    assert own_number is number
+    for others in (mixing.yb1, mixing.partners_of(learn.yb)):
+        other, (other_tags, [other_number, other_tokens]) = others
+        assert torch.equal(other, classes[:n][plan.partner])
+        assert torch.equal(other_tags, tags[plan.partner])
+        assert torch.equal(other_number, number[plan.partner])
+        assert torch.equal(other_tokens, tokens[plan.partner])
     assert mixing.stack_y
 
 

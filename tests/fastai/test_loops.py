@@ -19,11 +19,11 @@ from fastai.vision.all import (
 )
 from fastai_cases import data_sets
 from fastcore.foundation import L
-from learners import BatchLosses, digits, fit, learner, loaders
+from learners import BatchLosses, EitherMix, digits, fit, learner, loaders
 
-from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMixUp
 
-CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
+CALLBACKS = [RustMixUp, RustCutMix, EitherMix, RustManifoldMixUp]
 
 
 class AllLosses(BatchLosses):

@@ -135,7 +135,7 @@ each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 @each_reduction
 @each_loss
 def test_the_pair_is_reduced_as_the_loss_reduces(make, expected, reduction):
-    got = mixed_loss(make(reduction=reduction), tensor(LOGITS), [tensor(OWN)], [tensor(PARTNER)], tensor(LAM))
+    got = mixed_loss(make(reduction=reduction), tensor(LOGITS), (tensor(OWN), tensor(PARTNER), tensor(LAM)))
     np.testing.assert_allclose(got.numpy(), expected(reduction), rtol=tolerance(got))
 
 
@@ -143,7 +143,7 @@ def test_the_pair_is_reduced_as_the_loss_reduces(make, expected, reduction):
 @each_loss
 def test_weights_of_one_leave_the_loss_itself(make, expected, reduction):
     loss_func = make(reduction=reduction)
-    got = mixed_loss(loss_func, tensor(LOGITS), [tensor(OWN)], [tensor(PARTNER)], torch.ones(N))
+    got = mixed_loss(loss_func, tensor(LOGITS), (tensor(OWN), tensor(PARTNER), torch.ones(N)))
     np.testing.assert_allclose(got.numpy(), loss_func(tensor(LOGITS), tensor(OWN)).numpy(), rtol=tolerance(got))
     assert getattr(loss_func, "reduction", reduction) == reduction
 
@@ -156,7 +156,7 @@ def test_targets_to_ignore_take_no_part_in_the_mean(ignored, smoothing):
     losses = [np.where(y == ignored, 0, cross_entropy(np.maximum(y, 0), WEIGHT, smoothing)) for y in (own, partner)]
     counts = [np.where(y == ignored, 0, WEIGHT[np.maximum(y, 0)]) for y in (own, partner)]
     loss_func = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing, ignore_index=ignored)
-    got = mixed_loss(loss_func, tensor(LOGITS), [tensor(own)], [tensor(partner)], tensor(LAM))
+    got = mixed_loss(loss_func, tensor(LOGITS), (tensor(own), tensor(partner), tensor(LAM)))
     np.testing.assert_allclose(got.numpy(), reduced(*losses, "mean", *counts), rtol=1e-12)
 
 
@@ -168,7 +168,7 @@ def test_fastais_smoothing_spreads_over_targets_to_ignore_as_well():
     counts = [np.where(y < 0, 0, WEIGHT[y % CLASSES]) for y in pairs]
     expected = SMOOTHING / CLASSES * nll.sum(-1).mean() + (1 - SMOOTHING) * reduced(*sharp, "mean", *counts)
     loss_func = LabelSmoothingCrossEntropy(SMOOTHING, weights)
-    got = mixed_loss(loss_func, tensor(LOGITS), [tensor(own)], [tensor(partner)], tensor(LAM))
+    got = mixed_loss(loss_func, tensor(LOGITS), (tensor(own), tensor(partner), tensor(LAM)))
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-12)
 
 
@@ -181,14 +181,14 @@ def test_masks_are_reduced_over_the_weights_of_their_pixels():
     of_weights = (share * WEIGHT[masks[0]] + (1 - share) * WEIGHT[masks[1]]).sum()
     expected = (share * own + (1 - share) * partner).sum() / of_weights
     for loss_func in (CrossEntropyLossFlat(axis=1, weight=weights32), nn.CrossEntropyLoss(weight=weights)):
-        got = mixed_loss(loss_func, tensor(logits), [tensor(masks[0])], [tensor(masks[1])], tensor(LAM))
+        got = mixed_loss(loss_func, tensor(logits), (tensor(masks[0]), tensor(masks[1]), tensor(LAM)))
         np.testing.assert_allclose(got.numpy(), expected, rtol=tolerance(got))
 
 
 def test_a_loss_that_raises_keeps_its_reduction():
     loss_func = nn.CrossEntropyLoss(reduction="sum")
     with pytest.raises(IndexError):
-        mixed_loss(loss_func, tensor(LOGITS), [tensor(OWN + CLASSES)], [tensor(PARTNER)], tensor(LAM))
+        mixed_loss(loss_func, tensor(LOGITS), (tensor(OWN + CLASSES), tensor(PARTNER), tensor(LAM)))
     assert loss_func.reduction == "sum"
 
 
@@ -196,5 +196,5 @@ def test_a_loss_that_raises_keeps_its_reduction():
 @pytest.mark.parametrize("name", [name for name in LOSSES if "Flat" not in name])
 def test_gradients_flow(name, reduction):
     loss_func = LOSSES[name][0](reduction=reduction)
-    pair = [tensor(OWN)], [tensor(PARTNER)], tensor(LAM)
-    assert torch.autograd.gradcheck(lambda x: mixed_loss(loss_func, x, *pair), tensor(LOGITS).requires_grad_())
+    pair = tensor(OWN), tensor(PARTNER), tensor(LAM)
+    assert torch.autograd.gradcheck(lambda x: mixed_loss(loss_func, x, pair), tensor(LOGITS).requires_grad_())

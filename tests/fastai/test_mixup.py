@@ -17,6 +17,7 @@ from fastai.vision.all import (
 from learners import digits, fit, learner, loaders, tiny_model
 
 import mixup_rs
+from mixup_rs import Mixup
 from mixup_rs.fastai import RustMixUp
 
 ONE_HOT = torch.nn.functional.one_hot(digits()[1]).float()
@@ -73,10 +74,15 @@ def test_it_is_a_mixup():
     assert not hasattr(learn, "mix_up")
 
 
-@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("alpha", [-1, float("nan"), float("inf")])
 def test_a_bad_alpha_is_refused_at_once(alpha):
     with pytest.raises(ValueError, match="alpha"):
         RustMixUp(alpha)
+
+
+def test_an_alpha_of_0_mixes_nothing():
+    losses = [fit(learner(callbacks, lambda: loaders(n=64))) for callbacks in ([], [RustMixUp(0, rng=3)])]
+    assert (losses[0] == losses[1]).all()
 
 
 def one_batch(callback, x, y, **options):
@@ -131,10 +137,11 @@ def test_an_int_keys_each_batch_by_epoch_and_step():
     images, classes = digits()
     learn = one_batch(RustMixUp(rng=3), images[:8], classes[:8])
     first = learn.mix_up.plan
-    assert first == mixup_rs.MixPlan.mixup(8, rng=(3, 0, 0, 0))
+    assert first == Mixup(0.4).plan(8, rng=(3, 0, 0, 0))
     learn.epoch, learn.iter = 2, 5
+    learn.mix_up("before_train")
     learn.mix_up("before_batch")
-    assert learn.mix_up.plan == mixup_rs.MixPlan.mixup(8, rng=(3, 2, 5, 0))
+    assert learn.mix_up.plan == Mixup(0.4).plan(8, rng=(3, 2, 5, 0))
 
 
 def test_the_loss_function_is_never_replaced():

@@ -4,11 +4,11 @@ import pytest
 import torch
 from fastai.callback.mixup import MixUp
 from fastai.vision.all import Callback
-from learners import fit, learner, loaders
+from learners import EitherMix, fit, learner, loaders
 
-from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMixUp
 
-CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
+CALLBACKS = [RustMixUp, RustCutMix, EitherMix, RustManifoldMixUp]
 
 
 class Witness(Callback):

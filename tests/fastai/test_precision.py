@@ -8,13 +8,13 @@ import torch
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.mixup import MixUp
 from fastai.vision.all import Callback, CrossEntropyLossFlat, F, L
-from learners import fit, learner, loaders
+from learners import EitherMix, fit, learner, loaders
 from torch.amp import GradScaler
 
-from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMixUp
 from mixup_rs.torch import apply
 
-CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
+CALLBACKS = [RustMixUp, RustCutMix, EitherMix, RustManifoldMixUp]
 DTYPES = {AMPMode.FP16: torch.float16, AMPMode.BF16: torch.bfloat16}
 each_mode = pytest.mark.parametrize("mode", DTYPES, ids=["fp16", "bf16"])
 

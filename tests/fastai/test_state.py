@@ -23,17 +23,19 @@ from fastai.vision.all import (
     Recorder,
     nn,
 )
-from learners import digits, fit, learner, loaders
+from learners import EitherMix, digits, fit, learner, loaders
 
-from mixup_rs import MixPlan, plot
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf, plot
 from mixup_rs.fastai import MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.torch import MixCollate, apply, mixed_loss
 
+#: A rule that leaves every batch as it is.
+UNMIXED = OneOf([Mixup()], probs=[0.0])
 EVENTS = (
     "before_fit before_epoch before_train before_batch after_pred after_loss before_backward after_backward "
     "before_step after_step after_batch after_train before_validate after_validate after_epoch after_fit"
 ).split()
-CALLBACKS = [RustMixUp, RustCutMix, RustMix, RustManifoldMixUp]
+CALLBACKS = [RustMixUp, RustCutMix, EitherMix, RustManifoldMixUp]
 CANCELS = [
     CancelBatchException,
     CancelBackwardException,
@@ -115,7 +117,7 @@ def test_what_follows_a_cancelled_batch_is_mixed_and_its_loss_is_right(callback)
         def after_loss(self):
             if self.training:
                 mixing, learn = next(cb for cb in self.learn.cbs if isinstance(cb, callback)), self.learn
-                expected = mixed_loss(F.cross_entropy, learn.pred, learn.yb, mixing.yb1, mixing.lam)
+                expected = mixed_loss(F.cross_entropy, learn.pred, (*learn.yb, *mixing.yb1, mixing.lam))
                 self.pairs.append((learn.loss.item(), expected.item(), len(mixing.plan)))
 
     for event in ("after_pred", "after_loss", "before_backward"):
@@ -321,25 +323,25 @@ def test_cutmix_paints_the_pixels_that_lam_says(options, size, inplace):
 
 
 def test_a_batch_that_is_left_out_has_the_loss_of_training_without():
-    losses = [fit(learner(callbacks, lambda: loaders(n=64))) for callbacks in ([], [RustMix(prob=0, rng=3)])]
+    losses = [fit(learner(callbacks, lambda: loaders(n=64))) for callbacks in ([], [RustMix(UNMIXED, rng=3)])]
     assert (losses[0] == losses[1]).all()
 
 
 def test_mix_chooses_and_leaves_out():
     images, classes = digits()
-    learn = learner(RustMix(prob=0.5, switch=0.5, rng=3))
+    learn = learner(RustMix(OneOf([Mixup(0.4), CutMix(1.0)], probs=[0.25, 0.25]), rng=3))
     kinds = []
     for step in range(60):
         learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, step, True, (images[:8],), (classes[:8],)
         learn.mix("before_batch")
         plan = learn.mix.plan
-        kinds.append("none" if plan is None else "mixup" if plan.boxes is None else "cutmix")
+        kinds.append("none" if plan == MixPlan.identity(8) else "mixup" if plan.boxes is None else "cutmix")
     counts = {kind: kinds.count(kind) for kind in ("none", "mixup", "cutmix")}
     assert counts["none"] in range(18, 43)
     assert min(counts.values()) >= 6
 
 
-@pytest.mark.parametrize("callback", [RustMixUp(), RustMixUp(rng="torch"), RustCutMix(), RustMix(prob=0), RustMix()])
+@pytest.mark.parametrize("callback", [RustMixUp(), RustMixUp(rng="torch"), RustCutMix(), RustMix(UNMIXED), EitherMix()])
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_show_batch_draws_what_the_callback_would(callback, one_hot, monkeypatch):
     shown = []
@@ -365,7 +367,7 @@ def test_show_batch_refuses_what_is_no_picture_of_a_mix():
     with pytest.raises(TypeError, match="no picture"):
         RustManifoldMixUp().show_batch(loaders())
     dls = loaders()
-    dls.train.create_batch = MixCollate()
+    dls.train.create_batch = MixCollate(Mixup())
     with pytest.raises(ValueError, match="mixed already"):
         RustMixUp().show_batch(dls)
 

@@ -16,9 +16,9 @@ from fastai.vision.all import (
     MSELossFlat,
     nn,
 )
-from learners import digits, fit, learner, loaders, tiny_model
+from learners import EitherMix, digits, fit, learner, loaders, tiny_model
 
-from mixup_rs.fastai import RustCutMix, RustMix, RustMixUp
+from mixup_rs.fastai import RustCutMix, RustMixUp
 
 IMAGES, CLASSES = digits()
 WEIGHT = torch.linspace(0.5, 2, 10)
@@ -42,7 +42,7 @@ class Reference(Callback):
         self.model_before = copy.deepcopy(self.learn.model)
 
     def after_backward(self):
-        mixing = next(cb for cb in self.learn.cbs if isinstance(cb, (RustMixUp, RustCutMix, RustMix)))
+        mixing = next(cb for cb in self.learn.cbs if isinstance(cb, (RustMixUp, RustCutMix, EitherMix)))
         plan = mixing.plan
         partner, lam = torch.from_numpy(plan.partner), torch.from_numpy(plan.lam).float()
 
@@ -102,10 +102,9 @@ def of_both(pred, y, point):
 
 
 def expected_of_both(pred, targets, partner, lam, mix):
-    y, point = targets
-    cross = lam * F.cross_entropy(pred[0], y, reduction="none")
-    cross = cross + (1 - lam) * F.cross_entropy(pred[0], y[partner], reduction="none")
-    return cross.mean() + F.mse_loss(pred[1], mix(point))
+    """One lam for the batch: the loss of the own class and point, and that of the partner's."""
+    assert (lam == lam[0]).all()
+    return lam[0] * of_both(pred, *targets) + (1 - lam[0]) * of_both(pred, *[y[partner] for y in targets])
 
 
 def with_points():
@@ -224,7 +223,7 @@ def test_a_cutmix_step(dls, model, loss_func, expected, mode):
 
 
 def test_a_step_of_either():
-    learn = learner([RustMix(rng=1), Reference(TASKS["classes"][3])])
+    learn = learner([EitherMix(rng=1), Reference(TASKS["classes"][3])])
     fit(learn, 2)
     assert learn.reference.steps == 10
 

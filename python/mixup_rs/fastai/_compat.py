@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["is_training_a_batch", "set_attributes"]
+__all__ = ["is_training_a_batch", "pooling_classifiers", "set_attributes"]
 
 
 def set_attributes(callback: Any, **values: Any) -> None:
@@ -27,3 +27,13 @@ def is_training_a_batch(learn: Any) -> bool:
     while frame is not None and frame.f_code is not code:
         frame = frame.f_back
     return frame is not None
+
+
+def pooling_classifiers() -> tuple[type, ...]:
+    """The heads of fastai's text classifiers, which take words and the mask of their padding.
+
+    The module that defines them imports spacy's tokenizer, so that it is not imported here: where it is not loaded,
+    there is no such head.
+    """
+    module = sys.modules.get("fastai.text.models.core")
+    return () if module is None else (module.PoolingLinearClassifier,)

@@ -39,7 +39,7 @@ class _Replaying(Mixing):
         if self.rng != "torch":
             return super()._mix_targets(plan, yb)
         if not getattr(self.learn.loss_func, "y_int", False):
-            return MixedTargets(tuple(replay.blend(y, plan) for y in yb), None)
+            return MixedTargets(tuple(replay.blend(y, *self._sent(y.device)) for y in yb), None)
         partner = self._sent(yb[0].device)[0]
         partners = tuple(y.index_select(0, partner) for y in yb)
         return MixedTargets(yb, lambda: partners)
@@ -139,7 +139,7 @@ class RustMixUp(_Replaying, MixUp):
 
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         if self.rng == "torch":
-            return tuple(replay.blend(x, plan) for x in xb)
+            return tuple(replay.blend(x, *self._sent(x.device)) for x in xb)
         return super()._mix_inputs(plan, xb)
 
 

@@ -8,7 +8,7 @@ from fastai.callback.mixup import MixHandler
 from torch import nn
 
 from mixup_rs._core import MixPlan
-from mixup_rs.fastai._compat import set_attributes
+from mixup_rs.fastai._compat import pooling_classifiers, set_attributes
 from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rules import Mixup, Mode
 from mixup_rs.torch.batch import mix_inputs
@@ -146,6 +146,9 @@ def _stages(model: nn.Module) -> list[nn.Module]:
     for child in model.children():
         if isinstance(child, nn.Sequential):
             stages.extend(child.children())
+        elif isinstance(child, pooling_classifiers()):
+            # It is given a mask beside the words. Its layers are given whole sentences.
+            stages.extend(child.layers.children())
         elif isinstance(model, nn.Sequential):
             stages.append(child)
     stages = stages[1:] if isinstance(model, nn.Sequential) else stages

@@ -32,6 +32,7 @@ from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_sh
 from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.losses import pair_of_losses, soft_target_loss
 from mixup_rs.torch.nest import tree_leaves, tree_map
+from mixup_rs.torch.separable import Parts, parts_of
 from mixup_rs.torch.targets import PairedTarget, TargetOptions
 
 __all__ = ["Mixing"]
@@ -114,6 +115,7 @@ class Mixing:
         self._options = TargetOptions(pair=pair)
         self._turn, self._collate, self._rank, self._drawing = 0, None, rank_distrib(), rule
         self._epochs, self._is_first_epoch, self._epoch, self._warned = Epochs(), True, 0, False
+        self._parts: Parts | None = None
         self._last_lam: torch.Tensor | None = None
         self._last_yb1: tuple[Any, ...] = ()
         self._forget()
@@ -199,8 +201,8 @@ class Mixing:
         # Without this, fastai's tensors run Python code at each access to an attribute.
         with no_torch_function():
             plan = self._plan(xb, yb)
-            learn.xb = self._mix_inputs(plan, xb)
             set_attributes(self, plan=plan, _on_device={})
+            learn.xb = self._mix_inputs(plan, xb)
             targets = self._mix_targets(plan, yb)
             learn.yb = targets.own
         is_pair = targets.partner is not None
@@ -225,7 +227,9 @@ class Mixing:
 
     def _rule_for(self, yb: Any) -> Rule:
         """The rule, with one lam for the batch where the loss does not come apart into samples."""
-        if not needs_one_lam(self.learn, yb, self._options):
+        needed, parts = needs_one_lam(self.learn, yb, self._options)
+        set_attributes(self, _parts=parts)
+        if not needed:
             return self.rule
         rule = with_one_lam(self.rule)
         if rule != self.rule and not self._warned:
@@ -378,8 +382,12 @@ class Mixing:
         if self.plan is None:
             return pair_of_losses(self.old_lf, pred, yb, partners, self.lam)
         lam = self.plan.lam
-        one_lam = float(lam[0]) if (lam == lam[0]).all() else None
-        return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, one_lam)
+        if (lam == lam[0]).all():
+            return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, float(lam[0]))
+        parts = parts_of(self.old_lf) if len(yb) == 1 else None
+        if parts is None and self._parts is not None and self._parts.loss_func is self.old_lf:
+            parts = self._parts
+        return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, parts=parts)
 
     def _soft_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
         return soft_target_loss(self.old_lf, pred, yb[0])
@@ -455,4 +463,4 @@ class Mixing:
     def __getstate__(self) -> dict[str, Any]:
         """Excludes the last batch from pickles."""
         state = {**super().__getstate__(), **_NO_BATCH}  # type: ignore[dict-item]
-        return {**state, "_on_device": {}, "_collate": None, "_last_lam": None, "_last_yb1": ()}
+        return {**state, "_on_device": {}, "_collate": None, "_parts": None, "_last_lam": None, "_last_yb1": ()}

@@ -9,7 +9,7 @@ import torch
 
 from mixup_rs.rules import OneOf, Rule
 from mixup_rs.torch.nest import tree_leaves
-from mixup_rs.torch.separable import parts_of, tried_parts_of
+from mixup_rs.torch.separable import Parts, parts_of, tried_parts_of
 from mixup_rs.torch.targets import TargetOptions
 
 __all__ = ["needs_one_lam", "with_one_lam"]
@@ -18,28 +18,29 @@ __all__ = ["needs_one_lam", "with_one_lam"]
 _TRIED = 6
 
 
-def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> bool:
-    """Whether the loss of a learner needs one lam for the batch.
+def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> tuple[bool, Parts | None]:
+    """Whether the loss of a learner needs one lam for the batch, and its parts if they were found by trying.
 
     Blended targets need none. For class indices the loss must be known to come apart into samples, or be found to on
     values that are made for it: the same learner decides the same way each time.
     """
     if options.pair:
-        return True
+        return True, None
     leaves = list(tree_leaves(yb))
     if all(y.is_floating_point() or (y.dtype == torch.bool and y.ndim < 3) for y in leaves):
-        return False
+        return False, None
     if parts_of(learn.loss_func) is not None and len(leaves) == 1:
-        return False
+        return False, None
     classes = getattr(learn.dls, "c", None)
     if len(leaves) != 1 or not isinstance(classes, int) or classes < 2:
-        return True
+        return True, None
     shape = leaves[0].shape[1:]
     random = torch.Generator().manual_seed(0)
     pred = torch.randn(_TRIED, classes, *shape, generator=random)
     target = torch.randint(0, classes, (_TRIED, *shape), generator=random)
     device = leaves[0].device
-    return tried_parts_of(learn.loss_func, pred.to(device), [target.to(device)]) is None
+    parts = tried_parts_of(learn.loss_func, pred.to(device), [target.to(device)])
+    return parts is None, parts
 
 
 def with_one_lam(rule: Rule) -> Rule:

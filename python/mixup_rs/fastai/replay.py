@@ -10,6 +10,7 @@ from fastai.layers import NoneReduce
 from fastai.torch_core import unsqueeze
 
 from mixup_rs._core import MixPlan
+from mixup_rs.torch.apply import like
 
 __all__ = ["blend", "draw_cut", "draw_mix", "loss"]
 
@@ -32,11 +33,9 @@ def draw_cut(distrib: Any, n: int, height: int, width: int) -> MixPlan:
     return MixPlan.from_boxes([[y0, x0, y1, x1]] * n, (height, width), partner)
 
 
-def blend(x: torch.Tensor, plan: MixPlan) -> torch.Tensor:
+def blend(x: torch.Tensor, partner: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
     """A blend by torch's own arithmetic, whose last bit may differ from the kernel's."""
-    lam = torch.from_numpy(plan.lam).float().to(x.device)
-    partner = torch.from_numpy(plan.partner).to(x.device)
-    return torch.lerp(x[partner], x, weight=unsqueeze(lam, n=x.ndim - 1))
+    return like(torch.lerp(x[partner], x, weight=unsqueeze(lam.contiguous(), n=x.ndim - 1)), x)
 
 
 def loss(loss_func: Any, pred: Any, own: Any, partner: Any, lam: torch.Tensor) -> torch.Tensor:

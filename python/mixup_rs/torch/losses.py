@@ -97,7 +97,7 @@ def pair_of_losses(
     one_lam : float, optional
         The weight of all samples, if it is known to be one. By default `lam` is asked.
     parts : Parts, optional
-        How the loss comes apart, if that is known.
+        How the loss comes apart, if that is known; lam is then taken to be one per sample. No device is waited for.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def pair_of_losses(
     ValueError
         If lam is one per sample and the loss does not come apart into samples.
     """
-    if one_lam is None and (lam.numel() == 1 or bool((lam == lam.reshape(-1)[0]).all())):
+    if one_lam is None and parts is None and (lam.numel() == 1 or bool((lam == lam.reshape(-1)[0]).all())):
         one_lam = lam.reshape(-1)[0].item()
     if one_lam is not None:
         # A loss that does not count must not be computed: it may be NaN.
