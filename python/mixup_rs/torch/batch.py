@@ -11,7 +11,7 @@ import torch
 from mixup_rs._core import MixPlan
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.nest import tree_leaves, tree_map
-from mixup_rs.torch.targets import PairedTarget, TargetOptions, has_region_shape, mix_target
+from mixup_rs.torch.targets import PairedTarget, TargetOptions, has_region_shape, mix_target, refuse_boxes
 
 __all__ = ["MixedTargets", "batch_size", "mix_inputs", "mix_targets", "spatial_shape"]
 
@@ -86,6 +86,8 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
     (tensor([3., 4.]), tensor([7, 8]))
     """
     leaves = list(tree_leaves(xb))
+    for x in leaves:
+        refuse_boxes(x, "an input")
     if any(x.dtype == torch.bool for x in leaves):
         raise TypeError(
             f"an input of booleans is not blended: a mask must be of both samples, got {_described(leaves)}; "

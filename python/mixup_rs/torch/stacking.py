@@ -14,7 +14,7 @@ from mixup_rs._core import collate
 from mixup_rs.torch.apply import MIXABLE_DTYPES, as_numpy, from_numpy, like
 from mixup_rs.torch.roles import Path, Role, entries_of
 from mixup_rs.torch.samples import Axes, as_arrays, empty_batch, is_array, torch_dtype
-from mixup_rs.torch.targets import TargetOptions, has_region_shape, mix_target
+from mixup_rs.torch.targets import PairedTarget, TargetOptions, has_region_shape, mix_target, refuse_boxes
 
 __all__ = ["Stacking"]
 
@@ -121,6 +121,7 @@ class Stacking:
                 torch.tensor(value, dtype=torch.float64 if isinstance(first, float) else None) for value in values
             ]
             first = values[0]
+        refuse_boxes(first, _text(path))
         if not is_array(first):
             return default_collate(list(values))
         dtype = torch_dtype(first)
@@ -184,6 +185,7 @@ class Stacking:
         if type(first) is int:
             # Most often. By default_collate it takes three times as long.
             return mix_target(self.plan, torch.from_numpy(np.array(values, np.int64)), options, name)
+        refuse_boxes(first, name)
         y = _stacked_targets(values, name)
         if y.is_floating_point() and y.ndim == 3 and y.shape[-1] == 4 and path not in (self.how._roles.targets or ()):
             raise TypeError(
@@ -191,6 +193,8 @@ class Stacking:
                 "none, name it: targets=..."
             )
         mixed = mix_target(self.plan, y, options, name)
+        if isinstance(first, torch.Tensor) and isinstance(mixed, PairedTarget):
+            return PairedTarget(like(mixed.y, first), like(mixed.y_partner, first), mixed.lam)
         if isinstance(first, torch.Tensor) and isinstance(mixed, torch.Tensor) and mixed.dtype == first.dtype:
             return like(mixed, first) if has_region_shape(self.plan, mixed) or y.is_floating_point() else mixed
         return mixed
@@ -233,7 +237,7 @@ def _stacked_targets(values: Sequence[Any], name: str) -> torch.Tensor:
         raise type(error)(f"{name}: {error}") from error
     if not isinstance(stacked, torch.Tensor):
         raise TypeError(f"{name} is a target of type {type(first).__name__}, which cannot be mixed")
-    return stacked.as_subclass(torch.Tensor) if type(first).__name__ != "BoundingBoxes" else stacked
+    return stacked.as_subclass(torch.Tensor)
 
 
 def _are_numbers(values: list[Any]) -> bool:

@@ -17,7 +17,7 @@ from mixup_rs._core import MixPlan
 from mixup_rs.torch.apply import apply_labels, like, mix_tensor, only_copies
 from mixup_rs.torch.device import send_pairs
 
-__all__ = ["PairedTarget", "TargetOptions", "has_region_shape", "mix_target", "own_weight"]
+__all__ = ["PairedTarget", "TargetOptions", "has_region_shape", "mix_target", "own_weight", "refuse_boxes"]
 
 
 class PairedTarget(tuple):
@@ -107,8 +107,7 @@ def mix_target(plan: MixPlan, y: torch.Tensor, options: TargetOptions, name: str
     """
     if y.ndim == 1 and y.dtype == torch.int64 and options.num_classes is not None and not options.pair:
         return apply_labels(plan, y, options.num_classes, options.label_smoothing)[0]  # most often
-    if type(y).__name__ == "BoundingBoxes":
-        raise TypeError(f"{name} is of bounding boxes, which cannot be averaged; they cannot be mixed yet")
+    refuse_boxes(y, name)
     if y.is_complex():
         raise TypeError(f"{name} is of {y.dtype}, which cannot be mixed")
     if options.pair:
@@ -140,6 +139,12 @@ def mix_target(plan: MixPlan, y: torch.Tensor, options: TargetOptions, name: str
             "multi_label=True blends it, num_classes=None pairs it"
         )
     return _pair(plan, y)
+
+
+def refuse_boxes(value: Any, name: str) -> None:
+    """Refuses torchvision's tensors of boxes and keypoints, as an input or a target: their averages mean nothing."""
+    if type(value).__name__ in ("BoundingBoxes", "KeyPoints"):
+        raise TypeError(f"{name} is of bounding boxes or keypoints, which cannot be averaged; they cannot be mixed yet")
 
 
 def has_region_shape(plan: MixPlan, tensor: torch.Tensor) -> bool:
