@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -267,11 +268,18 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def _rebuilt(like_this: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
-    """A mapping of the same type. Raises TypeError if its type cannot be made from a dict."""
+    """A mapping of the same type, as `default_collate` makes it. Raises TypeError if it cannot be made from a dict."""
+    if isinstance(like_this, MutableMapping):
+        rebuilt: Any = copy.copy(like_this)
+        rebuilt.update(entries)
+        return rebuilt
     try:
-        return type(like_this)(entries)  # type: ignore[call-arg]
-    except TypeError as error:
-        raise TypeError(f"a sample is a {type(like_this).__name__}, which cannot be made from a dict") from error
+        rebuilt = type(like_this)(entries)  # type: ignore[call-arg]
+        if {key: id(rebuilt[key]) for key in rebuilt} == {key: id(value) for key, value in entries.items()}:
+            return rebuilt
+    except (TypeError, ValueError, KeyError):
+        pass
+    raise TypeError(f"a sample is a {type(like_this).__name__}, which cannot be made from a dict")
 
 
 def _text(path: Path) -> str:
