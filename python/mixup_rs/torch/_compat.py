@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import torch
 from torch.autograd import forward_ad
+from torch.utils.data._utils import fetch
 
-__all__ = ["compile_in_this_process", "is_transformed", "leave_graph", "new_shared_storage", "no_torch_function"]
+__all__ = [
+    "compile_in_this_process",
+    "find_fetcher",
+    "is_transformed",
+    "leave_graph",
+    "new_shared_storage",
+    "no_torch_function",
+]
 
 NO_GRAPH = "mixup_rs mixes outside of compiled graphs: compile without fullgraph=True, or mix before the compiled part"
 
@@ -17,6 +28,22 @@ no_torch_function = torch._C.DisableTorchFunctionSubclass
 def new_shared_storage(size: int) -> torch.UntypedStorage:
     """Allocate `size` bytes in shared memory. torch's own `default_collate` calls this; no public function does it."""
     return torch.UntypedStorage._new_shared(size, device="cpu")
+
+
+_FETCHES = {kind.fetch.__code__ for kind in (fetch._MapDatasetFetcher, fetch._IterableDatasetFetcher)}
+
+
+def find_fetcher() -> Any:
+    """The object by which a worker of a DataLoader reads, found among the callers; None where there is none.
+
+    A worker that lives on gets another one for each pass through the data, and nothing else tells the passes apart.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code in _FETCHES:
+            return frame.f_locals["self"]
+        frame = frame.f_back
+    return None
 
 
 def is_transformed(x: torch.Tensor) -> bool:

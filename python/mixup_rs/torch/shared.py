@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import weakref
 from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from typing import Any, NamedTuple, overload
@@ -12,6 +13,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from mixup_rs.rules import Rule
+from mixup_rs.torch._compat import find_fetcher
 
 __all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedSettings", "rank"]
 
@@ -68,6 +70,9 @@ class SharedSettings:
         self._rule, self._rule_version = rule, 0.0
         #: The process that counts, the generation, and how many batches it made since.
         self._counted: tuple[int, float, int] = (0, 0.0, 0)
+        #: What the worker read its last batch by, and whether that batch is left over from an earlier epoch.
+        self._fetcher: Callable[[], Any] | None = None
+        self._is_left_over = False
         self._known_rank = 0
 
     @property
@@ -153,12 +158,28 @@ class SharedSettings:
         """Count a batch: the epoch, and the number of the batch in it, however many workers make its batches."""
         worker, process = get_worker_info(), os.getpid()
         is_first = self._counted[0] != process  # a forked worker has the counters of its parent
-        step = 0 if is_first or self._counted[1] != now.generation else self._counted[2]
+        begins = is_first or self._counted[1] != now.generation
+        if worker is not None:
+            begins = self._begins_in_worker(begins, is_first)
+        step = 0 if begins else self._counted[2]
         self._counted = (process, now.generation, step + 1)
         epoch = int(now.epoch) if worker is None or now.generation else self._count_epochs(worker, rank, is_first)
         # Workers take turns.
         number = step if worker is None else step * worker.num_workers + worker.id
         return epoch, int(now.first_batch) + number
+
+    def _begins_in_worker(self, begins: bool, is_first: bool) -> bool:
+        """Whether an epoch begins with this batch.
+
+        Where a loop was left early, a worker that lives on makes the batches that it was still asked for, perhaps after
+        the next epoch was said. They are nobody's, and that epoch begins behind them, by another fetcher.
+        """
+        fetcher = find_fetcher()
+        is_known = not is_first and self._fetcher is not None and self._fetcher() is fetcher is not None
+        begins = begins or (self._is_left_over and not is_known)
+        self._is_left_over = is_known and (begins or self._is_left_over)
+        self._fetcher = None if fetcher is None else weakref.ref(fetcher)
+        return begins
 
     def _count_epochs(self, worker: Any, rank: int, is_first: bool) -> int:
         """The number of epochs for which this worker was started before: torch gives it another seed each time."""
@@ -170,7 +191,7 @@ class SharedSettings:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a spawned worker: the rank of this process, and counters that begin anew."""
-        return {**self.__dict__, "_counted": (0, 0.0, 0), "_known_rank": self._rank()}
+        return {**self.__dict__, "_counted": (0, 0.0, 0), "_fetcher": None, "_known_rank": self._rank()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
