@@ -1,13 +1,17 @@
 """Pictures of mixed batches and of the distribution of lam.
 
-The functions return a matplotlib `Figure` made without pyplot: no global state changes, no figure has to be closed, and
-no display is needed. matplotlib is imported when a picture is drawn: `pip install 'mixup-rs[plot]'`.
+The functions return a matplotlib `Figure`. Without `path` it is pyplot's current figure, as that of fastai's
+`show_batch` is: a notebook shows it below the cell, once, and `plt.show()` and `plt.savefig` find it. With `path` it is
+saved and is none of pyplot's, so that nobody has to close it. No display is needed. matplotlib is imported when a
+picture is drawn: `pip install 'mixup-rs[plot]'`.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +29,8 @@ __all__ = ["label_text", "plot_beta", "plot_mixed_batch", "varied_samples"]
 #: Draws for the histogram of `plot_beta`: the bars are then within a few per cent of the exact density.
 _DRAWS = 100_000
 _PICTURE_INCHES = 2.2
+#: The height of a figure of many samples, whose pictures are made smaller.
+_TALLEST_INCHES = 12.0
 _FONT_POINTS = 9
 #: Characters of that size that fit under a picture.
 _LINE_CHARACTERS = 30
@@ -83,8 +89,6 @@ def plot_mixed_batch(
     >>> len(figure.axes)  # 4 samples: image, partner, mix
     12
     """
-    from matplotlib.figure import Figure
-
     x, mixed = _as_numpy(x), _as_numpy(mixed)
     lam, partner = _as_numpy(plan.lam), _as_numpy(plan.partner)
     if x.shape != mixed.shape or len(x) != len(lam):
@@ -98,8 +102,9 @@ def plot_mixed_batch(
     images, mixes = _displayable(x, mixed)
 
     height, width = images.shape[1:3]
-    size = (3 * _PICTURE_INCHES, len(rows) * (_PICTURE_INCHES * height / width + 0.25) + 0.25)
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    inches = min(_PICTURE_INCHES, (_TALLEST_INCHES / len(rows) - 0.25) * width / height)
+    size = (3 * max(inches, _PICTURE_INCHES / 2), len(rows) * (inches * height / width + 0.25) + 0.25)
+    figure = _new_figure(size, path)
     grid = figure.subplots(len(rows), 3, squeeze=False)
     for axes, title in zip(grid[0], ("image", "partner", "mix"), strict=True):
         axes.set_title(title, fontsize=11, color=_MUTED)
@@ -142,10 +147,8 @@ def plot_beta(
     >>> figure.axes[0].get_xlabel()
     'λ, the weight of the sample itself'
     """
-    from matplotlib.figure import Figure
-
     alphas = [float(a) for a in np.atleast_1d(alpha)]
-    figure = Figure(figsize=(6, 3.4), dpi=150, layout="constrained")
+    figure = _new_figure((6, 3.4), path)
     axes = figure.subplots()
     low = 0.5 if fold else 0.0
     # The density is infinite at the ends when alpha < 1: the line stops half a bar short of them.
@@ -310,6 +313,34 @@ def _beta_density(lam: np.ndarray, alpha: float) -> np.ndarray:
     """The density of Beta(alpha, alpha)."""
     log_norm = 2 * math.lgamma(alpha) - math.lgamma(2 * alpha)
     return np.exp((alpha - 1) * (np.log(lam) + np.log1p(-lam)) - log_norm)
+
+
+def _new_figure(size: tuple[float, float], path: str | PathLike[str] | None) -> Figure:
+    """A figure of pyplot's; one of its own if it is to be saved."""
+    options: dict[str, Any] = {"figsize": size, "dpi": 100 if path is None else 150, "layout": "constrained"}
+    if path is not None:
+        from matplotlib.figure import Figure
+
+        return Figure(**options)
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(**options)
+    # IPython shows pyplot's figures at the end of a cell, and the value of its last line: this one would come twice.
+    figure._ipython_display_ = partial(_display, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+def _display(figure: Figure) -> None:
+    """Show a figure in a notebook, unless pyplot is going to."""
+    from matplotlib import pyplot
+
+    if figure.number in pyplot.get_fignums():  # type: ignore[attr-defined]
+        return
+    from IPython.display import Image, display
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    display(Image(png.getvalue()))
 
 
 def _save(figure: Figure, path: str | PathLike[str] | None) -> Figure:

@@ -111,6 +111,8 @@ class Mixing:
             super().__init__(float(getattr(rule, "alpha", 0.0)) or 1.0)  # type: ignore[call-arg]
             self._int64 = torch.empty((), dtype=torch.int64)
         self.rule, self.rng, self.inplace, self.off_epoch = rule, rng, inplace, off_epoch
+        if pair and with_one_lam(rule) != rule:
+            raise ValueError(f"pair=True gives the loss one lam for the batch: use mode='batch', got {rule}")
         self.inputs = None if inputs is None else ((inputs,) if isinstance(inputs, int) else tuple(inputs))
         self._options = TargetOptions(pair=pair)
         self._turn, self._collate, self._rank, self._drawing = 0, None, rank_distrib(), rule
@@ -156,16 +158,24 @@ class Mixing:
         samples = varied_samples(plan, max_n)
         return plot_mixed_batch(x, mix_tensor(plan, x), plan, labels=labels, class_names=names, samples=samples)
 
-    def after_create(self) -> None:
-        """Refuse a second callback that mixes; leave the batches of a `MixCollate` as they are outside of training."""
+    def _refuse_fastais(self) -> None:
+        """Refuse a callback of fastai that would mix as well."""
         others = [cb for cb in self.learn.cbs if isinstance(cb, MixHandler) and not isinstance(cb, Mixing)]
         if others:
             names = ", ".join(type(cb).__name__ for cb in others)
-            raise ValueError(f"{type(self).__name__} and fastai's {names} would both mix: take one of them")
+            raise ValueError(
+                f"{type(self).__name__} and fastai's {names} would both mix a batch; take one of them: "
+                f"cbs={type(self).__name__}, or learn.remove_cb(...)"
+            )
+
+    def after_create(self) -> None:
+        """Refuse a second callback that mixes; leave the batches of a `MixCollate` as they are outside of training."""
+        self._refuse_fastais()
         pause(mixing_collate(getattr(getattr(self.learn, "dls", None), "train", None)))
 
     def before_fit(self) -> None:
-        """Forget a batch that was interrupted in an earlier fit."""
+        """Forget a batch that was interrupted in an earlier fit; refuse a second callback that mixes."""
+        self._refuse_fastais()
         self._forget()
         set_attributes(self, _is_first_epoch=True)
         pause(self._collate)
@@ -223,7 +233,13 @@ class Mixing:
             return self._replayed_plan(n, shape)
         if self._drawing is None:
             set_attributes(self, _drawing=self._rule_for(yb))
-        return self._drawing.plan(n, shape, None, self._key())
+        plan = self._drawing.plan(n, shape, None, self._key())
+        if self._options.pair and not (plan.lam == plan.lam[0]).all():
+            raise ValueError(
+                f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: use a rule of "
+                "mode='batch'"
+            )
+        return plan
 
     def _rule_for(self, yb: Any) -> Rule:
         """The rule, with one lam for the batch where the loss does not come apart into samples."""

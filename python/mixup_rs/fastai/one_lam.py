@@ -24,8 +24,8 @@ def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> tuple[bool, Pa
     Blended targets need none. For class indices the loss must be known to come apart into samples, or be found to on
     values that are made for it: the same learner decides the same way each time.
     """
-    if options.pair:
-        return True, None
+    if options.pair:  # the rule has one, which is checked
+        return False, None
     leaves = list(tree_leaves(yb))
     if all(y.is_floating_point() or (y.dtype == torch.bool and y.ndim < 3) for y in leaves):
         return False, None
