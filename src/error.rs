@@ -25,10 +25,10 @@ pub enum MixError {
     ChoiceMode,
     #[error("no memory for a plan of {0} samples")]
     TooManySamples(usize),
-    #[error("lam must be a number or one per sample: expected {expected} values, got {got}")]
-    LamLength { got: usize, expected: usize },
-    #[error("lam must lie in [0, 1], got {value} at index {index}")]
-    LamRange { index: usize, value: f64 },
+    #[error("{name} must be a number or one per sample: expected {expected} values, got {got}")]
+    WeightLength { name: &'static str, got: usize, expected: usize },
+    #[error("{name} must lie in [0, 1], got {value} at index {index}")]
+    WeightRange { name: &'static str, index: usize, value: f64 },
     #[error("partner must have one index per sample: expected {expected}, got {got}")]
     PartnerLength { got: usize, expected: usize },
     #[error("partner must lie in [0, {n}), got {value} at index {index}")]

@@ -59,9 +59,9 @@ class _LabelledBatch(MixedBatch):
 class MixPlan:
     """Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 
-    ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn by
-    `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then the
-    weight times the share outside of the box.
+    ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
+    by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
+    the weight times the share outside of the box.
 
     Parameters
     ----------
@@ -111,6 +111,11 @@ class MixPlan:
         MixPlan
             A plan of `lam` 1 in which every sample is its own partner.
 
+        Raises
+        ------
+        ValueError, TypeError
+            If `n` is not an int of at least 0.
+
         Examples
         --------
         >>> from mixup_rs import MixPlan
@@ -155,19 +160,19 @@ class MixPlan:
         """
     @property
     def lam(self) -> NDArray[np.float64]:
-        """numpy.ndarray : (n,) float64, a copy: what remains of each sample, by which labels are weighted."""
+        """What remains of each sample, by which labels are weighted: (n,) float64, a copy."""
     @property
     def weight(self) -> NDArray[np.float64]:
-        """numpy.ndarray : (n,) float64, a copy: the weight of each sample outside of its box; `lam` where there are none."""
+        """The weight of each sample outside of its box: (n,) float64, a copy; `lam` where there are no boxes."""
     @property
     def partner(self) -> NDArray[np.intp]:
-        """numpy.ndarray : (n,) intp, a copy: the index of the sample that each is mixed with."""
+        """The index of the sample that each is mixed with: (n,) intp, a copy."""
     @property
     def boxes(self) -> NDArray[np.intp] | None:
-        """numpy.ndarray or None : (n, 2 * d) intp, a copy: the boxes, starts then ends; None for a plan without regions."""
+        """The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions."""
     @property
     def spatial_shape(self) -> tuple[int, ...] | None:
-        """tuple of int or None : The lengths of a sample's spatial axes; None for a plan without regions."""
+        """The lengths of a sample's spatial axes; None for a plan without regions."""
     def without_region(self) -> MixPlan:
         """Return the plan for what has no such spatial axes: every sample blended by `lam` as a whole.
 
@@ -190,8 +195,8 @@ class MixPlan:
         ----------
         x : numpy.ndarray
             Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16; if
-            the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to unless
-            it is `out`.
+            the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to
+            unless it is `out`.
         out : numpy.ndarray, optional
             An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
             way.
@@ -229,9 +234,10 @@ class MixPlan:
         Parameters
         ----------
         y : array_like
-            Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft targets
-            of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the partners: the
-            paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as float32.
+            Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft
+            targets of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the
+            partners: the paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as
+            float32.
         num_classes : int, optional
             At least 1; class indices must be in [0, num_classes).
         label_smoothing : float, default 0.0
@@ -285,8 +291,8 @@ def mix_batch(
 ) -> MixedBatch:
     """Mix a batch and its labels.
 
-    `x[i]` becomes ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, and `y` alike: mixup, [1]_. It draws a `MixPlan` and
-    applies it to both.
+    `x[i]` becomes ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, and `y` alike: mixup, [1]_. It draws a `MixPlan`
+    and applies it to both.
 
     Parameters
     ----------
@@ -308,18 +314,19 @@ def mix_batch(
     partner : array_like, optional
         Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
     rule : Mixup, CutMix, OneOf or any object with a method `plan`, optional
-        Draws the plan instead of the six arguments above. Its regions are along `spatial_axes`.
+        Draws the plan instead of the five arguments above. Its regions are along `spatial_axes`.
     num_classes : int, optional
         At least 1; class indices must be in [0, num_classes).
     label_smoothing : float, default 0.0
         s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
     out : numpy.ndarray, optional
-        An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any way.
+        An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
+        way.
     spatial_axes : sequence of int, optional
         The axes of `x` that regions are along: by default the last two of three or more.
     rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
-        None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A Generator
-        moves on, a SeedSequence does not.
+        None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
+        Generator moves on, a SeedSequence does not.
 
     Returns
     -------
@@ -385,8 +392,8 @@ def collate(
     Parameters
     ----------
     samples : sequence of numpy.ndarray
-        `len(plan)` arrays of one shape and of one dtype that `MixPlan.apply` blends. They are not written to. Those that
-        are not in C order are copied.
+        `len(plan)` arrays of one shape and of one dtype that `MixPlan.apply` blends. They are not written to. Those
+        that are not in C order are copied.
     plan : MixPlan
         A plan for as many samples.
     out : numpy.ndarray, optional
@@ -398,7 +405,8 @@ def collate(
     spatial_axes : sequence of int, optional
         The axes of the batch that the regions of the plan are along; by default the last ones.
     channel_axis : int, optional
-        The axis of the batch that the channels of `normalize` are along; by default axis 1, or the last, that has so many.
+        The axis of the batch that the channels of `normalize` are along; by default axis 1, or the last, that has so
+        many.
 
     Returns
     -------
@@ -423,11 +431,11 @@ def collate(
            [0, 4]], dtype=uint8)
     """
 def draw(rule: Any, n: int, shape: Sequence[int] | None, labels: Any, rng: _Rng) -> MixPlan:
-    """Draws a plan by one of this package's own rules; `mixup_rs.rules` documents the arguments."""
+    """Draws a plan by a rule of this package. `mixup_rs.rules` documents the arguments."""
 def check(rule: Any) -> None:
-    """Checks the options of one of this package's own rules."""
+    """Checks the options of a rule of this package."""
 def get_num_threads() -> int:
-    """The number of threads a large batch is mixed on.
+    """Return the number of threads a large batch is mixed on.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -24,10 +24,11 @@ Mode: TypeAlias = Literal["elem", "pair", "batch"]
 class Rule(Protocol):
     """What the rest of the package asks of a rule: a method that draws a plan.
 
-    Any object with such a method is a rule, in `OneOf` and wherever a rule is taken.
+    Any object with such a method is a rule, in `OneOf` and wherever a rule is taken. There `rng` is a key of four ints.
 
     Examples
     --------
+    >>> from mixup_rs import MixPlan, OneOf, Rule
     >>> class LeftHalf:
     ...     def plan(self, n, shape=None, labels=None, rng=None):
     ...         height, width = shape
@@ -66,6 +67,7 @@ class Rule(Protocol):
 
         Examples
         --------
+        >>> from mixup_rs import Mixup
         >>> len(Mixup().plan(4, rng=1))
         4
         """
@@ -79,6 +81,13 @@ class _CoreRule:
 
     def __post_init__(self) -> None:
         _core.check(self)
+
+    def _freeze(self, *names: str) -> None:
+        """Make tuples of lists and arrays, so that a rule can be hashed and does not change with them."""
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set):
+                object.__setattr__(self, name, tuple(value))
 
     def plan(
         self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
@@ -214,6 +223,10 @@ class CutMix(_CoreRule):
     prob: float = 1.0
     _rule: ClassVar[str] = "cutmix"
 
+    def __post_init__(self) -> None:
+        self._freeze("minmax")
+        super().__post_init__()
+
 
 @dataclass(frozen=True)
 class OneOf(_CoreRule):
@@ -253,8 +266,5 @@ class OneOf(_CoreRule):
     _rule: ClassVar[str] = "one_of"
 
     def __post_init__(self) -> None:
-        # Tuples, so that it can be hashed and does not change with the caller's lists.
-        for name in ("rules", "probs"):
-            if isinstance(value := getattr(self, name), Iterable) and not isinstance(value, str):
-                object.__setattr__(self, name, tuple(value))
+        self._freeze("rules", "probs")
         super().__post_init__()

@@ -37,15 +37,17 @@ pub enum Lam {
 }
 
 impl Lam {
-    /// Checks the weights and returns one per sample.
-    pub(crate) fn for_samples(self, n: usize) -> Result<Vec<f64>> {
+    /// Checks the weights, called `name` in messages, and returns one per sample.
+    pub(crate) fn for_samples(self, n: usize, name: &'static str) -> Result<Vec<f64>> {
         let lam = match self {
             Self::Shared(lam) => memory_for(n).map(|()| vec![lam; n])?,
-            Self::Each(lam) if lam.len() != n => return Err(MixError::LamLength { got: lam.len(), expected: n }),
+            Self::Each(lam) if lam.len() != n => {
+                return Err(MixError::WeightLength { name, got: lam.len(), expected: n });
+            }
             Self::Each(lam) => lam,
         };
         match lam.iter().position(|lam| !(0.0..=1.0).contains(lam)) {
-            Some(index) => Err(MixError::LamRange { index, value: lam[index] }),
+            Some(index) => Err(MixError::WeightRange { name, index, value: lam[index] }),
             None => Ok(lam),
         }
     }
@@ -85,7 +87,7 @@ impl MixPlan {
             Lam::Shared(_) => partner.len(),
             Lam::Each(lam) => lam.len(),
         };
-        let lam = lam.for_samples(n)?;
+        let lam = lam.for_samples(n, "lam")?;
         check_partners(&partner, n)?;
         Ok(Self { lam, partner, regions: None, order: OnceLock::new() })
     }
@@ -122,7 +124,7 @@ impl MixPlan {
     /// [`MixError::PartnerRange`] if a value is out of range, [`MixError::TooManySamples`] if memory runs out.
     pub fn from_boxes(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
         let n = boxes.len();
-        let regions = Regions::of_boxes(boxes, shape, weight.for_samples(n)?)?;
+        let regions = Regions::of_boxes(boxes, shape, weight.for_samples(n, "weight")?)?;
         check_partners(&partner, n)?;
         Ok(Self { lam: regions.lam(), partner, regions: Some(regions), order: OnceLock::new() })
     }
@@ -138,8 +140,11 @@ impl MixPlan {
         let Some(first) = plans.iter().flatten().next() else { return Self::identity(n) };
         plans.iter().flatten().try_for_each(|plan| plan.check_batch(&[n]))?;
         let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
-        // An unchanged sample keeps its partner, so that the partners stay a permutation.
-        let partner: Vec<usize> = (0..n).map(|i| chosen(i).unwrap_or(first).partner[i]).collect();
+        // An unchanged sample takes its partner from a plan that has some, so that partners stay a permutation.
+        let has_partners = |plan: &&Self| plan.partner.iter().enumerate().any(|(i, &partner)| partner != i);
+        let first = plans.iter().flatten().find(has_partners).unwrap_or(first);
+        let mixing = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0).unwrap_or(first);
+        let partner: Vec<usize> = (0..n).map(|i| mixing(i).partner[i]).collect();
         let order = (partner == first.partner).then(|| first.order.get().cloned()).flatten();
         let weight = Lam::Each((0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect());
         let mut shapes = plans.iter().flatten().filter_map(|plan| plan.spatial_shape());

@@ -104,10 +104,24 @@ pub(super) fn spatial_axes(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<isiz
     items("spatial_axes", "None or a sequence of ints", value)?.iter().map(axis).collect::<PyResult<_>>().map(Some)
 }
 
+pub(super) fn fold(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    boolean("fold", value)
+}
+
+/// True or False, of Python or NumPy.
+fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let wrong = |_| PyTypeError::new_err(format!("{name} must be True or False, got {}", type_name(value)));
+    value.extract().map_err(wrong)
+}
+
 /// An axis other than the batch of an array with `ndim` axes, as an index from 0.
 pub(super) fn axis(name: &str, value: &Bound<'_, PyAny>, ndim: usize) -> PyResult<usize> {
-    let Ok(axis) = value.extract::<isize>() else {
-        return Err(PyTypeError::new_err(format!("{name} must be an int, got {}", type_name(value))));
+    let axis = match value.extract::<isize>() {
+        Ok(axis) => axis,
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            return Err(PyValueError::new_err(format!("{name} must be an axis of the array, got {value}")));
+        }
+        Err(_) => return Err(PyTypeError::new_err(format!("{name} must be an int, got {}", type_name(value)))),
     };
     let from_front = usize::try_from(if axis < 0 { axis + ndim as isize } else { axis });
     from_front.ok().filter(|axis| (1..ndim).contains(axis)).ok_or_else(|| {

@@ -58,7 +58,7 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 /// partner : array_like, optional
 ///     Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
 /// rule : Mixup, CutMix, OneOf or any object with a method `plan`, optional
-///     Draws the plan instead of the six arguments above. Its regions are along `spatial_axes`.
+///     Draws the plan instead of the five arguments above. Its regions are along `spatial_axes`.
 /// num_classes : int, optional
 ///     At least 1; class indices must be in [0, num_classes).
 /// label_smoothing : float, default 0.0
@@ -114,7 +114,7 @@ pub(super) fn mix_batch<'py>(
     y: Option<&Bound<'py, PyAny>>,
     #[pyo3(from_py_with = arguments::alpha)] alpha: f64,
     mode: &str,
-    fold: bool,
+    #[pyo3(from_py_with = arguments::fold)] fold: bool,
     lam: Option<&Bound<'py, PyAny>>,
     partner: Option<&Bound<'py, PyAny>>,
     rule: Option<&Bound<'py, PyAny>>,
@@ -134,7 +134,10 @@ pub(super) fn mix_batch<'py>(
                         "a rule draws the plan: alpha, mode, fold, lam and partner cannot be given beside it",
                     ));
                 }
-                rules::draw_any(rule, n, &arrays::spatial_shape(x, spatial_axes.as_deref())?, y, key)?
+                {
+                    let shape = arrays::spatial_shape(x, spatial_axes.as_deref())?;
+                    rules::draw_any(rule, rules::Batch { n, shape: &shape, labels: y, missing: "spatial_axes" }, key)?
+                }
             }
             None => {
                 let lam = lam.map(arguments::lam).transpose()?;

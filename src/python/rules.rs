@@ -1,10 +1,11 @@
 //! Draws plans by rules of Python: `mixup_rs.rules`.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyType};
 
+use crate::error::MixError;
 use crate::plan::MixPlan;
 use crate::random::{DRAWN_ALONE, Key};
 use crate::rules::{Choice, CutMix, Mixup, Rule};
@@ -24,7 +25,10 @@ pub(super) fn draw(
     labels: Option<&Bound<'_, PyAny>>,
     rng: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyMixPlan> {
-    catch_panics(|| Ok(PyMixPlan(draw_own(rule, arguments::count("n", n, 0)?, &shape, labels, key::key(rng)?)?)))
+    catch_panics(|| {
+        let batch = Batch { n: arguments::count("n", n, 0)?, shape: &shape, labels, missing: "shape" };
+        Ok(PyMixPlan(draw_own(rule, batch, key::key(rng)?)?))
+    })
 }
 
 /// Checks the options of a rule of this package.
@@ -32,12 +36,7 @@ pub(super) fn draw(
 pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
     catch_panics(|| match Options::of(rule)? {
         Options::Rule(rule) => Ok(rule.check()?),
-        Options::OneOf(_, rules) => rules.iter().try_for_each(|rule| {
-            if rule.hasattr("plan")? {
-                return Ok(());
-            }
-            Err(PyTypeError::new_err(format!("rules must have a method plan, got {}", type_name(rule))))
-        }),
+        Options::OneOf(_, rules) => rules.iter().try_for_each(|rule| check_rule("rules", rule)),
     })
 }
 
@@ -56,7 +55,7 @@ impl<'py> Options<'py> {
         let prob = || arguments::prob(&get("prob")?);
         Ok(match get("_rule")?.extract::<String>()?.as_str() {
             "mixup" => {
-                let fold = get("fold")?.is_truthy()?;
+                let fold = arguments::fold(&get("fold")?)?;
                 Self::Rule(Box::new(Mixup { alpha: alpha()?, mode: mode()?, fold, prob: prob()? }))
             }
             "cutmix" => {
@@ -79,37 +78,54 @@ impl<'py> Options<'py> {
     }
 }
 
+/// Refuses what has no method `plan`, and a class, which is not called yet.
+fn check_rule(name: &str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
+    if rule.hasattr("plan")? && !rule.is_instance_of::<PyType>() {
+        return Ok(());
+    }
+    let got = match rule.cast::<PyType>() {
+        Ok(class) => format!("the class {}", class.fully_qualified_name()?),
+        Err(_) => type_name(rule),
+    };
+    Err(PyTypeError::new_err(format!("{name} must have a method plan, as Mixup(0.4) has, got {got}")))
+}
+
 fn wrong_mode(rule: &Bound<'_, PyAny>) -> PyErr {
     let got = rule.getattr("mode").map_or_else(|_| "nothing".into(), |mode| type_name(&mode));
     PyTypeError::new_err(format!("mode must be a str, got {got}"))
 }
 
-fn draw_own(
-    rule: &Bound<'_, PyAny>,
-    n: usize,
-    shape: &[usize],
-    labels: Option<&Bound<'_, PyAny>>,
-    key: Key,
-) -> PyResult<MixPlan> {
+/// What a plan is drawn for.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a, 'py> {
+    pub n: usize,
+    /// The lengths of a sample's spatial axes; empty if they are not known.
+    pub shape: &'a [usize],
+    pub labels: Option<&'a Bound<'py, PyAny>>,
+    /// The argument that would name the shape.
+    pub missing: &'static str,
+}
+
+fn draw_own(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult<MixPlan> {
     match Options::of(rule)? {
         Options::Rule(options) => {
-            let limit = if n < DRAWN_ALONE { 1 } else { settings::num_threads(rule.py())? };
-            Ok(options.plan_on(limit, n, shape, key)?)
+            let limit = if batch.n < DRAWN_ALONE { 1 } else { settings::num_threads(rule.py())? };
+            options.plan_on(limit, batch.n, batch.shape, key).map_err(|error| match error {
+                MixError::SpatialRank { got: 0 } => {
+                    PyValueError::new_err(format!("{error}; name them: {}=...", batch.missing))
+                }
+                error => error.into(),
+            })
         }
         Options::OneOf(choice, rules) => {
-            choice.plan_by(n, key, |chosen, key| draw_any(&rules[chosen], n, shape, labels, key))
+            choice.plan_by(batch.n, key, |chosen, key| draw_any(&rules[chosen], batch, key))
         }
     }
 }
 
 /// Draws a plan by a rule of this package, or by calling the method `plan` of any other object.
-pub(super) fn draw_any(
-    rule: &Bound<'_, PyAny>,
-    n: usize,
-    shape: &[usize],
-    labels: Option<&Bound<'_, PyAny>>,
-    key: Key,
-) -> PyResult<MixPlan> {
+pub(super) fn draw_any(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult<MixPlan> {
+    check_rule("rule", rule)?;
     let py = rule.py();
     // A rule of this package with its own `plan`, not overridden by a subclass.
     static OWN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -117,8 +133,9 @@ pub(super) fn draw_any(
         PyResult::Ok(py.import("mixup_rs.rules")?.getattr("_CoreRule")?.getattr("plan")?.unbind())
     })?;
     if rule.get_type().getattr_opt("plan")?.is_some_and(|plan| plan.is(own)) {
-        return draw_own(rule, n, shape, labels, key);
+        return draw_own(rule, batch, key);
     }
+    let Batch { n, shape, labels, .. } = batch;
     let shape = if shape.is_empty() { None } else { Some(PyTuple::new(py, shape)?) };
     let drawn = rule.call_method1("plan", (n, shape, labels, PyTuple::new(py, key.words())?))?;
     let Ok(plan) = drawn.cast::<PyMixPlan>() else {
@@ -126,6 +143,9 @@ pub(super) fn draw_any(
         return Err(PyTypeError::new_err(format!("{}.plan must return a MixPlan, got {got}", type_name(rule))));
     };
     let plan = &plan.get().0;
-    plan.check_batch(&[n])?;
+    if plan.len() != n {
+        let (rule, got) = (type_name(rule), plan.len());
+        return Err(PyValueError::new_err(format!("{rule}.plan gave a plan for {got} samples, the batch has {n}")));
+    }
     Ok(plan.clone())
 }

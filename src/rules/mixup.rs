@@ -77,7 +77,7 @@ impl Mixup {
             }
         };
         // Checks the number of given weights.
-        Ok(MixPlan::new(Lam::Each(lam.for_samples(n)?), partner)?.with_order(order))
+        Ok(MixPlan::new(Lam::Each(lam.for_samples(n, "lam")?), partner)?.with_order(order))
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(given(Some(Lam::Shared(0.25)), None).unwrap().partner(), drawn.partner());
         assert_eq!(given(None, Some(vec![0; 3])).unwrap().lam(), drawn.lam());
         let few = given(Some(Lam::Each(vec![0.5; 2])), None);
-        assert_eq!(few, Err(MixError::LamLength { got: 2, expected: 3 }));
+        assert_eq!(few, Err(MixError::WeightLength { name: "lam", got: 2, expected: 3 }));
         assert_eq!(given(None, Some(vec![0; 4])), Err(MixError::PartnerLength { got: 4, expected: 3 }));
     }
 }

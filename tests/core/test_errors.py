@@ -63,7 +63,7 @@ DRAWING = [
     ({"alpha": None}, raises(TypeError, "real number", "NoneType")),
     ({"mode": "element"}, raises(ValueError, "'elem', 'pair' or 'batch'", "'element'")),
     ({"mode": 1}, Refusal(TypeError, "(?=.*int).*str")),
-    ({"fold": "yes"}, raises(TypeError, "str", "bool")),
+    ({"fold": "yes"}, raises(TypeError, "fold must be True or False", "str")),
     ({"lam": -1e-9}, raises(ValueError, *RANGE, "-0.000000001")),
     ({"lam": 1.0000001}, raises(ValueError, *RANGE, "1.0000001")),
     ({"lam": NAN}, raises(ValueError, *RANGE, "NaN")),
@@ -390,7 +390,7 @@ class Nonsense:
         ({"rule": 3}, raises(TypeError, "method plan", "int")),
         ({"rule": "mixup"}, raises(TypeError, "method plan", "str")),
         ({"rule": [Mixup()]}, raises(TypeError, "method plan", "list")),
-        ({"rule": Mixup().plan}, raises(TypeError, "method plan", "function")),
+        ({"rule": Mixup().plan}, raises(TypeError, "method plan", "got method")),
         ({"rule": MixPlan.identity(N)}, raises(TypeError, "method plan", "MixPlan")),
         # The parentheses were forgotten.
         ({"rule": Mixup}, raises(TypeError, "rule", "Mixup")),
