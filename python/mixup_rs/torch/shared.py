@@ -43,14 +43,14 @@ class Settings(NamedTuple):
     offset: float
 
 
-def rank(otherwise: int = 0) -> int:
-    """The rank of this process among those that train together, or `otherwise` where nothing says it.
+def rank() -> int:
+    """The rank of this process among those that train together, 0 where nothing says it.
 
     It is looked up whenever it is needed: a collate may be built before the process group is.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank()
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or otherwise)
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
 
 
 class SharedSettings:
@@ -73,7 +73,8 @@ class SharedSettings:
         #: What the worker read its last batch by, and whether that batch is left over from an earlier epoch.
         self._fetcher: Callable[[], Any] | None = None
         self._is_left_over = False
-        self._known_rank = 0
+        #: The rank of the process that pickled this, and the process that unpickled it.
+        self._sent_by, self._received_in = 0, 0
 
     @property
     def rule(self) -> Rule:
@@ -151,8 +152,10 @@ class SharedSettings:
         self._shared[:, Settings._fields.index(name)] = value
 
     def _rank(self) -> int:
-        """The rank. A worker that was spawned is told that of the process that started it."""
-        return rank(self._known_rank)
+        """The rank. A worker that was spawned is told that of the process that started it, which knows of the group."""
+        if get_worker_info() is not None and self._received_in == os.getpid():
+            return self._sent_by
+        return rank()
 
     def _place(self, now: Settings, rank: int) -> tuple[int, int]:
         """Count a batch: the epoch, and the number of the batch in it, however many workers make its batches."""
@@ -191,10 +194,11 @@ class SharedSettings:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a spawned worker: the rank of this process, and counters that begin anew."""
-        return {**self.__dict__, "_counted": (0, 0.0, 0), "_fetcher": None, "_known_rank": self._rank()}
+        return {**self.__dict__, "_counted": (0, 0.0, 0), "_fetcher": None, "_sent_by": self._rank()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._received_in = os.getpid()
         for name in ("_shared", "_seeds", "_pickled_rule"):
             # A copy made by pickle, such as that of a saved learner, gets shared memory of its own.
             if not state[name].is_shared():
