@@ -160,7 +160,7 @@ def plot_beta(
         lam = Mixup(alpha=a, fold=fold).plan(_DRAWS, rng=0).lam
         density = _beta_density(curve, a) * (2 if fold else 1)
         top = max(top, 1.1 * density.max())
-        axes.hist(lam, bins, density=True, color=f"C{i}", alpha=0.3, edgecolor="white", linewidth=0.3)
+        axes.hist(lam, bins.tolist(), density=True, color=f"C{i}", alpha=0.3, edgecolor="white", linewidth=0.3)
         axes.plot(curve, density, color=f"C{i}", linewidth=1.8, label=rf"$\alpha$ = {a:g}, mean λ = {lam.mean():.2f}")
     axes.set(xlim=(low, 1), ylim=(0, top), xlabel="λ, the weight of the sample itself", ylabel="density")
     folded = r", folded to $\max(\lambda,\ 1 - \lambda)$" if fold else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 from mixup_rs import _core
 from mixup_rs._core import MixPlan
@@ -85,9 +85,9 @@ class _CoreRule:
     def _freeze(self, *names: str) -> None:
         """Make tuples of lists and arrays, so that a rule can be hashed and does not change with them."""
         for name in names:
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set):
-                object.__setattr__(self, name, tuple(value))
+                object.__setattr__(self, name, tuple(cast("Iterable[Any]", value)))
 
     def plan(
         self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import mixup_rs
-from mixup_rs.bench.cases import MAIN, SWEEP, Batch, LoaderCase
+from mixup_rs.bench.cases import MAIN, SWEEP, Batch
 from mixup_rs.bench.contender import COLD, INPLACE, NEW, Contender
 from mixup_rs.bench.limits import LIMITS
 from mixup_rs.bench.loader import COLLATES, EPOCHS, Feed
@@ -43,7 +43,7 @@ def lineup(batch: Batch | Feed, quick: bool = False) -> tuple[list[Contender], d
 
 
 def _makers(batch: Batch | Feed, quick: bool) -> list[Any]:
-    if isinstance(batch.case, LoaderCase):
+    if not isinstance(batch, Batch):
         return COLLATES if batch.case.workers is None else EPOCHS
     return [_ours, *LIMITS, *_peers(batch, quick)]
 

@@ -56,7 +56,7 @@ class Feed:
         """Do nothing: samples are not written to."""
 
     @cached_property
-    def data(self) -> Sequence[tuple[Any, int]]:
+    def data(self) -> Repeated:
         """The data set: (image, class)."""
         images = (
             JpegImages(self._files.paths, self.case.shape[2:]) if self.case.jpeg else _memory_images(self.case.shape)
@@ -84,7 +84,8 @@ class Feed:
             samples = [(_laid_out(image, self.case.layout), y) for image, y in map(self.data.__getitem__, range(n))]
             return _alone(name, collate, samples, kind, rival)
         # Workers persist, so that an epoch does not include the start of processes.
-        loader = DataLoader(self.data, n, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
+        data: Any = self.data  # a data set by its methods
+        loader = DataLoader(data, n, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
 
         def run() -> None:
             for batch in loader:
@@ -156,7 +157,7 @@ class JpegImages:
         from PIL import Image
 
         with Image.open(self._paths[i]) as image:
-            pixels = image.convert("RGB").resize(self._size[::-1], Image.Resampling.BILINEAR)
+            pixels = image.convert("RGB").resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
 
 
@@ -268,7 +269,7 @@ class TorchRecipe:
         import torch
         from torch.utils.data import default_collate
 
-        x, y = default_collate(samples)
+        x, y = default_collate(list(samples))
         x = self.normalise(x)
         lam, partner = self._beta.sample((len(x),)), torch.randperm(len(x))
         return torch.lerp(x[partner], x, lam.view(-1, 1, 1, 1)), y, y[partner], lam
@@ -293,7 +294,7 @@ class TorchvisionRecipe:
     def __call__(self, samples: Sequence[Any]) -> tuple[Any, ...]:
         from torch.utils.data import default_collate
 
-        x, y = default_collate(samples)
+        x, y = default_collate(list(samples))
         return self._mix(self._normalise(x), y)
 
 

@@ -97,6 +97,7 @@ def _speedups(results: Results) -> list[tuple[str, list[float | None]]]:
                 ratios = [results.ratio(case["name"], peer, threads) for threads in results.threads]
                 record = results.record(case["name"], peer, results.threads[0])
                 place = "" if case["name"] == MAIN.name else f", {case['dtype']}"
-                rows.append((f"{peer}{place}\n({record['rival']})", ratios))
+                rival = record["rival"] if record else ""
+                rows.append((f"{peer}{place}\n({rival})", ratios))
     rows = list(dict(rows).items())
     return sorted(rows, key=lambda row: -(row[1][-1] or 0))

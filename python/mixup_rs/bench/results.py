@@ -109,8 +109,8 @@ class Results:
     def ratio(self, case: str, contender: str, threads: int, to: str | None = None) -> float | None:
         """The contender's time divided by that of `to`, by default its rival of mixup-rs."""
         record = self.record(case, contender, threads)
-        to = to or (record["rival"] if record else "")
-        own, other = self.ms(case, contender, threads), self.ms(case, to, threads)
+        rival: str = record["rival"] if record else ""
+        own, other = self.ms(case, contender, threads), self.ms(case, to or rival, threads)
         return None if own is None or not other else own / other
 
     def losses(self) -> Iterator[tuple[dict[str, Any], str, int, float]]:

@@ -82,7 +82,8 @@ def measure_step(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of fastai's import
         import torch
-        from fastai.vision.all import Callback, CancelValidException, CrossEntropyLossFlat, DataLoaders, Learner
+        from fastai.callback.core import CancelValidException  # type: ignore[attr-defined]
+        from fastai.vision.all import Callback, CrossEntropyLossFlat, DataLoaders, Learner
 
         from mixup_rs.fastai._compat import set_attributes
 
