@@ -1,7 +1,9 @@
-"""Tensors in nests of tuples, lists and dicts, as models take them and data sets return them."""
+"""Tensors in nests of tuples, lists, dicts and dataclasses, as models take them and data sets return them."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
     Parameters
     ----------
     value : Any
-        A tensor, or a nest of tuples, lists and dicts.
+        A tensor, or a nest of tuples, lists, dicts and dataclasses.
 
     Examples
     --------
@@ -27,6 +29,8 @@ def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
         yield value
     elif isinstance(value, dict):
         yield from tree_leaves(list(value.values()))
+    elif _is_dataclass(value):
+        yield from tree_leaves([getattr(value, field.name) for field in dataclasses.fields(value)])
     elif isinstance(value, (tuple, list)):
         for item in value:
             if isinstance(item, torch.Tensor):
@@ -43,12 +47,12 @@ def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     function : callable
         Called with each tensor.
     value : Any
-        A tensor, or a nest of tuples, lists and dicts. Other values are returned as they are.
+        A tensor, or a nest of tuples, lists, dicts and dataclasses. Other values are returned as they are.
 
     Returns
     -------
     Any
-        A nest of the same structure, with the same types of tuples and lists.
+        A nest of the same structure and the same types.
 
     Examples
     --------
@@ -58,8 +62,25 @@ def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return function(value)
     if isinstance(value, dict):
-        return {key: tree_map(function, item) for key, item in value.items()}
+        items = {key: tree_map(function, item) for key, item in value.items()}
+        if type(value) is dict:
+            return items
+        # A subclass may be more than its items: transformers' outputs have them as attributes too.
+        copied = copy.copy(value)
+        for key, item in items.items():
+            copied[key] = item
+        return copied
+    if _is_dataclass(value):
+        copied = copy.copy(value)
+        for field in dataclasses.fields(value):
+            # As dataclasses' own __init__ does where they are frozen.
+            object.__setattr__(copied, field.name, tree_map(function, getattr(value, field.name)))
+        return copied
     if isinstance(value, (tuple, list)):
         items = [tree_map(function, item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
+
+
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixup_rs.torch.nest import tree_map
+from mixup_rs.torch.nest import tree_leaves, tree_map
 
 __all__ = ["Parts", "is_fastais_smoothing", "parts_of", "tried_parts_of"]
 
@@ -36,7 +36,8 @@ _MEAN_OVER_ELEMENTS = (
 #: The class that torch's losses ignore unless told otherwise.
 IGNORED = -100
 
-#: How far the value of a loss may be from its parts, reduced again: single precision, summed in another order.
+#: How far the value of a loss may be from its parts, reduced again, as a share of the largest part: they are summed in
+#: another order. In half precision it is a few units in the last place.
 _TOLERANCE = 1e-4
 
 
@@ -111,31 +112,34 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
     """
     if not isinstance(getattr(loss_func, "reduction", None), str) and "reduction" not in _parameters(loss_func):
         return None
-    n = len(_first(pred))
+    first = next(tree_leaves(pred), None)
+    if first is None or first.ndim == 0:
+        return None
+    n = len(first)
     half = max(n // 2, 1)
     try:
         with torch.no_grad(), _unreduced(loss_func) as (unreduced, reduction):
             whole = unreduced(pred, *targets)
             sides = [_rows(slice(0, half), (pred, *targets)), _rows(slice(half, n), (pred, *targets))]
-            halves = torch.cat([unreduced(*side).reshape(-1) for side in sides if len(_first(side[0]))])
+            halves = torch.cat([unreduced(*side).reshape(-1) for side in sides if len(next(tree_leaves(side[0])))])
         with torch.no_grad():
             value = loss_func(pred, *targets)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
         return None
-    if whole.ndim == 0 or whole.numel() % n or not _close(halves, whole.reshape(-1)):
+    if whole.ndim == 0 or whole.numel() % n or not whole.is_floating_point():
         return None
+    finite = whole[whole.isfinite()].abs()
+    largest = finite.max().item() if finite.numel() else 0.0
+    tolerance = max(_TOLERANCE, 4 * torch.finfo(whole.dtype).eps) * largest
+    count = {"sum": whole.numel(), "batchmean": whole.numel() // n}.get(reduction, 1)
     parts = Parts(loss_func, reduction)
-    return parts if _close(parts.reduced(whole, n), value) else None
+    agree = _close(halves, whole.reshape(-1), tolerance) and _close(parts.reduced(whole, n), value, tolerance * count)
+    return parts if agree else None
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=_TOLERANCE, atol=_TOLERANCE)
-
-
-def _first(value: Any) -> Tensor:
-    from mixup_rs.torch.nest import tree_leaves
-
-    return next(tree_leaves(value))
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether two losses agree. A network that diverges has a loss of NaN in both."""
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=0, atol=tolerance, equal_nan=True)
 
 
 def _rows(rows: slice, values: Any) -> Any:
