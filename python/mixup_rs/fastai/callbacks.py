@@ -212,6 +212,12 @@ class RustCutMix(_Replaying, FastaiCutMix):
     def _replayed_lam(self) -> torch.Tensor:
         return self.lam[:1]
 
+    def _sent(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.rng == "torch" and device not in self._on_device and self.plan is not None:
+            partner, lam = super()._sent(device)
+            self._on_device[device] = partner, torch.full_like(lam, replay.share_left(self.plan))
+        return super()._sent(device)
+
 
 class RustMix(Mixing, MixHandler):
     """Mixing by any rule.

@@ -12,7 +12,7 @@ from fastai.torch_core import unsqueeze
 from mixup_rs._core import MixPlan
 from mixup_rs.torch.apply import like
 
-__all__ = ["blend", "draw_cut", "draw_mix", "loss"]
+__all__ = ["blend", "draw_cut", "draw_mix", "loss", "share_left"]
 
 
 def draw_mix(distrib: Any, n: int) -> MixPlan:
@@ -31,6 +31,13 @@ def draw_cut(distrib: Any, n: int, height: int, width: int) -> MixPlan:
     x1 = min(centres[0] + halves[0], width)
     y1 = min(centres[1] + halves[1], height)
     return MixPlan.from_boxes([[y0, x0, y1, x1]] * n, (height, width), partner)
+
+
+def share_left(plan: MixPlan) -> float:
+    """lam of a plan of `draw_cut` in the steps of fastai's CutMix, of which each rounds to single precision."""
+    height, width = plan.spatial_shape
+    y0, x0, y1, x1 = plan.boxes[0].tolist()
+    return (1 - torch.tensor([(x1 - x0) * (y1 - y0)], device="cpu") / float(width * height)).item()
 
 
 def blend(x: torch.Tensor, partner: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
