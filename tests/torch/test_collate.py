@@ -125,7 +125,7 @@ def test_wrong_options_are_refused():
         with pytest.raises(ValueError):  # noqa: PT011 (each says something else)
             MixCollate(Mixup(), **options)
     for options in [{"rng": "foo"}, {"rng": 1.5}, {"normalize": 0.5}, {"num_classes": "ten"}, {"inputs": 1.5},
-                    {"normalize": ((0.5,), (1.0,)), "dtype": torch.int32}]:  # fmt: skip
+                    {"off_epoch": "a"}, {"normalize": ((0.5,), (1.0,)), "dtype": torch.int32}]:  # fmt: skip
         with pytest.raises(TypeError):
             MixCollate(Mixup(), **options)
     with pytest.raises(ValueError, match="needs normalize"):
@@ -136,6 +136,13 @@ def test_wrong_options_are_refused():
         MixCollate(Mixup())([])
     with pytest.raises(ValueError, match="one shape"):
         MixCollate(Mixup())([(torch.zeros(3, 4, 4), 0), (torch.zeros(3, 4, 5), 1)])
+
+
+@pytest.mark.parametrize("entry", [1.5, torch.zeros(8), np.zeros(8)], ids=["number", "tensor", "array"])
+@pytest.mark.parametrize("rule", [CutMix(), OneOf([CutMix()])], ids=repr)
+def test_boxes_need_a_height_and_a_width(rule, entry):
+    with pytest.raises(ValueError, match="no input of these samples has a height and a width, which the rule may need"):
+        MixCollate(rule)([(entry, 0), (entry, 1)])
 
 
 def test_a_batch_size_of_none_is_refused():

@@ -167,6 +167,21 @@ def test_strings_in_any_container_are_refused(label):
         MixCollate(MIXUP)([{"image": x, "label": label} for x in IMAGES])
 
 
+def test_numbers_of_two_types():
+    """A float among integers is not truncated; what is no number is not read as one."""
+    values = [1, 0.5, 2, 0.25, 3, 0]
+    assert_blended(collated(values), values, dtype=torch.float64)
+    assert_blended(collated(values[::-1]), values[::-1], dtype=torch.float64)
+    classes = [2, np.int64(0), 1, np.uint8(1), 3, 0]
+    assert_pair(collated(classes), torch.tensor(CLASSES))
+    for other in ("2", None, True, 1j, [1], object()):
+        for at in (1, 5):
+            mixture = list(CLASSES)
+            mixture[at] = other
+            with pytest.raises(TypeError, match=r"entry 1 is a target of different types: .*int"):
+                collated(mixture)
+
+
 @pytest.mark.parametrize("y", [4, -1, -100, 10**6])
 def test_classes_out_of_range_are_refused(y):
     with pytest.raises(ValueError, match=str(y)):

@@ -98,7 +98,7 @@ class MixCollate(SharedSettings):
     """
 
     enabled = Setting("True or False", lambda value: value in (0, 1))
-    off_epoch = Setting("a number >= 0", lambda value: value >= 0)
+    off_epoch = Setting("a number >= 0 or a function of the epoch", lambda value: value >= 0)
     alpha = RuleOption()
     prob = RuleOption()
 
@@ -184,7 +184,14 @@ class MixCollate(SharedSettings):
         if not self._mixes(now, epoch):
             return MixPlan.identity(n), not now.paused
         key = (*self._seed(), epoch + int(now.offset), batch, rank)
-        return self._rule_at(now).plan(n, shape, labels, key), True
+        try:
+            return self._rule_at(now).plan(n, shape, labels, key), True
+        except ValueError as error:
+            if shape is not None:
+                raise
+            raise ValueError(
+                f"no input of these samples has a height and a width, which the rule may need: {error}"
+            ) from error
 
     def _seed(self) -> tuple[int, ...]:
         if self.rng is not None:

@@ -230,8 +230,12 @@ class Setting:
         return self if collate is None else getattr(collate._now(), self._name)
 
     def __set__(self, collate: SharedSettings, value: float) -> None:
-        if not self._is_valid(value):
-            raise ValueError(f"{self._name} must be {self._expected}, got {value}")
+        try:
+            is_valid = self._is_valid(value)
+        except TypeError as error:
+            raise TypeError(f"{self._name} must be {self._expected}, got {value!r}") from error
+        if not is_valid:
+            raise ValueError(f"{self._name} must be {self._expected}, got {value!r}")
         collate._set_everywhere(self._name, value)
 
 

@@ -183,9 +183,9 @@ class Stacking:
             )
         if path and path[-1] in ("boxes", "bboxes", "bbox", "keypoints"):
             raise TypeError(f"{name} is of boxes or keypoints, which cannot be averaged; they cannot be mixed yet")
-        if type(first) is int:
-            # Most often. By default_collate it takes three times as long.
-            return mix_target(self.plan, torch.from_numpy(np.array(values, np.int64)), options, name)
+        if isinstance(first, int | float):
+            # By default_collate it takes three times as long.
+            return mix_target(self.plan, _numbers(values, name), options, name)
         refuse_boxes(first, name)
         y = _stacked_targets(values, name)
         if y.is_floating_point() and y.ndim == 3 and y.shape[-1] == 4 and path not in (self.how._roles.targets or ()):
@@ -226,6 +226,18 @@ class Stacking:
             raise ValueError(f"num_classes has {len(count)} numbers, but there are {self.target_number} targets")
 
 
+def _numbers(values: Sequence[Any], name: str) -> torch.Tensor:
+    """Python's numbers as int64, float64 or bool. One float among ints makes all of them floats."""
+    types = {*map(type, values)}
+    if types == {int}:  # most often
+        return torch.from_numpy(np.array(values, np.int64))
+    array = np.asarray(values) if _are_numbers(values) else np.empty(0, object)
+    if array.dtype.kind not in "iufb" or (bool in types and len(types) > 1):
+        names = ", ".join(sorted(kind.__name__ for kind in types))
+        raise TypeError(f"{name} is a target of different types: {names}")
+    return torch.from_numpy(array if array.dtype.kind == "b" else array.astype(np.promote_types(array.dtype, np.int64)))
+
+
 def _stacked_targets(values: Sequence[Any], name: str) -> torch.Tensor:
     first = values[0]
     if isinstance(first, np.ndarray | np.generic) and np.asarray(first).dtype.kind == "u" and first.itemsize > 1:
@@ -241,7 +253,7 @@ def _stacked_targets(values: Sequence[Any], name: str) -> torch.Tensor:
     return stacked.as_subclass(torch.Tensor)
 
 
-def _are_numbers(values: list[Any]) -> bool:
+def _are_numbers(values: Sequence[Any]) -> bool:
     return bool(values) and all(isinstance(value, int | float | np.number) for value in values)
 
 
