@@ -39,14 +39,17 @@ impl<T: Element> Batch<'_, T> {
                         let window = column.at + from..column.at + from + out.len();
                         self.mixing.take_region(i, window, out, &partner[from..][..out.len()]);
                     };
+                    let has_region = self.mixing.has_region(i);
                     match scratch {
-                        Some(scratch) if self.mixing.runs(i, column.window()).is_some() => {
+                        Some(scratch) if has_region => {
                             stream::blend_and(self.level, recipe, out, own, partner, ahead, scratch, take_region);
                         }
                         Some(scratch) => stream::blend_into(self.level, recipe, out, own, partner, ahead, scratch),
                         None => {
                             blend_into(self.level, recipe, out, own, partner, ahead);
-                            take_region(0, out);
+                            if has_region {
+                                take_region(0, out);
+                            }
                         }
                     }
                 }

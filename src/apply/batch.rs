@@ -49,6 +49,12 @@ impl Mixing<'_> {
         }
     }
 
+    /// Whether a region of a sample comes from its partner.
+    #[inline]
+    pub fn has_region(&self, i: usize) -> bool {
+        self.regions.is_some_and(|(regions, _)| regions[i] != Region::None)
+    }
+
     /// Copies the partner's elements over the region. Both slices hold this window of elements.
     #[inline]
     pub fn take_region<T: Copy>(&self, i: usize, window: Range<usize>, own: &mut [T], partner: &[T]) {

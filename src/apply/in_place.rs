@@ -91,7 +91,9 @@ impl<T: Element> Batch<'_, T> {
                     Last::HeadOf(segment) => &heads[segment * len..][..len],
                 };
                 blend_in_place(self.level, Recipe::new::<T>(self.mixing.weight[i]), own, partner, ahead(at));
-                self.mixing.take_region(i, column.window(), own, partner);
+                if self.mixing.has_region(i) {
+                    self.mixing.take_region(i, column.window(), own, partner);
+                }
             }
         }
     }

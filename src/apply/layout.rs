@@ -42,8 +42,8 @@ impl Layout {
             outer: Vec::new(),
             run: Axis { len: 1, source: 1, target: 1 },
         };
-        for (axis, sample_axis) in axes_in_memory(shape, source, target) {
-            if sample_axis.is_reversed {
+        for (axis, number) in axes_in_memory(shape, source, target) {
+            if target[number] < 0 {
                 let last = axis.len as isize - 1;
                 layout.source_start -= last * axis.source;
                 layout.target_start -= last * axis.target;
@@ -107,14 +107,12 @@ pub(crate) struct SampleAxis {
     pub is_reversed: bool,
 }
 
-/// The axes of a sample in the memory order of the target, outermost first, without those of length 1. Axes with a
-/// negative stride in the target are reversed.
-fn axes_in_memory(shape: &[usize], source: &[isize], target: &[isize]) -> Vec<(Axis, SampleAxis)> {
+/// The axes of a sample and their numbers in the array, in the memory order of the target, outermost first, without
+/// those of length 1. Axes with a negative stride in the target are reversed.
+fn axes_in_memory(shape: &[usize], source: &[isize], target: &[isize]) -> Vec<(Axis, usize)> {
     let axis = |number: usize| {
-        let (len, is_reversed) = (shape[number], target[number] < 0);
-        let sign = if is_reversed { -1 } else { 1 };
-        let axis = Axis { len, source: sign * source[number], target: sign * target[number] };
-        (axis, SampleAxis { number, len, is_reversed })
+        let sign = if target[number] < 0 { -1 } else { 1 };
+        (Axis { len: shape[number], source: sign * source[number], target: sign * target[number] }, number)
     };
     let mut axes: Vec<_> = (1..shape.len()).filter(|&number| shape[number] > 1).map(axis).collect();
     axes.sort_by_key(|(axis, _)| std::cmp::Reverse((axis.target, axis.source)));
@@ -123,7 +121,8 @@ fn axes_in_memory(shape: &[usize], source: &[isize], target: &[isize]) -> Vec<(A
 
 /// The axes of a sample in the order of a [`Layout`] of the same arrays.
 pub(crate) fn sample_axes(shape: &[usize], source: &[isize], target: &[isize]) -> impl Iterator<Item = SampleAxis> {
-    axes_in_memory(shape, source, target).into_iter().map(|(_, axis)| axis)
+    let axes = axes_in_memory(shape, source, target).into_iter();
+    axes.map(|(axis, number)| SampleAxis { number, len: axis.len, is_reversed: target[number] < 0 })
 }
 
 /// Whether two elements of an array may share memory. Conservative: true also for interleaved strides that do not

@@ -80,13 +80,18 @@ impl MixPlan {
     /// A plan with these weights in [0, 1] and partners, one index per sample. Partners may repeat.
     ///
     /// # Errors
-    /// [`MixError::LamRange`] or [`MixError::PartnerRange`] if a value is out of range, [`MixError::PartnerLength`] if
+    /// [`MixError::WeightRange`] or [`MixError::PartnerRange`] if a value is out of range, [`MixError::PartnerLength`] if
     /// the lengths differ, [`MixError::TooManySamples`] if memory runs out.
     pub fn new(lam: Lam, partner: Vec<usize>) -> Result<Self> {
         let n = match &lam {
             Lam::Shared(_) => partner.len(),
             Lam::Each(lam) => lam.len(),
         };
+        Self::for_samples(n, lam, partner)
+    }
+
+    /// As [`MixPlan::new`], for `n` samples.
+    pub(crate) fn for_samples(n: usize, lam: Lam, partner: Vec<usize>) -> Result<Self> {
         let lam = lam.for_samples(n, "lam")?;
         check_partners(&partner, n)?;
         Ok(Self { lam, partner, regions: None, order: OnceLock::new() })
@@ -120,7 +125,7 @@ impl MixPlan {
     ///
     /// # Errors
     /// [`MixError::SpatialRank`] unless `shape` has one to three axes, [`MixError::Box`] if a box is not within
-    /// `shape`, [`MixError::LamLength`] or [`MixError::PartnerLength`] if the lengths differ, [`MixError::LamRange`] or
+    /// `shape`, [`MixError::LamLength`] or [`MixError::PartnerLength`] if the lengths differ, [`MixError::WeightRange`] or
     /// [`MixError::PartnerRange`] if a value is out of range, [`MixError::TooManySamples`] if memory runs out.
     pub fn from_boxes(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
         let n = boxes.len();

@@ -76,8 +76,7 @@ impl Mixup {
                 Lam::Each(drawn)
             }
         };
-        // Checks the number of given weights.
-        Ok(MixPlan::new(Lam::Each(lam.for_samples(n, "lam")?), partner)?.with_order(order))
+        Ok(MixPlan::for_samples(n, lam, partner)?.with_order(order))
     }
 }
 
