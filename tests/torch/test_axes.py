@@ -114,6 +114,18 @@ def test_another_image_of_the_sample_tells_the_order(channels, role):
     assert torch.equal(mask, torch.from_numpy(plan.apply(masks.numpy())))
 
 
+@pytest.mark.parametrize("channels", [2, 5, 12, 40])
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("order", [(3, 8, 10), (8, 10, 3)])
+def test_an_image_whose_shape_tells_helps_the_others(channels, is_first, order):
+    known, other = pixels(order, torch.uint8), pixels((8, 10, channels), torch.uint8)
+    pair = (known, other) if is_first else (other, known)
+    samples = [(a, b, i) for i, (a, b) in enumerate(zip(*pair, strict=True))]
+    got = MixCollate(CutMix(mode="elem"), rng=1, inputs=[0, 1])(samples)[1 if is_first else 0]
+    plan = CutMix(mode="elem").plan(N, (8, 10), rng=(1, 0, 0, 0))
+    assert torch.equal(got, torch.from_numpy(plan.apply(other.numpy(), spatial_axes=(1, 2))))
+
+
 @pytest.mark.parametrize(
     ("shape", "spatial"),
     [((3, 8, 10), (1, 2)), ((8, 10, 3), (0, 1)), ((1, 28, 28), (1, 2)), ((28, 28, 1), (0, 1)), ((8, 10, 4), (0, 1)),

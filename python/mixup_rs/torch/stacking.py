@@ -33,6 +33,7 @@ class Stacking:
         self.how, self.samples = how, samples
         self.roles = how._roles.of(samples[0])
         self.images = dict(self._images(samples[0], (), None))
+        self._tell_by_other_images()
         self.target_number = 0
         #: The names in `num_classes` that targets have.
         self.counted: set[Any] = set()
@@ -42,7 +43,8 @@ class Stacking:
     def stacked(self) -> Any:
         if self.plan.boxes is not None:
             for path, axes in self.images.items():
-                if not axes.is_certain:
+                shape = _at(self.samples[0], path).shape
+                if not axes.is_certain and self.plan.spatial_shape in (tuple(shape[-2:]), tuple(shape[-3:-1])):
                     raise ValueError(
                         f"the shape of {_text(path)} does not tell its height and width; say channels_last=..."
                     )
@@ -70,6 +72,17 @@ class Stacking:
         elif not isinstance(value, _LEAVES) and isinstance(value, Mapping):
             for key in value:
                 yield from self._images(value[key], (*path, key), role)
+
+    def _tell_by_other_images(self) -> None:
+        """Images whose shapes do not tell their height and width have those of images whose shapes do, if any."""
+        if all(axes.is_certain for axes in self.images.values()):
+            return
+        shapes = {path: tuple(_at(self.samples[0], path).shape) for path in self.images}
+        sizes = {(shapes[path][axes.spatial[0]], shapes[path][axes.spatial[1]])
+                 for path, axes in self.images.items() if axes.is_certain}  # fmt: skip
+        for path, axes in self.images.items():
+            if not axes.is_certain:
+                self.images[path] = Axes(shapes[path], sizes)
 
     def _sizes(self) -> set[tuple[int, int]]:
         """The heights and widths that other entries of the sample have: those of arrays of two axes."""
