@@ -97,7 +97,8 @@ def test_every_layer_is_drawn_once_in_a_while():
     callback, drawn = learn.manifold_mix_up, set()
     learn.epoch, learn.iter, learn.training = 0, 0, True
     batch = learn.dls.train.one_batch()
-    for _ in range(40):
+    for step in range(40):
+        learn.iter = step  # a seed draws a layer for each batch
         learn.xb, learn.yb = batch[:2], batch[2:]
         callback("before_batch")
         drawn |= {i for i, layer in enumerate(learn.model.layers) if layer._forward_pre_hooks}

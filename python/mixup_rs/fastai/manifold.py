@@ -9,7 +9,7 @@ from torch import nn
 
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai._compat import pooling_classifiers, set_attributes
-from mixup_rs.fastai.mixing import Mixing
+from mixup_rs.fastai.mixing import LAYER, Mixing
 from mixup_rs.rules import Mixup, Mode
 from mixup_rs.torch.batch import mix_inputs
 
@@ -82,7 +82,7 @@ class RustManifoldMixUp(Mixing, MixHandler):
             stages = _stages(_unwrapped(self.learn.model))
             if not stages:
                 raise ValueError("the model has no sequential part to draw a layer from; name one: layer=...")
-            layer = stages[self._random_int() % len(stages)]
+            layer = stages[self._draw_below(len(stages), LAYER)]
         self._unhook()
         hook = _MixInputs(self, plan)
         set_attributes(self, _hook=layer.register_forward_pre_hook(hook, with_kwargs=True))

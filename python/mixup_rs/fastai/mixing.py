@@ -35,13 +35,16 @@ from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
 from mixup_rs.torch.targets import PairedTarget, TargetOptions
 
-__all__ = ["Mixing"]
+__all__ = ["LAYER", "Mixing"]
 
 #: The attributes that describe the current batch, as they are without one.
 _NO_BATCH: dict[str, Any] = {
     **{"plan": None, "_yb": (), "_partner_targets": None, "_hidden": None, "_place": None, "_batch_loss": None},
     **{"_loaded": None},
 }
+
+#: What else is drawn for a batch beside its plan: each has a key of its own.
+_TURN, LAYER = 1, 2
 
 
 class Mixing:
@@ -104,8 +107,8 @@ class Mixing:
             if rng != "torch":
                 raise ValueError(f"rng must be None, ints, a numpy Generator or 'torch', got {rng!r}")
             self._check_replay(rule)
-        elif rng is not None:
-            Mixup().plan(0, rng=rng)  # checks rng
+        elif rng is not None and not isinstance(rng, np.random.Generator):
+            Mixup().plan(0, rng=rng)  # checks rng; a Generator would move on
         with torch.device("cpu"):  # draw on the host, whatever torch's default device is
             # fastai's attribute `distrib` needs an alpha above 0, where 0 means that nothing is mixed.
             super().__init__(float(getattr(rule, "alpha", 0.0)) or 1.0)  # type: ignore[call-arg]
@@ -342,7 +345,7 @@ class Mixing:
         if len(mixers) < 2 or self not in mixers:
             return True
         if self is mixers[0]:
-            set_attributes(self, _turn=self._random_int() % len(mixers))
+            set_attributes(self, _turn=self._draw_below(len(mixers), _TURN))
         return self is mixers[mixers[0]._turn]
 
     def after_pred(self) -> None:
@@ -452,6 +455,15 @@ class Mixing:
             return rng
         seed = (rng,) if isinstance(rng, int) or np.ndim(rng) == 0 else tuple(rng)
         return (*seed, self._epoch, getattr(self.learn, "iter", 0), self._rank)
+
+    def _draw_below(self, count: int, purpose: int) -> int:
+        """An int in [0, count), drawn from what the plan of this batch is drawn from, for another purpose."""
+        if self.rng is None or isinstance(self.rng, str):
+            return self._random_int() % count
+        key = self._key()
+        if isinstance(key, np.random.Generator):
+            return int(key.integers(count))
+        return int(Mixup().plan(count, rng=(*key, purpose)).partner[0])  # of a permutation any is first equally often
 
     def _random_int(self) -> int:
         """An int drawn from torch's generator of the host."""
