@@ -14,9 +14,9 @@ from fastai.tabular.all import (
     set_seed,
     tabular_learner,
 )
-from learners import BatchLosses, fit
+from learners import BatchLosses, fit, pair, trained
 
-from mixup_rs.fastai import RustManifoldMixUp
+from mixup_rs.fastai import RustManifoldMixUp, RustMixUp
 from mixup_rs.torch import apply
 
 ROWS, BATCH = 320, 32
@@ -105,3 +105,16 @@ def test_every_layer_is_drawn_once_in_a_while():
         callback("after_cancel_batch")
         assert not any(layer._forward_pre_hooks for layer in learn.model.layers)
     assert drawn == {0, 1, 2}
+
+
+@pytest.mark.parametrize("target", ["kind", "score"])
+@pytest.mark.parametrize("make", [RustMixUp, RustManifoldMixUp], ids=["RustMixUp", "RustManifoldMixUp"])
+def test_the_loss_of_each_batch(make, target):
+    """RustMixUp mixes the continuous columns and leaves the categories."""
+    mixing = make(rng=2)
+    for pred, (own,), (partner,), lam, loss in trained(tabular(mixing, target), mixing):
+        if target == "kind":
+            expected = pair(pred, own.flatten(), partner.flatten(), lam)
+        else:
+            expected = (pred.flatten() - own.double().flatten()).square().mean().item()
+        assert loss == pytest.approx(expected, rel=1e-4)

@@ -13,7 +13,7 @@ from fastai.text.all import (
     set_seed,
     text_classifier_learner,
 )
-from learners import BatchLosses, fit
+from learners import BatchLosses, fit, pair, trained
 
 from mixup_rs.fastai import RustManifoldMixUp, RustMixUp
 from mixup_rs.torch import apply
@@ -82,4 +82,29 @@ def test_pooled_sentences_are_mixed_by_the_plan():
 def test_token_ids_themselves_are_refused():
     learn = text_learner(RustMixUp(rng=1))
     with pytest.raises(TypeError, match="RustManifoldMixUp"):
+        fit(learn, 1)
+
+
+def test_the_loss_of_each_batch():
+    mixing = RustManifoldMixUp(rng=2)
+    learn = text_learner(mixing)
+    learn.remove_cbs([cb for cb in learn.cbs if type(cb).__name__ == "RNNRegularizer"])  # which adds to the loss
+    for pred, (own,), (partner,), lam, loss in trained(learn, mixing):
+        assert loss == pytest.approx(pair(pred, own, partner, lam), rel=1e-4)
+
+
+def test_the_heads_own_layers_are_drawn_and_the_head_itself_is_refused():
+    """The head is given the mask of the padding beside the words."""
+    mixing = RustManifoldMixUp(rng=2)
+    learn = text_learner(mixing)
+    ids, moods = learn.dls.train.one_batch()
+    drawn = set()
+    for step in range(20):
+        learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, step, True, (ids,), (moods,)
+        mixing("before_batch")
+        drawn |= {name for name, module in learn.model.named_modules() if module._forward_pre_hooks}
+        mixing("after_cancel_batch")
+    assert drawn == {"1.layers.0", "1.layers.1"}
+    mixing.layer = learn.model[1]
+    with pytest.raises(TypeError, match="mask must be of both samples"):
         fit(learn, 1)

@@ -129,3 +129,38 @@ def loss_of(callback, loss_func, pred, *targets, images=None):
     images = torch.rand(n, 3, 8, 8) if images is None else images
     learn = learner(callback, one_batch_of(images, *targets), lambda: Constant(pred), loss_func)
     return fit(learn, 1, 0.0).item()
+
+
+class Step(Callback):
+    """Keeps one training step: the batch before and after mixing, the prediction, the plan and the loss."""
+
+    order = 90
+
+    def __init__(self, mixing):
+        self.mixing, self.steps = mixing, []
+
+    def after_batch(self):
+        if self.training:
+            pred = self.learn.pred[0] if isinstance(self.learn.pred, tuple) else self.learn.pred
+            yb = tuple(torch.Tensor(y).clone() for y in self.learn.yb)
+            partners = tuple(torch.Tensor(y).clone() for y in self.mixing.yb1)
+            lam = torch.from_numpy(self.mixing.plan.lam).double()
+            self.steps.append((torch.Tensor(pred.detach()).double(), yb, partners, lam, self.learn.loss.item()))
+
+
+def trained(learn, mixing, epochs=1, lr=1e-2):
+    learn.add_cb(step := Step(mixing))
+    losses = fit(learn, epochs, lr)
+    assert len(step.steps) == len(losses) >= 2
+    assert np.isfinite(losses).all()
+    with learn.no_bar(), learn.no_logging():
+        assert np.isfinite(learn.validate()[0])
+    return step.steps
+
+
+def pair(pred, own, partner, lam):
+    """-lam log p[own] - (1 - lam) log p[partner], the mean over all pixels of all samples."""
+    log = pred.log_softmax(1)
+    losses = [-log.gather(1, y.long().unsqueeze(1)).squeeze(1) for y in (own, partner)]
+    share = lam.view(-1, *[1] * (losses[0].ndim - 1))
+    return (share * losses[0] + (1 - share) * losses[1]).mean().item()
