@@ -36,8 +36,8 @@ def main(rank, collate, meeting, results):
     dist.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=2)
     os.environ["LOCAL_RANK"] = "0"  # as on two machines: a spawned worker must not take it for the rank
     seen = []
-    for workers, context in ((0, None), (2, "fork"), (1, "spawn")):
-        for epoch in (3, 4):
+    for workers, context, epochs in ((0, None, (3, 4)), (2, "fork", (3, 4)), (1, "spawn", (3,))):
+        for epoch in epochs:
             if rank:
                 dist.barrier()  # the other rank is an epoch ahead
             collate.set_epoch(epoch)
@@ -116,4 +116,4 @@ def test_ranks_that_were_spawned(tmp_path, no_rank):
         assert epoch == number
         keys = [(said, batch) for said in (3, 4) for batch in range(3)]
         one_loader = [expected(number, *key, n=4).lam.tolist() for key in keys]
-        assert [lam for plans in seen for lam in plans] == one_loader * 3
+        assert [lam for plans in seen for lam in plans] == one_loader * 2 + one_loader[:3]
