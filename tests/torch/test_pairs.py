@@ -51,6 +51,7 @@ def test_it_stays_what_it_is(travel):
 
 
 def test_it_unpacks():
+    assert PairedTarget._fields == ("y", "y_partner", "lam")  # by which it is known as a named tuple
     y, y_partner, lam = pair()
     assert (y.tolist(), y_partner.tolist(), lam.tolist()) == ([0, 1], [1, 0], [0.5, 1.0])
 

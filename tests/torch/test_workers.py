@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import mixup_rs
 from mixup_rs import CutMix, Mixup
@@ -66,13 +66,17 @@ def test_workers_of_every_kind(context):
 
 
 class Slow(Dataset):
-    """Slow enough that batches are still being made when the loop is left."""
+    """Slow enough that batches are still being made when the loop is left, or not one of the second worker's is."""
+
+    has_begun = False
 
     def __len__(self):
         return len(SAMPLES)
 
     def __getitem__(self, i):
-        time.sleep(0.01)
+        worker = get_worker_info()
+        time.sleep(0.2 if worker is not None and worker.id and not self.has_begun else 0.01)
+        self.has_begun = True
         return SAMPLES[i]
 
 

@@ -70,9 +70,8 @@ class SharedSettings:
         self._rule, self._rule_version = rule, 0.0
         #: The process that counts, the generation, and how many batches it made since.
         self._counted: tuple[int, float, int] = (0, 0.0, 0)
-        #: What the worker read its last batch by, and whether that batch is left over from an earlier epoch.
+        #: What a worker read its last batch by.
         self._fetcher: Callable[[], Any] | None = None
-        self._is_left_over = False
         #: The rank of the process that pickled this, and the process that unpickled it.
         self._sent_by, self._received_in = 0, 0
 
@@ -162,8 +161,8 @@ class SharedSettings:
         worker, process = get_worker_info(), os.getpid()
         is_first = self._counted[0] != process  # a forked worker has the counters of its parent
         begins = is_first or self._counted[1] != now.generation
-        if worker is not None:
-            begins = self._begins_in_worker(begins, is_first)
+        if worker is not None and self._is_another_pass():
+            begins = begins or now.generation > 0
         step = 0 if begins else self._counted[2]
         self._counted = (process, now.generation, step + 1)
         epoch = int(now.epoch) if worker is None or now.generation else self._count_epochs(worker, rank, is_first)
@@ -171,18 +170,16 @@ class SharedSettings:
         number = step if worker is None else step * worker.num_workers + worker.id
         return epoch, int(now.first_batch) + number
 
-    def _begins_in_worker(self, begins: bool, is_first: bool) -> bool:
-        """Whether an epoch begins with this batch.
+    def _is_another_pass(self) -> bool:
+        """Whether a worker begins to go through the data with this batch.
 
         Where a loop was left early, a worker that lives on makes the batches that it was still asked for, perhaps after
-        the next epoch was said. They are nobody's, and that epoch begins behind them, by another fetcher.
+        the next epoch was said. They are nobody's, and that epoch begins behind them.
         """
         fetcher = find_fetcher()
-        is_known = not is_first and self._fetcher is not None and self._fetcher() is fetcher is not None
-        begins = begins or (self._is_left_over and not is_known)
-        self._is_left_over = is_known and (begins or self._is_left_over)
+        is_known = self._fetcher is not None and self._fetcher() is fetcher
         self._fetcher = None if fetcher is None else weakref.ref(fetcher)
-        return begins
+        return fetcher is not None and not is_known
 
     def _count_epochs(self, worker: Any, rank: int, is_first: bool) -> int:
         """The number of epochs for which this worker was started before: torch gives it another seed each time."""
