@@ -26,6 +26,7 @@ from fastai.vision.all import (
     ShortEpochCallback,
     TensorCategory,
     TensorImage,
+    TerminateOnNaNCallback,
     accuracy,
     load_learner,
     nn,
@@ -240,6 +241,147 @@ def finds_lr(callback):
     fit(learn)
 
 
+def through(callback, loss_func, xb, yb):
+    """The learner once a batch has gone through `before_batch`, and the targets that were."""
+    learn = learner(callback, loss_func=loss_func)
+    learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, xb, yb
+    callback("before_train")
+    callback("before_batch")
+    return learn
+
+
+def pair_of(loss_func, pred, *targets):
+    """With one lam the loss is lam of that against the own targets, and the rest of that against the partner's."""
+
+    def case(callback):
+        n = len(targets[0])
+        learn = through(callback, loss_func, (IMAGES[:n].clone(),), tuple(t.clone() for t in targets))
+        lam = torch.as_tensor(callback.lam).flatten()
+        check(bool((lam == lam[0]).all()), "a lam per sample, which this loss has no use for")
+        got = callback.lf(pred, *learn.yb)
+        learn.loss_func = loss_func
+        own, partner = loss_func(pred, *targets), loss_func(pred, *callback.yb1)
+        expected = lam[0] * own + (1 - lam[0]) * partner
+        check(
+            torch.allclose(got, expected, rtol=1e-4), f"a loss of {float(got):.4f} where {float(expected):.4f} is right"
+        )
+
+    return case
+
+
+def triplet(pred, target):
+    """Of the hardest samples of the batch."""
+    distance = torch.cdist(pred, pred)
+    same = target[:, None] == target[None]
+    return F.relu((distance * same).max(1).values - (distance + 1e6 * same).min(1).values + 1).mean()
+
+
+def weighted_samples(pred, target, weight):
+    return (F.cross_entropy(pred, target, reduction="none") * weight).mean()
+
+
+def two_classes_and_a_share(pred, a, b, share):
+    first, second = (F.cross_entropy(pred, t, reduction="none") for t in (a, b))
+    return (share * first + (1 - share) * second).mean()
+
+
+def in_a_dict(callback):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = tiny_model()
+
+        def forward(self, x):
+            return {"logits": self.model(x)}
+
+    trains(callback, model=Named, loss_func=lambda pred, y: F.cross_entropy(pred["logits"], y))
+
+
+def ignored_target(callback):
+    """A label of -100, and the callback that ends a fit whose loss is NaN."""
+    targets = CLASSES.clone()
+    targets[::7] = -100
+    learn = trains([callback, TerminateOnNaNCallback()], dls=of(None, targets), loss_func=CrossEntropyLossFlat())
+    check(learn.epoch == 1, "the fit was ended")
+
+
+def alone(*xb):
+    """What no input of can be mixed is refused, or else one of them changes."""
+
+    def case(callback):
+        given = tuple(x.clone() for x in xb)
+        try:
+            learn = through(callback, CrossEntropyLossFlat(), given, (CLASSES[: len(xb[0])],))
+        except (TypeError, ValueError) as error:
+            check("mix" in str(error), str(error))
+            return
+        unchanged = [torch.equal(a, b) for a, b in zip(learn.xb, xb, strict=True) if a.dtype != torch.int64]
+        check(not any(unchanged) and unchanged, "labels are mixed, an input is not")
+
+    return case
+
+
+def own_triple(callback):
+    pair_of(two_classes_and_a_share, torch.randn(8, 10), CLASSES[:8], CLASSES[8:16], torch.rand(8))(callback)
+
+
+def heads_in_a_dict(callback):
+    def two():
+        dls = loaders()
+        for dl, part in zip(dls, (range(160), range(160, 192)), strict=True):
+            dl.dataset = [(IMAGES[i], {"digit": CLASSES[i], "odd": CLASSES[i] % 2}) for i in part]
+        return dls
+
+    loss_func = lambda pred, y: F.cross_entropy(pred, y["digit"]) + F.cross_entropy(pred[:, :2], y["odd"])  # noqa: E731
+    trains(callback, dls=two, loss_func=loss_func)
+
+
+def tags(callback):
+    """Booleans: several labels at once."""
+    targets = torch.stack([CLASSES % 2 == 0, CLASSES > 4], 1)
+    loss_func = lambda pred, y: F.binary_cross_entropy_with_logits(pred, y.float())  # noqa: E731
+    trains(callback, dls=of(None, targets), model=partial(tiny_model, 2), loss_func=loss_func)
+
+
+def after_the_fit(callback):
+    """What fastai keeps of the last batch."""
+    trains(callback)
+    check(isinstance(callback.yb1, tuple) and len(callback.yb1) == 1, f"yb1 {callback.yb1}")
+    check(isinstance(callback.lam, torch.Tensor), f"lam {callback.lam}")
+
+
+def predicts_the_training_set(callback):
+    learn = trains(callback, dls=data_sets)
+    with torch.no_grad():
+        expected = learn.model.eval()(IMAGES[:160]).softmax(1)
+    with learn.no_bar(), learn.no_logging():
+        predictions, _ = learn.get_preds(ds_idx=0, reorder=True)
+    check(torch.allclose(torch.Tensor(predictions), expected, atol=1e-6), "predictions of mixed images")
+
+
+def table_of_columns(callback):
+    """Categories beside continuous columns, as fastai's tabular models take them."""
+    columns = IMAGES[:, 0, ::4, ::4].flatten(1)
+
+    class Tabular(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.layers = nn.Embedding(3, 2), nn.Linear(18, 10)
+
+        def forward(self, categories, x):
+            return self.layers(torch.cat([self.embed(categories[:, 0]), x], 1))
+
+    def rows():
+        dls = loaders()
+        for dl, part in zip(dls, (range(160), range(160, 192)), strict=True):
+            dl.dataset = [(torch.tensor([i % 3]), columns[i], CLASSES[i]) for i in part]
+        dls.n_inp = 2
+        return dls
+
+    trains(callback, dls=rows, model=Tabular)
+
+
+IDS = torch.arange(24).view(8, 3)
 MIXUP = {
     "last batch of one": lambda cb: trains(cb, dls=partial(loaders, n=65, drop_last=False)),
     "alpha=1, an int": alpha_of_one,
@@ -274,11 +416,29 @@ MIXUP = {
     "lr_find, then fit": finds_lr,
     "GradientAccumulation": lambda cb: trains([cb, GradientAccumulation(64)]),
     "MixedPrecision, on a CPU": lambda cb: trains([cb, MixedPrecision()]),
+    "a function with class weights": loss_on(lambda p, y: F.cross_entropy(p, y, weight=torch.arange(1.0, 11))),
+    "a loss over the batch, triplet": pair_of(triplet, torch.randn(8, 4), CLASSES[:8] % 3),
+    "weights of samples as a target": pair_of(weighted_samples, torch.randn(8, 10), CLASSES[:8], torch.rand(8)),
+    "two classes and a share as targets": own_triple,
+    "-100 among the targets": ignored_target,
+    "predictions in a dict": in_a_dict,
+    "heads in a dict of targets": heads_in_a_dict,
+    "tags, boolean": tags,
+    "categories and columns": table_of_columns,
+    "categories, no column": alone(IDS, torch.zeros(8, 0)),
+    "token ids": alone(IDS),
+    "a boolean mask beside the image": alone(IMAGES[:8], IMAGES[:8, 0] > 0.5),
+    "lam and yb1 after the fit": after_the_fit,
+    "get_preds of the training set": predicts_the_training_set,
     "ShortEpochCallback": lambda cb: trains([cb, ShortEpochCallback(0.5)]),
 }
 OF_CUTMIX = """last batch of one|alpha=1, an int|nn.CrossEntropyLoss()|x in uint8|y in float64|segmentation, CE(axis=1)|
 several inputs|several targets|KeyboardInterrupt in a batch|ignore_index|accuracy of training batches|
-export, load_learner"""
+export, load_learner|a function with class weights|a loss over the batch, triplet|weights of samples as a target|
+two classes and a share as targets|-100 among the targets|predictions in a dict|heads in a dict of targets|
+tags, boolean|a boolean mask beside the image|lam and yb1 after the fit|get_preds of the training set"""
 CUTMIX = {name: MIXUP[name] for name in OF_CUTMIX.replace("\n", "").split("|")}
+CUTMIX["a second image of another size"] = alone(IMAGES[:8], IMAGES[:8, :, ::2, ::2])
+CUTMIX["a sequence before the image"] = alone(torch.rand(8, 7, 12), IMAGES[:8])
 CASES = [(MixUp, RustMixUp, name, case) for name, case in MIXUP.items()]
 CASES += [(CutMix, RustCutMix, name, case) for name, case in CUTMIX.items()]
