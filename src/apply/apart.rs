@@ -39,6 +39,9 @@ impl<T: Element> Batch<'_, T> {
                         let window = column.at + from..column.at + from + out.len();
                         self.mixing.take_region(i, window, out, &partner[from..][..out.len()]);
                     };
+                    // Where the cache holds the batch, a copy waits for nothing else: with the fetch, a cut of 8 images of
+                    // float32 takes 1.2 times as long (Emerald Rapids).
+                    let ahead = ahead.filter(|_| streamed || !recipe.is_copy());
                     let has_region = self.mixing.has_region(i);
                     match scratch {
                         Some(scratch) if has_region => {

@@ -111,6 +111,10 @@ pub(super) struct Batch<'a, T> {
 }
 
 impl<T: Element> Batch<'_, T> {
+    pub(super) fn is_in_place(&self) -> bool {
+        std::ptr::eq(self.source.first, self.target.first)
+    }
+
     /// The columns of contiguous runs, and into how many parts to divide the walk through each.
     pub(super) fn columns(&self) -> (Columns<'_>, usize) {
         let jobs = runtime::jobs(self.threads);
@@ -129,7 +133,8 @@ impl<T: Element> Batch<'_, T> {
         let (sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
         Ahead::new(&raw const self.mixing.weight[sample], Cache::First).fetch(1);
         Ahead::new(&raw const self.mixing.partner[sample], Cache::First).fetch(1);
-        let to = Cache::best(len * size_of::<T>(), self.bytes);
+        let batch_bytes = if self.is_in_place() { self.bytes } else { usize::MAX };
+        let to = Cache::best(len * size_of::<T>(), batch_bytes);
         Some(Ahead::new(self.source.address(sample).wrapping_offset(source), to))
     }
 

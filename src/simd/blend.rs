@@ -33,6 +33,11 @@ impl<W> Recipe<W> {
             Self::NearPartner(T::weight(lam))
         }
     }
+
+    /// Whether the sample is copied rather than blended.
+    pub fn is_copy(&self) -> bool {
+        matches!(self, Self::KeepOwn | Self::TakePartner)
+    }
 }
 
 /// out = own blended with partner. The slices have the same length.

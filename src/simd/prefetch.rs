@@ -22,7 +22,8 @@ pub(crate) enum Cache {
 }
 
 impl Cache {
-    /// The best cache for runs of `bytes` of a batch of `batch_bytes`.
+    /// The best cache for runs of `bytes` of a batch of `batch_bytes`; `usize::MAX` if it is read from elsewhere than it
+    /// is written.
     pub fn best(bytes: usize, batch_bytes: usize) -> Self {
         if bytes > SHORT_BYTES {
             Self::Second
@@ -99,7 +100,10 @@ impl<T> Ahead<T> {
 const SHORT_BYTES: usize = 8 << 10;
 
 /// The largest batch that even a small third-level cache holds. 16,384 × 256 float32 in place take 59 ns a row if short
-/// runs are fetched by way of all caches, and 51 into the first alone; batches in memory take 140 and 190.
+/// runs are fetched by way of all caches, and 51 into the first alone; batches in memory take 140 and 190. Into another
+/// array, the first alone is never best: it loses the lines to what is written before they are read again. Fetched by
+/// way of all caches, a new result of 8 images of float32 takes 0.55 times as long on one thread and 0.8 on two, 64 of
+/// bytes 0.46 and 0.6, the rows 0.6 and 1.05 (Emerald Rapids).
 const SHARED_BYTES: usize = 16 << 20;
 
 #[cfg(test)]
