@@ -425,9 +425,9 @@ MIXUP = {
     "heads in a dict of targets": heads_in_a_dict,
     "tags, boolean": tags,
     "categories and columns": table_of_columns,
-    "categories, no column": alone(IDS, torch.zeros(8, 0)),
-    "token ids": alone(IDS),
-    "a boolean mask beside the image": alone(IMAGES[:8], IMAGES[:8, 0] > 0.5),
+    "categories, no column: refused": alone(IDS, torch.zeros(8, 0)),
+    "token ids: refused": alone(IDS),
+    "a boolean mask beside the image: refused": alone(IMAGES[:8], IMAGES[:8, 0] > 0.5),
     "lam and yb1 after the fit": after_the_fit,
     "get_preds of the training set": predicts_the_training_set,
     "ShortEpochCallback": lambda cb: trains([cb, ShortEpochCallback(0.5)]),
@@ -436,7 +436,7 @@ OF_CUTMIX = """last batch of one|alpha=1, an int|nn.CrossEntropyLoss()|x in uint
 several inputs|several targets|KeyboardInterrupt in a batch|ignore_index|accuracy of training batches|
 export, load_learner|a function with class weights|a loss over the batch, triplet|weights of samples as a target|
 two classes and a share as targets|-100 among the targets|predictions in a dict|heads in a dict of targets|
-tags, boolean|a boolean mask beside the image|lam and yb1 after the fit|get_preds of the training set"""
+tags, boolean|a boolean mask beside the image: refused|lam and yb1 after the fit|get_preds of the training set"""
 CUTMIX = {name: MIXUP[name] for name in OF_CUTMIX.replace("\n", "").split("|")}
 CUTMIX["a second image of another size"] = alone(IMAGES[:8], IMAGES[:8, :, ::2, ::2])
 CUTMIX["a sequence before the image"] = alone(torch.rand(8, 7, 12), IMAGES[:8])
