@@ -148,7 +148,7 @@ class Mixup(_CoreRule):
 
     See Also
     --------
-    CutMix, OneOf : Other rules.
+    OneOf : One rule of several.
     MixPlan : What a rule draws.
 
     References
@@ -198,7 +198,7 @@ class CutMix(_CoreRule):
 
     See Also
     --------
-    Mixup, OneOf : Other rules.
+    OneOf : One rule of several.
     MixPlan : What a rule draws.
 
     References
@@ -235,7 +235,7 @@ class OneOf(_CoreRule):
     Parameters
     ----------
     rules : sequence of rules
-        `Mixup`, `CutMix`, `OneOf` or any object with a method `plan`. Rules of this package share their partners.
+        Any objects with a method `plan`. Rules of this package share their partners.
     probs : sequence of float, optional
         The probability of each rule; by default all are equally likely. Their sum may be less than 1: the rest stays as
         it is.

@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(runs(40..50), []);
         let last = Grid::new([axis(2, 4), axis(3, 5), axis(1, 2)].into_iter(), spatial);
         assert_eq!(last.runs(&rect, 0..40).collect::<Vec<_>>(), [14..18, 24..28]);
-        assert_eq!(last.runs(&Rect::default(), 0..40).count(), 0);
+        assert_eq!(last.runs(&Rect::NONE, 0..40).count(), 0);
         // Both spatial axes have length 1: the box is the whole sample.
         let single = Grid::new([axis(1, 6)].into_iter(), spatial);
         assert!(single.runs(&Rect::new(&[0, 0], &[1, 1]), 2..5).eq(std::iter::once(2..5)));

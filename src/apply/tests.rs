@@ -29,7 +29,7 @@ fn plans_with_boxes(n: usize, shape: &[usize]) -> impl Iterator<Item = MixPlan> 
         |i: usize, len: usize| if len == 0 { (0, 0) } else { (i * 7 % len, (i * 7 % len + 1 + i * 5 % len).min(len)) };
     let rect = move |i: usize, shape: &[usize]| {
         let (start, end): (Vec<_>, Vec<_>) = shape.iter().map(|&len| side(i, len)).unzip();
-        if i % 4 == 3 { Rect::default() } else { Rect::new(&start, &end) }
+        if i % 4 == 3 { Rect::NONE } else { Rect::new(&start, &end) }
     };
     let shape = shape.to_vec();
     partners(n).into_iter().flat_map(move |partner| {

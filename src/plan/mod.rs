@@ -13,7 +13,7 @@ pub use labels::SoftTargets;
 pub use region::{MAX_SPATIAL_AXES, Rect, Region};
 
 pub(crate) use order::{Last, Order, Segment};
-pub(crate) use region::{Regions, SpatialAxes};
+pub(crate) use region::{Regions, SpatialAxes, SpatialShape};
 
 /// Which samples share a drawn λ or box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,7 +117,7 @@ impl MixPlan {
     ///
     /// ```
     /// use mixup_rs::{Lam, MixPlan, Rect};
-    /// let boxes = vec![Rect::new(&[0, 0], &[4, 8]), Rect::default()];
+    /// let boxes = vec![Rect::new(&[0, 0], &[4, 8]), Rect::NONE];
     /// let plan = MixPlan::from_boxes(boxes, &[8, 8], vec![1, 0], Lam::Shared(1.0))?;
     /// assert_eq!(plan.lam(), [0.5, 1.0]);
     /// # Ok::<(), mixup_rs::MixError>(())
@@ -134,7 +134,7 @@ impl MixPlan {
         Ok(Self { lam: regions.lam(), partner, regions: Some(regions), order: OnceLock::new() })
     }
 
-    /// Attaches a precomputed visiting order of the same partners.
+    /// Attaches the visiting order of the same partners. A plan without one finds it when it is first applied.
     pub(crate) fn with_order(self, order: Option<Order>) -> Self {
         Self { order: order.map_or_else(OnceLock::new, OnceLock::from), ..self }
     }
@@ -142,23 +142,22 @@ impl MixPlan {
     /// Combines plans for the same batch. Sample i is mixed by plan number `which[i]`; `None` leaves it unchanged.
     pub(crate) fn choose(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
         let n = which.len();
-        let Some(first) = plans.iter().flatten().next() else { return Self::identity(n) };
-        plans.iter().flatten().try_for_each(|plan| plan.check_batch(&[n]))?;
-        let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
+        let drawn = || plans.iter().flatten();
+        drawn().try_for_each(|plan| plan.check_batch(&[n]))?;
         // An unchanged sample takes its partner from a plan that has some, so that partners stay a permutation.
         let has_partners = |plan: &&Self| plan.partner.iter().enumerate().any(|(i, &partner)| partner != i);
-        let first = plans.iter().flatten().find(has_partners).unwrap_or(first);
-        let mixing = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0).unwrap_or(first);
-        let partner: Vec<usize> = (0..n).map(|i| mixing(i).partner[i]).collect();
-        let order = (partner == first.partner).then(|| first.order.get().cloned()).flatten();
+        let Some(other) = drawn().find(has_partners).or(drawn().next()) else { return Self::identity(n) };
+        let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
+        let changed = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0);
+        let partner: Vec<usize> = (0..n).map(|i| changed(i).unwrap_or(other).partner[i]).collect();
+        let order = (partner == other.partner).then(|| other.order.get().cloned()).flatten();
         let weight = Lam::Each((0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect());
-        let mut shapes = plans.iter().flatten().filter_map(|plan| plan.spatial_shape());
+        let mut shapes = drawn().filter_map(|plan| plan.spatial_shape());
         let Some(shape) = shapes.next() else { return Ok(Self::new(weight, partner)?.with_order(order)) };
         if let Some(other) = shapes.find(|other| *other != shape) {
             return Err(MixError::SpatialShapes { got: other.to_vec(), expected: shape.to_vec() });
         }
-        let rect =
-            |i: usize| chosen(i).and_then(|plan| plan.regions.as_ref()).map_or(Rect::default(), |r| r.of[i].rect());
+        let rect = |i: usize| chosen(i).and_then(|plan| plan.regions.as_ref()).map_or(Rect::NONE, |r| r.of[i].rect());
         Ok(Self::from_boxes((0..n).map(rect).collect(), shape, partner, weight)?.with_order(order))
     }
 

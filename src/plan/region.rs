@@ -17,8 +17,9 @@ pub enum Region {
     Box(Rect),
 }
 
-/// A half-open box along three axes. If samples have fewer spatial axes, the first axes have length 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A half-open box along three axes. If samples have fewer spatial axes, the first axes have length 1, except in
+/// [`Rect::NONE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
     /// The first index along each axis.
     pub start: [usize; MAX_SPATIAL_AXES],
@@ -27,6 +28,9 @@ pub struct Rect {
 }
 
 impl Rect {
+    /// No box: zeros. A sample with it has no region.
+    pub const NONE: Self = Self { start: [0; MAX_SPATIAL_AXES], end: [0; MAX_SPATIAL_AXES] };
+
     /// A box with these starts and ends along the last axes, one to three of each.
     ///
     /// # Panics
@@ -64,7 +68,7 @@ impl Region {
     /// The region as a box.
     pub(crate) fn rect(&self) -> Rect {
         match self {
-            Self::None => Rect::default(),
+            Self::None => Rect::NONE,
             Self::Box(rect) => *rect,
         }
     }

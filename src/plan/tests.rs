@@ -3,7 +3,7 @@
 use super::*;
 
 fn cut(rect: Rect) -> MixPlan {
-    MixPlan::from_boxes(vec![rect, Rect::default()], &[1, 2], vec![1, 0], Lam::Shared(1.0)).unwrap()
+    MixPlan::from_boxes(vec![rect, Rect::NONE], &[1, 2], vec![1, 0], Lam::Shared(1.0)).unwrap()
 }
 
 fn plan(lam: f64, partner: usize) -> MixPlan {
@@ -26,13 +26,13 @@ fn plans_are_equal_by_value() {
 
 #[test]
 fn plans_describe_themselves() {
-    let plan = cut(Rect::default());
+    let plan = cut(Rect::NONE);
     assert_eq!((plan.len(), plan.is_empty(), plan.spatial_shape()), (2, false, Some(&[1, 2][..])));
     assert!(plan.only_copies());
     let plan = MixPlan::new(Lam::Each(vec![]), vec![]).unwrap();
     assert_eq!((plan.len(), plan.is_empty(), plan.spatial_shape()), (0, true, None));
     assert!(!plan.only_copies());
-    let both = MixPlan::from_boxes(vec![Rect::default()], &[3], vec![0], Lam::Shared(0.5)).unwrap();
+    let both = MixPlan::from_boxes(vec![Rect::NONE], &[3], vec![0], Lam::Shared(0.5)).unwrap();
     assert!(!both.only_copies());
 }
 
@@ -59,7 +59,7 @@ fn each_sample_follows_the_chosen_plan() {
     assert_eq!((rest.lam(), rest.partner()), (&[1.0, 1.0][..], &[1, 0][..]));
     assert_eq!(MixPlan::choose(&[None], &[None, None]).unwrap(), MixPlan::identity(2).unwrap());
     assert!(MixPlan::choose(&[Some(blend)], &[Some(0); 3]).is_err());
-    let other = MixPlan::from_boxes(vec![Rect::default(); 2], &[2, 2], vec![1, 0], Lam::Shared(1.0)).unwrap();
+    let other = MixPlan::from_boxes(vec![Rect::NONE; 2], &[2, 2], vec![1, 0], Lam::Shared(1.0)).unwrap();
     assert!(matches!(
         MixPlan::choose(&[Some(cut), Some(other)], &[Some(0), Some(1)]),
         Err(MixError::SpatialShapes { .. })

@@ -57,7 +57,7 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 ///     Given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1].
 /// partner : array_like, optional
 ///     Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
-/// rule : Mixup, CutMix, OneOf or any object with a method `plan`, optional
+/// rule : Rule, optional
 ///     Draws the plan instead of the five arguments above. Its regions are along `spatial_axes`.
 /// num_classes : int, optional
 ///     At least 1; class indices must be in [0, num_classes).

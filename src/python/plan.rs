@@ -32,7 +32,7 @@ use super::{arguments, arrays, labels};
 ///
 /// See Also
 /// --------
-/// Mixup, CutMix, OneOf : Rules, which draw plans.
+/// Rule : What draws plans.
 ///
 /// References
 /// ----------

@@ -73,7 +73,12 @@ impl<'py> Options<'py> {
                 let rules: Vec<_> = rules.iter().collect();
                 Self::OneOf(Choice::new(rules.len(), arguments::probs(&get("probs")?)?, mode()?)?, rules)
             }
-            other => unreachable!("no rule is called {other}"),
+            other => {
+                let rule = type_name(rule);
+                return Err(PyTypeError::new_err(format!(
+                    "{rule} is of the kind {other:?}, which the core does not know"
+                )));
+            }
         })
     }
 }

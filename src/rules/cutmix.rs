@@ -3,9 +3,9 @@
 //! The box is a span along one spatial axis, a rectangle along two, a cuboid along three.
 
 use super::partners::partners;
-use super::{Rule, check_alpha, check_prob, draws, keep, share};
-use crate::error::{MixError, Result};
-use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Mode, Rect};
+use super::{Rule, check_alpha, check_prob, check_shape, draws, keep, share};
+use crate::error::Result;
+use crate::plan::{Lam, MixPlan, Mode, Rect};
 use crate::random::{Key, Spans, check_minmax, draw_boxes, draw_lam, draw_sizes};
 
 /// The CutMix rule. The box has the proportions of the sample and covers a share 1 − a of it, a ~ Beta(α, α). Its
@@ -51,22 +51,20 @@ impl Rule for CutMix {
         self.minmax.map_or(Ok(()), check_minmax)
     }
 
-    fn plan_on(&self, _: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
+    fn plan_on(&self, _limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
         if self.alpha == 0.0 {
             return MixPlan::identity(n);
         }
-        if !(1..=MAX_SPATIAL_AXES).contains(&shape.len()) {
-            return Err(MixError::SpatialRank { got: shape.len() });
-        }
+        check_shape(shape)?;
         let (partner, order) = partners(n, self.mode, None, key)?;
-        let draws = draws(n, self.mode);
+        let count = draws(n, self.mode);
         let drawn = match self.minmax {
-            Some(minmax) => draw_sizes(key, draws, minmax, shape),
-            None => draw_boxes(key, &draw_lam(key, draws, self.alpha, false, 1)?, shape),
+            Some(minmax) => draw_sizes(key, count, minmax, shape),
+            None => draw_boxes(key, &draw_lam(key, count, self.alpha, false, 1)?, shape),
         };
         let mut boxes: Vec<Rect> = drawn.into_iter().map(rect).collect();
-        keep(&mut boxes, self.prob, Rect::default(), key);
+        keep(&mut boxes, self.prob, Rect::NONE, key);
         share(&mut boxes, n, self.mode, &partner);
         Ok(MixPlan::from_boxes(boxes, shape, partner, Lam::Shared(1.0))?.with_order(order))
     }
@@ -79,6 +77,7 @@ fn rect(spans: Spans) -> Rect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::MixError;
 
     fn plan(rule: &CutMix, n: usize, shape: &[usize]) -> MixPlan {
         rule.plan(n, shape, Key::new(&[7])).unwrap()
@@ -118,9 +117,9 @@ mod tests {
         let all = plan(&CutMix { mode: Mode::Elem, ..CutMix::default() }, 500, &[32, 32]);
         let some = plan(&CutMix { mode: Mode::Elem, prob: 0.3, ..CutMix::default() }, 500, &[32, 32]);
         let (all, some) = (all.boxes().unwrap(), some.boxes().unwrap());
-        let cut = (0..500).filter(|&i| some[i] != Rect::default()).count();
+        let cut = (0..500).filter(|&i| some[i] != Rect::NONE).count();
         assert!((100..200).contains(&cut), "{cut}");
-        assert!((0..500).all(|i| some[i] == Rect::default() || some[i] == all[i]));
+        assert!((0..500).all(|i| some[i] == Rect::NONE || some[i] == all[i]));
         assert_eq!(plan(&CutMix { alpha: 0.0, ..CutMix::default() }, 5, &[]), MixPlan::identity(5).unwrap());
         assert!(CutMix { minmax: Some((0.5, 0.4)), ..CutMix::default() }.check().is_err());
     }

@@ -1,7 +1,7 @@
 //! The rules that draw plans, one per file: options and a key in, a [`MixPlan`] out. No data is touched.
 //!
 //! A plan is a pure function of the options, the number of samples, their shape and the key. In every rule an `alpha`
-//! of 0 and a `prob` of 0 mix nothing.
+//! of 0 and a `prob` of 0 mix nothing. With an `alpha` of 0 nothing is drawn either, so that no shape is needed.
 
 mod cutmix;
 mod mixup;
@@ -15,7 +15,7 @@ pub use one_of::{Choice, OneOf};
 use std::fmt::Debug;
 
 use crate::error::{MixError, Result};
-use crate::plan::{MixPlan, Mode};
+use crate::plan::{MixPlan, Mode, SpatialShape};
 use crate::random::{Key, default_limit, draw_uniform};
 
 /// A rule that draws plans.
@@ -59,12 +59,18 @@ fn check_prob(prob: f64) -> Result<()> {
     if (0.0..=1.0).contains(&prob) { Ok(()) } else { Err(MixError::Prob(prob)) }
 }
 
+/// For rules with regions.
+fn check_shape(shape: &[usize]) -> Result<()> {
+    SpatialShape::new(shape).map(|_| ())
+}
+
 /// The number of λ or boxes to draw for a batch. A pair draws one per sample and uses that of the first.
 fn draws(n: usize, mode: Mode) -> usize {
     if mode == Mode::Batch { n.min(1) } else { n }
 }
 
-/// Replaces each draw by `unmixed` with probability 1 − `prob`.
+/// Replaces each draw by `unmixed` with probability 1 − `prob`, drawn from a stream of the key that is independent of
+/// λ, partners and boxes.
 fn keep<T: Clone>(drawn: &mut [T], prob: f64, unmixed: T, key: Key) {
     if prob == 1.0 {
         return;

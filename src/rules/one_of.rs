@@ -121,9 +121,9 @@ mod tests {
 
     fn counts(rule: &OneOf, n: usize, key: u64) -> [usize; 2] {
         let plan = rule.plan(n, &[32, 32], Key::new(&[key])).unwrap();
-        let boxes = plan.boxes().unwrap_or_else(|| vec![Rect::default(); n]);
+        let boxes = plan.boxes().unwrap_or_else(|| vec![Rect::NONE; n]);
         let blended = plan.weight().iter().filter(|weight| **weight != 1.0).count();
-        [blended, boxes.iter().filter(|rect| **rect != Rect::default()).count()]
+        [blended, boxes.iter().filter(|rect| **rect != Rect::NONE).count()]
     }
 
     #[test]

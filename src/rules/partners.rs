@@ -4,7 +4,9 @@ use crate::error::{MixError, Result, memory_for};
 use crate::plan::{Mode, Order};
 use crate::random::{Cycles, Key, draw_cycles, draw_matching};
 
-/// Checks given partners or draws new ones. Also returns their visiting order if it is known.
+/// Checks given partners or draws new ones: pairs in [`Mode::Pair`], else a permutation, the same one for every rule.
+/// Also returns their visiting order if it is known, for [`MixPlan::with_order`](crate::MixPlan), which saves the plan
+/// from finding it.
 pub(super) fn partners(
     n: usize,
     mode: Mode,

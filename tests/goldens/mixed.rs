@@ -29,7 +29,7 @@ fn blended() -> MixPlan {
 /// The boxes of the plans that cut.
 fn rects() -> Vec<Rect> {
     let rect = |i: usize| Rect::new(&[3 * i, 2], &[3 * i + 11, 5 + 4 * i]);
-    (0..6).map(|i| if i == 1 { Rect::default() } else { rect(i) }).collect()
+    (0..6).map(|i| if i == 1 { Rect::NONE } else { rect(i) }).collect()
 }
 
 fn cut(weight: Lam) -> MixPlan {

@@ -224,7 +224,7 @@ class RustMix(Mixing, MixHandler):
 
     Parameters
     ----------
-    rule : Mixup, CutMix, OneOf or any object with a method `plan`
+    rule : Rule
         Draws the plan of each batch.
     off_epoch, rng, inplace, inputs, pair
         As for `RustMixUp`, without rng="torch".

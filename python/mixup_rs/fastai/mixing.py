@@ -52,7 +52,7 @@ class Mixing:
 
     Parameters
     ----------
-    rule : Mixup, CutMix, OneOf or any object with a method `plan`
+    rule : Rule
         Draws the plan of each batch.
     rng : None, int, sequence of int, numpy.random.Generator or "torch"
         What to draw from, as in `RustMixUp`.

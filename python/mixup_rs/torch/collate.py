@@ -34,7 +34,7 @@ class MixCollate(SharedSettings):
 
     Parameters
     ----------
-    rule : Mixup, CutMix, OneOf or any object with a method `plan`
+    rule : Rule
         Draws the plan of each batch.
     inputs, targets : int, str or sequence, optional
         The entries of a sample that are inputs, and those that are targets: positions, names, or paths, which are

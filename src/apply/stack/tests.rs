@@ -11,7 +11,7 @@ fn boxes(n: usize, shape: &[usize], weight: &[f64]) -> MixPlan {
     let side = |i: usize, len: usize| (i * 7 % len, (i * 7 % len + 1 + i * 5 % len).min(len));
     let rect = |i: usize| {
         let (start, end): (Vec<_>, Vec<_>) = shape.iter().map(|&len| side(i, len)).unzip();
-        if i % 4 == 3 { Rect::default() } else { Rect::new(&start, &end) }
+        if i % 4 == 3 { Rect::NONE } else { Rect::new(&start, &end) }
     };
     let partner = (0..n).map(|i| (i + 2) % n).collect();
     let weight = Lam::Each((0..n).map(|i| weight[i % weight.len()]).collect());
