@@ -8,7 +8,6 @@ picture is drawn: `pip install 'mixup-rs[plot]'`.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -331,16 +330,11 @@ def _new_figure(size: tuple[float, float], path: str | PathLike[str] | None) -> 
 
 
 def _display(figure: Figure) -> None:
-    """Show a figure in a notebook, unless pyplot is going to."""
+    """Show nothing if pyplot is going to show the figure, otherwise leave it to IPython's own way with figures."""
     from matplotlib import pyplot
 
-    if figure.number in pyplot.get_fignums():  # type: ignore[attr-defined]
-        return
-    from IPython.display import Image, display
-
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    display(Image(png.getvalue()))
+    if figure.number not in pyplot.get_fignums():  # type: ignore[attr-defined]
+        raise NotImplementedError  # by which IPython goes on to the next way
 
 
 def _save(figure: Figure, path: str | PathLike[str] | None) -> Figure:
