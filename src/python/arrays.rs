@@ -174,7 +174,11 @@ fn function(plan: &MixPlan, name: &str, x: &Operand<'_>) -> PyResult<Function> {
     }
     let got = dtype_name(&x.array);
     if !plan.only_copies() {
-        let hint = if name == "x" { "; x.astype(numpy.float32) would do" } else { "" };
+        let hint = match x.array.dtype().kind() {
+            b'b' | b'i' | b'u' | b'f' if name == "x" => "; x.astype(numpy.float32) would do",
+            b'c' if name == "x" => "; mix x.real and x.imag by one MixPlan",
+            _ => "",
+        };
         return Err(PyTypeError::new_err(format!("{name} must have dtype {}, got {got}{hint}", Dtype::names())));
     }
     match x.itemsize {
