@@ -9,9 +9,10 @@ import pickle
 import numpy as np
 import pytest
 from oracle import assert_same_bits
+from rules import KINDS
 
 import mixup_rs
-from mixup_rs import CutMix, MixedBatch, MixPlan, Mixup, OneOf, Rule, mix_batch
+from mixup_rs import CutMix, MixedBatch, MixPlan, Mixup, Rule, mix_batch
 
 HEAVY = ["torch", "fastai", "fastcore", "matplotlib", "scipy", "ml_dtypes", "PIL", "pandas"]
 
@@ -53,7 +54,7 @@ CORE = {
     and callable(value)
     and value.__module__ in ("mixup_rs", "mixup_rs._core", "mixup_rs.rules")
 }
-RULES = {"Mixup": Mixup, "CutMix": CutMix, "OneOf": OneOf}
+RULES = {kind.__name__: kind for kind in KINDS}
 DOCUMENTED = (
     CORE
     | {f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(MixPlan) if not name.startswith("_")}
@@ -63,7 +64,10 @@ DOCUMENTED = (
 
 def test_the_public_names_are_there():
     mixing, settings = {"MixPlan", "MixedBatch", "mix_batch", "collate"}, {"get_num_threads", "set_num_threads"}
-    assert set(CORE) == mixing | set(RULES) | {"Rule"} | settings | {"clear_cache"}
+    expected = mixing | set(RULES) | {"Rule"} | settings | {"clear_cache"}
+    assert not expected - set(CORE), "python/mixup_rs/__init__.py does not import them"
+    assert not set(CORE) - expected, "public, but not named in this test"
+    assert set(mixup_rs.rules.__all__) == {"Rule", *RULES}, "python/mixup_rs/rules.py exports its rules"
     made, applied = ["identity", "from_boxes"], ["apply", "apply_labels", "without_region"]
     shown = ["lam", "weight", "partner", "boxes", "spatial_shape"]
     plan = {name for name in vars(MixPlan) if not name.startswith("_")}
@@ -127,6 +131,7 @@ def test_the_defaults_are_those_of_the_contract():
         "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0},
         "OneOf": {"rules": inspect.Parameter.empty, "probs": None, "mode": "batch"},
     }
+    assert set(contract) == set(RULES), "the defaults of each rule stand in this test"
     for name, rule in RULES.items():
         parameters = inspect.signature(rule).parameters
         assert {option: parameter.default for option, parameter in parameters.items()} == contract[name]

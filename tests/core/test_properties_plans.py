@@ -25,9 +25,10 @@ from oracle import (
     ulp,
     values,
 )
+from rules import EXAMPLES, KINDS, made, options
 
 import mixup_rs
-from mixup_rs import CutMix, MixPlan, Mixup, OneOf, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
 
 COUNTS = st.integers(0, 40)
 
@@ -147,7 +148,7 @@ def test_rules_keep_their_laws(n, shape, rule, rng, data):
     assert plan == rule.plan(n, shape, labels=np.arange(n), rng=rng()) == pickle.loads(pickle.dumps(plan))
     assert rule == pickle.loads(pickle.dumps(rule)) == copy.deepcopy(rule)
     assert hash(rule) == hash(pickle.loads(pickle.dumps(rule)))
-    assert eval(repr(rule)) == rule
+    assert eval(repr(rule), {**vars(mixup_rs)}) == rule
     if plan.boxes is not None:
         assert plan.spatial_shape == shape
         assert_keeps_its_laws(plan, n)
@@ -255,9 +256,7 @@ LABELS = ["num_classes", "label_smoothing"]
 NAMES = {
     "mix_batch": ["y", "alpha", "mode", "fold", "lam", "partner", *LABELS, "out", "rng"],
     "mix_batch, rule": ["y", "rule", *LABELS, "out", "spatial_axes", "rng"],
-    "Mixup": ["alpha", "mode", "fold", "prob"],
-    "CutMix": ["alpha", "mode", "minmax", "prob"],
-    "OneOf": ["rules", "probs", "mode"],
+    **{kind.__name__: options(kind) for kind in KINDS},
     "plan": ["n", "shape", "labels", "rng"],
     "from_boxes": ["boxes", "shape", "partner", "weight"],
     "collate": ["out", "normalize", "spatial_axes"],
@@ -270,13 +269,16 @@ PLANS = [
     CutMix().plan(4, (3, 4), rng=0),
     MixPlan.from_boxes([[0, 2]] * 4, (3,), [1, 2, 3, 0], [0.3, 1.0, 0.0, 0.5]),
 ]
-RULES = [Mixup(), CutMix(), OneOf([Mixup(), CutMix()]), OneOf([Mixup(), CutMix()], probs=[0.5, 0.2], mode="elem")]
 # How many samples, pixels or classes: nonsense that fits into memory would be allocated.
 SIZES = st.one_of(st.integers(-1, 9), NONSENSE.filter(lambda size: not isinstance(size, int) or not 9 < size < 2**62))
 
 
 #: What may be taken for a rule: a rule, its class, a method of it, and anything else.
-RULE = st.one_of(st.sampled_from([*RULES, Mixup, CutMix, OneOf, Mixup().plan, MixPlan]), SMALL)
+RULE = st.one_of(st.sampled_from([*EXAMPLES, *KINDS, Mixup().plan, MixPlan]), SMALL)
+
+
+def used(rule):
+    return rule.plan(4, (3, 4)), hash(rule), repr(rule)
 
 
 @st.composite
@@ -290,14 +292,12 @@ def nonsense(draw):
         else {}
     )
     plan, first = draw(st.sampled_from(PLANS)), draw(st.one_of(st.just(ARRAY), SMALL))
-    rule, size = draw(st.sampled_from(RULES)), draw(SIZES)
+    rule, size = draw(st.sampled_from(EXAMPLES)), draw(SIZES)
     right = {"boxes": [[0, 2]] * 4, "shape": (3,), "partner": [1, 2, 3, 0]}
     call = {
         "mix_batch": lambda: mix_batch(first, **named),
         "mix_batch, rule": lambda: mix_batch(first, **{"rule": rule} | named),
-        "Mixup": lambda: [Mixup(**named).plan(4), hash(Mixup(**named)), repr(Mixup(**named))],
-        "CutMix": lambda: CutMix(**named).plan(4, (3, 4)),
-        "OneOf": lambda: OneOf(**{"rules": RULES} | named).plan(4, (3, 4)),
+        **{kind.__name__: lambda kind=kind: used(made(kind, **named)) for kind in KINDS},
         "plan": lambda: rule.plan(**{"n": 4} | named),
         "from_boxes": lambda: MixPlan.from_boxes(**right | named),
         "collate": lambda: mixup_rs.collate([*ARRAY] if first is ARRAY else first, plan, **named),

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from oracle import assert_same_bits, name, values
+from rules import KINDS
 from scipy import stats
 
 import mixup_rs
@@ -269,6 +270,12 @@ def test_a_key_always_gives_a_rule_these_boxes_and_weights(case):
     assert [weight.hex() for weight in plan.weight.tolist()] == weight
     assert plan.partner.tolist() == partner
     assert (None if plan.boxes is None else plan.boxes.tolist()) == boxes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_draws_of_each_rule_are_pinned(kind):
+    pinned = {type(rule) for rule, *_ in GOLDEN_RULES.values()}
+    assert kind in pinned, f"add what {kind.__name__} draws by a key to GOLDEN_RULES in tests/core/test_sample.py"
 
 
 EQUAL_KEYS = [1, (1,), [1], np.int64(1), np.uint8(1), np.array(1), np.array([1]), range(1, 2)]

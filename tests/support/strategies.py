@@ -11,8 +11,9 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 from oracle import DTYPES, FLOATS
+from rules import KINDS, examples, options
 
-from mixup_rs import CutMix, MixPlan, Mixup, OneOf
+from mixup_rs import MixPlan, OneOf
 
 # The longest axis for each number of axes: small enough that a case takes a millisecond.
 LONGEST = {1: 200, 2: 40, 3: 12, 4: 6, 5: 4, 6: 3}
@@ -257,14 +258,11 @@ def regions(draw, shape, blended=True):
 
 @st.composite
 def rules(draw, depth=1):
-    """Rules of every kind, `OneOf` in `OneOf` among them."""
-    kind = draw(st.sampled_from(["mixup", "cutmix", "one of"] if depth else ["mixup", "cutmix"]))
-    options = {"alpha": draw(ALPHAS), "mode": draw(MODES), "prob": draw(PROBS)}
-    if kind == "mixup":
-        return Mixup(**options, fold=draw(st.booleans()))
-    if kind == "cutmix":
-        bounds = st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple)
-        return CutMix(**options, minmax=draw(st.none() | bounds))
+    """Rules of every kind, `OneOf` in `OneOf` among them; an option not in `OPTIONS` is that of an example."""
+    kind = draw(st.sampled_from([kind for kind in KINDS if depth or kind is not OneOf]))
+    if kind is not OneOf:
+        drawn = {name: draw(OPTIONS[name]) for name in options(kind) if name in OPTIONS}
+        return replace(draw(st.sampled_from(examples(kind))), **drawn)
     chosen = draw(st.lists(rules(depth=depth - 1), min_size=1, max_size=3))
     shares = st.lists(st.floats(0, 1 / len(chosen)), min_size=len(chosen), max_size=len(chosen))
     return OneOf(chosen, probs=draw(st.none() | shares), mode=draw(st.sampled_from(["batch", "elem"])))
@@ -281,3 +279,10 @@ KEYS = st.one_of(
 ALPHAS = st.one_of(st.floats(1e-3, 1e3), st.sampled_from([0, 5e-324, 1e-300, 1e-30, 1.0, 1e17, 1e33, 1e300]))
 MODES = st.sampled_from(["elem", "pair", "batch"])
 PROBS = st.one_of(st.sampled_from([1, 1.0, 0, 0.5]), st.floats(0, 1))
+OPTIONS = {
+    "alpha": ALPHAS,
+    "mode": MODES,
+    "prob": PROBS,
+    "fold": st.booleans(),
+    "minmax": st.none() | st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
+}

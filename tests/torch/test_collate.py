@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from rules import EXAMPLES
 from torch.utils.data import DataLoader
 
 from mixup_rs import CutMix, MixPlan, Mixup, OneOf
@@ -13,9 +14,7 @@ from mixup_rs.torch import MixCollate, PairedTarget, apply, apply_labels
 RNG = np.random.default_rng(0)
 IMAGES = [torch.from_numpy(RNG.integers(0, 256, (3, 8, 10), dtype=np.uint8)) for _ in range(24)]
 SAMPLES = [(image, i % 5) for i, image in enumerate(IMAGES)]
-RULES = [Mixup(), Mixup(mode="pair"), Mixup(mode="batch"), CutMix(), CutMix(mode="elem"), CutMix(mode="pair"),
-         OneOf([Mixup(), CutMix()]), OneOf([Mixup(), CutMix()], mode="elem")]  # fmt: skip
-each_rule = pytest.mark.parametrize("rule", RULES, ids=repr)
+each_rule = pytest.mark.parametrize("rule", EXAMPLES, ids=repr)
 
 
 def plan_of(rule, n=24, seed=1, epoch=0, batch=0, rank=0, shape=(8, 10)):

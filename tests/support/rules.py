@@ -1,0 +1,50 @@
+"""Every rule of the package, and examples of each, by which whatever holds for all rules is tested.
+
+A new rule is found here by itself; its examples are added by hand.
+"""
+
+import dataclasses
+
+from mixup_rs import CutMix, Mixup, OneOf, rules
+
+KINDS = [
+    kind
+    for name, kind in vars(rules).items()
+    if isinstance(kind, type) and issubclass(kind, rules._CoreRule) and not name.startswith("_")
+]
+
+#: At least two of each kind, with and without options; where a rule has modes, one of each.
+EXAMPLES = [
+    Mixup(),
+    Mixup(alpha=1, mode="pair", fold=False, prob=0.5),
+    Mixup(mode="batch"),
+    CutMix(),
+    CutMix(alpha=0.5, mode="elem", minmax=(0.25, 0.5), prob=0.25),
+    CutMix(mode="elem"),
+    CutMix(mode="pair"),
+    OneOf([Mixup(0.8), CutMix(1.0)]),
+    OneOf([Mixup(mode="batch"), CutMix()], mode="elem"),
+    OneOf([Mixup(), OneOf([CutMix(), Mixup(mode="batch")], mode="elem")], probs=[0.25, 0.5], mode="elem"),
+]
+
+
+def options(kind):
+    """The names of the options of a rule."""
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def having(*names):
+    """The rules that have all these options."""
+    return [kind for kind in KINDS if {*names} <= {*options(kind)}]
+
+
+def examples(kind):
+    found = [rule for rule in EXAMPLES if type(rule) is kind]
+    assert len(found) >= 2, f"add two examples of {kind.__name__} or more to EXAMPLES in tests/support/rules.py"
+    return found
+
+
+def made(kind, **chosen):
+    """A rule with these options and the defaults of the others; what has no default is its first example's."""
+    needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+    return kind(**{name: getattr(examples(kind)[0], name) for name in needed} | chosen)
