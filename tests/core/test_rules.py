@@ -89,6 +89,7 @@ class TestEveryRule:
         for threads in (1, 2, 8):
             set_num_threads(threads)
             plans.append([rule.plan(3000, SHAPE, rng=(key, 1)) for key in range(8)])
+            rule.plan(50, SHAPE)
         assert plans[0] == plans[1] == plans[2]
         assert all(plan != other for plan, other in itertools.combinations(plans[0], 2))
 
