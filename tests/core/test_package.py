@@ -65,14 +65,17 @@ DOCUMENTED = (
 def test_the_public_names_are_there():
     mixing, settings = {"MixPlan", "MixedBatch", "mix_batch", "collate"}, {"get_num_threads", "set_num_threads"}
     expected = mixing | set(RULES) | {"Rule"} | settings | {"clear_cache"}
-    assert not expected - set(CORE), "python/mixup_rs/__init__.py does not import them"
-    assert not set(CORE) - expected, "public, but not named in this test"
-    assert set(mixup_rs.rules.__all__) == {"Rule", *RULES}, "python/mixup_rs/rules.py exports its rules"
+    missing, unknown = sorted(expected - set(CORE)), sorted(set(CORE) - expected)
+    assert not missing, f"python/mixup_rs/__init__.py does not import {missing}"
+    assert not unknown, f"{unknown} are public, but not named in this test"
+    hidden = sorted(set(RULES) - set(mixup_rs.rules.__all__))
+    assert not hidden, f"__all__ of python/mixup_rs/rules.py does not name {hidden}"
     made, applied = ["identity", "from_boxes"], ["apply", "apply_labels", "without_region"]
     shown = ["lam", "weight", "partner", "boxes", "spatial_shape"]
     plan = {name for name in vars(MixPlan) if not name.startswith("_")}
     assert plan == {*made, *applied, *shown}
-    assert set(CORE) < set(mixup_rs.__all__)
+    hidden = sorted(set(CORE) - set(mixup_rs.__all__))
+    assert not hidden, f"__all__ of python/mixup_rs/__init__.py does not name {hidden}"
     assert set(mixup_rs.__all__) <= set(dir(mixup_rs))
 
 
@@ -131,7 +134,8 @@ def test_the_defaults_are_those_of_the_contract():
         "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0},
         "OneOf": {"rules": inspect.Parameter.empty, "probs": None, "mode": "batch"},
     }
-    assert set(contract) == set(RULES), "the defaults of each rule stand in this test"
+    missing = sorted(set(RULES) - set(contract))
+    assert not missing, f"add the defaults of {missing} to the contract in this test"
     for name, rule in RULES.items():
         parameters = inspect.signature(rule).parameters
         assert {option: parameter.default for option, parameter in parameters.items()} == contract[name]
