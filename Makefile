@@ -17,7 +17,7 @@ demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustM
 	$(BIN)/python examples/train.py
 
 .PHONY: test
-test: $(VENV)/test $(VENV)/built check test-panic ## everything: Rust and Python tests, lints, stubs, the README's snippets
+test: $(VENV)/test $(VENV)/built check types test-panic ## everything: Rust and Python tests, lints, stubs, the README's snippets
 	cargo test --quiet
 	$(BIN)/python -m pytest
 
@@ -41,7 +41,7 @@ check: $(VENV)/test-core $(VENV)/built ## formatting, lints, and the stubs again
 	$(BIN)/python -m mypy.stubtest mixup_rs._core
 	$(BIN)/python tools/stubs.py --check
 
-# Not part of `make check` while it finds errors. It needs the types of torch and fastai, not only those of the core.
+# Not part of `make check`: it needs the types of torch and fastai, not only those of the core.
 .PHONY: types
 types: $(VENV)/test $(VENV)/built ## the types of the package and of the tests of the core
 	$(BIN)/basedpyright --pythonpath $(BIN)/python

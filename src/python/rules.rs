@@ -1,9 +1,10 @@
 //! Draws plans by rules of Python: `mixup_rs.rules`.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use crate::error::MixError;
 use crate::plan::MixPlan;
@@ -49,21 +50,26 @@ enum Options<'py> {
 impl<'py> Options<'py> {
     /// Reads the options by the name of the rule, the attribute `_rule` of its class.
     fn of(rule: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let get = |name: &str| rule.getattr(name);
-        let mode = || arguments::mode(&get("mode")?.extract::<String>().map_err(|_| wrong_mode(rule))?);
-        let alpha = || arguments::alpha(&get("alpha")?);
-        let prob = || arguments::prob(&get("prob")?);
-        Ok(match get("_rule")?.extract::<String>()?.as_str() {
+        let py = rule.py();
+        let get = |name: &Bound<'py, PyString>| rule.getattr(name);
+        let mode = || match get(intern!(py, "mode"))?.cast::<PyString>() {
+            Ok(mode) => arguments::mode(&mode.to_cow()?),
+            Err(_) => Err(wrong_mode(rule)),
+        };
+        let alpha = || arguments::alpha(&get(intern!(py, "alpha"))?);
+        let prob = || arguments::prob(&get(intern!(py, "prob"))?);
+        let kind = get(intern!(py, "_rule"))?;
+        Ok(match &*kind.cast::<PyString>()?.to_cow()? {
             "mixup" => {
-                let fold = arguments::fold(&get("fold")?)?;
+                let fold = arguments::fold(&get(intern!(py, "fold"))?)?;
                 Self::Rule(Box::new(Mixup { alpha: alpha()?, mode: mode()?, fold, prob: prob()? }))
             }
             "cutmix" => {
-                let minmax = arguments::minmax(&get("minmax")?)?;
+                let minmax = arguments::minmax(&get(intern!(py, "minmax"))?)?;
                 Self::Rule(Box::new(CutMix { alpha: alpha()?, mode: mode()?, minmax, prob: prob()? }))
             }
             "one_of" => {
-                let rules = get("rules")?;
+                let rules = get(intern!(py, "rules"))?;
                 let Ok(rules) = rules.cast::<PyTuple>() else {
                     return Err(PyTypeError::new_err(format!(
                         "rules must be a sequence of rules, got {}",
@@ -71,7 +77,7 @@ impl<'py> Options<'py> {
                     )));
                 };
                 let rules: Vec<_> = rules.iter().collect();
-                Self::OneOf(Choice::new(rules.len(), arguments::probs(&get("probs")?)?, mode()?)?, rules)
+                Self::OneOf(Choice::new(rules.len(), arguments::probs(&get(intern!(py, "probs"))?)?, mode()?)?, rules)
             }
             other => {
                 let rule = type_name(rule);

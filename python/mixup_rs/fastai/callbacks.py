@@ -29,6 +29,8 @@ __all__ = ["MixCollateEpoch", "RustCutMix", "RustMix", "RustMixUp"]
 class _Replaying(Mixing):
     """A callback that repeats one of fastai's with rng="torch"."""
 
+    _replayed_mode: Mode
+
     def _check_replay(self, rule: Rule) -> None:
         options = {"mode": self._replayed_mode, "fold": True, "prob": 1.0, "minmax": None}
         if any(getattr(rule, name, value) != value for name, value in options.items()):
@@ -117,7 +119,7 @@ class RustMixUp(_Replaying, MixUp):
     RustMixUp
     """
 
-    name = "mix_up"
+    name: Any = "mix_up"
     _replayed_mode = "elem"
 
     def __init__(
@@ -182,7 +184,7 @@ class RustCutMix(_Replaying, FastaiCutMix):
     RustCutMix
     """
 
-    name = "cut_mix"
+    name: Any = "cut_mix"
     _replayed_mode = "batch"
 
     def __init__(
@@ -250,7 +252,7 @@ class RustMix(Mixing, MixHandler):
     RustMix
     """
 
-    name = "mix"
+    name: Any = "mix"
 
     def __init__(
         self,
@@ -296,7 +298,8 @@ class MixCollateEpoch(Callback):
 
     def before_train(self) -> None:
         """Set the epoch, in workers as well, and mix."""
-        epoch = self.learn.epoch
+        learn: Any = self.learn
+        epoch = learn.epoch
         self._epochs.begin(epoch, self._is_first_epoch)
         self._is_first_epoch = False
         resume(self._found(), epoch, self._epochs.offset)

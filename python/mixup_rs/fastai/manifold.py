@@ -56,7 +56,7 @@ class RustManifoldMixUp(Mixing, MixHandler):
     RustManifoldMixUp
     """
 
-    name = "manifold_mix_up"
+    name: Any = "manifold_mix_up"
 
     def __init__(
         self,
@@ -148,7 +148,8 @@ def _stages(model: nn.Module) -> list[nn.Module]:
             stages.extend(child.children())
         elif isinstance(child, pooling_classifiers()):
             # It is given a mask beside the words. Its layers are given whole sentences.
-            stages.extend(child.layers.children())
+            layers: Any = child.layers
+            stages.extend(layers.children())
         elif isinstance(model, nn.Sequential):
             stages.append(child)
     stages = stages[1:] if isinstance(model, nn.Sequential) else stages

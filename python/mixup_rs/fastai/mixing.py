@@ -154,7 +154,7 @@ class Mixing:
         if mixing_collate(dls.train) is not None:
             raise ValueError("the batches of this DataLoader are mixed already by its MixCollate")
         batch, names = dls.train.one_batch(), getattr(dls, "vocab", None)
-        x, y = (next(tree_leaves(part)).as_subclass(torch.Tensor) for part in (batch[0], batch[-1]))
+        x, y = (tree_leaves(part)[0].as_subclass(torch.Tensor) for part in (batch[0], batch[-1]))
         plan = self.rule.plan(len(x), spatial_shape((x,)), None, (self._random_int(),))
         one_hot = y.ndim == 2 and names is not None and y.shape[1] == len(names)
         labels = y if one_hot or (y.ndim == 1 and not y.is_floating_point()) else None
@@ -426,7 +426,7 @@ class Mixing:
         if self._loaded is not None:
             return self._loaded
         if self.plan is not None:
-            return self._sent(next(iter(tree_leaves(self.learn.xb))).device)[1]
+            return self._sent(tree_leaves(self.learn.xb)[0].device)[1]
         if self._last_lam is None:
             raise AttributeError("there is no lam before the first batch")
         return self._last_lam

@@ -26,7 +26,7 @@ def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> tuple[bool, Pa
     """
     if options.pair:  # the rule has one, which is checked
         return False, None
-    leaves = list(tree_leaves(yb))
+    leaves = tree_leaves(yb)
     if all(y.is_floating_point() or (y.dtype == torch.bool and y.ndim < 3) for y in leaves):
         return False, None
     if parts_of(learn.loss_func) is not None and len(leaves) == 1:

@@ -35,6 +35,8 @@ def draw_cut(distrib: Any, n: int, height: int, width: int) -> MixPlan:
 
 def share_left(plan: MixPlan) -> float:
     """lam of a plan of `draw_cut` in the steps of fastai's CutMix, of which each rounds to single precision."""
+    assert plan.spatial_shape is not None
+    assert plan.boxes is not None
     height, width = plan.spatial_shape
     y0, x0, y1, x1 = plan.boxes[0].tolist()
     return (1 - torch.tensor([(x1 - x0) * (y1 - y0)], device="cpu") / float(width * height)).item()

@@ -245,7 +245,8 @@ def as_numpy(x: torch.Tensor) -> np.ndarray | None:
     try:
         if x.dtype != torch.bfloat16:
             return x.numpy()
-        return None if _bfloat16() is None else x.view(torch.uint16).numpy().view(_bfloat16())
+        bfloat16 = _bfloat16()
+        return None if bfloat16 is None else x.view(torch.uint16).numpy().view(bfloat16)
     except (RuntimeError, TypeError):  # lazily negated, sparse or fake: the memory does not hold the values
         return None
 
@@ -272,5 +273,5 @@ def like(mixed: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     if type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter:
         return mixed
     mixed = _as_subclass(mixed, type(tensor))
-    mixed.__dict__.update(tensor.__dict__)
+    vars(mixed).update(vars(tensor))
     return mixed

@@ -51,10 +51,13 @@ def spatial_shape(xb: Any) -> tuple[int, ...] | None:
     >>> spatial_shape((torch.zeros(4, 7, 16), torch.zeros(4, 3, 8, 9)))
     (8, 9)
     """
-    images = [x for x in tree_leaves(xb) if x.ndim > 2 and x.shape[1] > 0 and is_mixable(x)]
-    for x in sorted(images, key=lambda x: x.ndim < 4):
-        return tuple(x.shape[-2:])
-    return None
+    shape = None
+    for x in tree_leaves(xb):
+        if x.ndim > 2 and x.shape[1] > 0 and is_mixable(x):
+            if x.ndim > 3:
+                return tuple(x.shape[-2:])
+            shape = shape or tuple(x.shape[-2:])
+    return shape
 
 
 def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
@@ -85,15 +88,16 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
     >>> mix_inputs(MixPlan([0.5, 1.0], [1, 0]), (torch.tensor([2.0, 4.0]), torch.tensor([7, 8])))
     (tensor([3., 4.]), tensor([7, 8]))
     """
-    leaves = list(tree_leaves(xb))
+    leaves = tree_leaves(xb)
     for x in leaves:
         refuse_boxes(x, "an input")
-    if any(x.dtype == torch.bool for x in leaves):
+    dtypes = {x.dtype for x in leaves}
+    if torch.bool in dtypes:
         raise TypeError(
             f"an input of booleans is not blended: a mask must be of both samples, got {_described(leaves)}; "
             "convert it to floats, or name the inputs to mix: inputs=..."
         )
-    if any(x.is_complex() for x in leaves):
+    if any(dtype.is_complex for dtype in dtypes):
         raise TypeError(f"complex inputs cannot be mixed, got {_described(leaves)}; give torch.view_as_real(x) instead")
     if not any(is_mixable(x) and x.numel() for x in leaves):
         raise TypeError(
@@ -158,7 +162,7 @@ def mix_targets(
     >>> mixed.own, mixed.partner()
     ((tensor([7, 8]),), (tensor([8, 7]),))
     """
-    leaves = list(tree_leaves(yb))
+    leaves = tree_leaves(yb)
     # Class indices need no look: they stay, and so does the rest beside them.
     mixed = [None if _is_class_index(plan, y, options) else mix_target(plan, y, options) for y in leaves]
     if all(isinstance(y, torch.Tensor) for y in mixed):
@@ -177,6 +181,8 @@ def mix_targets(
 
         return _nest(yb, [of(y, other) for y, other in zip(leaves, mixed, strict=True)])
 
+    if all(other is None for other in mixed):
+        return MixedTargets(yb, partners)
     return MixedTargets(_nest(yb, [own(y, other) for y, other in zip(leaves, mixed, strict=True)]), partners)
 
 

@@ -195,11 +195,12 @@ class MixCollate(SharedSettings):
 
     def _seed(self) -> tuple[int, ...]:
         if self.rng is not None:
-            return (self.rng,) if isinstance(self.rng, int) or np.ndim(self.rng) == 0 else tuple(self.rng)
+            rng: Any = self.rng
+            return tuple(rng) if np.ndim(rng) else (rng,)
         worker = get_worker_info()
         if worker is not None:
             return (worker.seed - worker.id,)  # torch's, one for all workers, another in each epoch
-        return (torch.empty((), dtype=torch.int64, device="cpu").random_().item(),)
+        return (int(torch.empty((), dtype=torch.int64, device="cpu").random_()),)
 
     def _warn_of_epochs(self, now: Settings) -> None:
         if self._warned or now.generation or (self._schedule is None and now.off_epoch == NEVER):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ import torch
 __all__ = ["tree_leaves", "tree_map"]
 
 
-def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors of a nest, in order.
+def tree_leaves(value: Any) -> list[torch.Tensor]:
+    """The tensors of a nest, in order.
 
     Parameters
     ----------
@@ -26,17 +26,20 @@ def tree_leaves(value: Any) -> Iterator[torch.Tensor]:
     [2, 3]
     """
     if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from tree_leaves(list(value.values()))
-    elif _is_dataclass(value):
-        yield from tree_leaves([getattr(value, field.name) for field in dataclasses.fields(value)])
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            if isinstance(item, torch.Tensor):
-                yield item
-            else:
-                yield from tree_leaves(item)
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    elif not isinstance(value, (tuple, list)):
+        if not _is_dataclass(value):
+            return []
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    leaves: list[torch.Tensor] = []
+    for item in value:
+        if isinstance(item, torch.Tensor):
+            leaves.append(item)
+        else:
+            leaves.extend(tree_leaves(item))
+    return leaves
 
 
 def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
@@ -70,15 +73,15 @@ def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
         for key, item in items.items():
             copied[key] = item
         return copied
+    if isinstance(value, (tuple, list)):
+        items = [function(item) if isinstance(item, torch.Tensor) else tree_map(function, item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if _is_dataclass(value):
         copied = copy.copy(value)
         for field in dataclasses.fields(value):
             # As dataclasses' own __init__ does where they are frozen.
             object.__setattr__(copied, field.name, tree_map(function, getattr(value, field.name)))
         return copied
-    if isinstance(value, (tuple, list)):
-        items = [tree_map(function, item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 
 

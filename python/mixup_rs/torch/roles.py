@@ -82,7 +82,8 @@ class Roles:
                     raise ValueError(f"{name} names {_text(paths[0])}, but a sample is a single {type(value).__name__}")
             return {(): "input"}
         roles: dict[Path, Role] = {}
-        for paths, role in ((self.inputs, "input"), (self.targets, "target")):
+        named: list[tuple[Role, tuple[Path, ...] | None]] = [("input", self.inputs), ("target", self.targets)]
+        for role, paths in named:
             for path in paths or ():
                 roles[_resolved(value, path, f"{role}s")] = role
         by_name = any(isinstance(key, str) and key in INPUT_NAMES for key in entries)
@@ -122,8 +123,9 @@ def entries_of(value: Any) -> list[int | str] | None:
     """The keys of a mapping, the names or positions of a tuple or a list; None for anything else."""
     if isinstance(value, Mapping):
         return list(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields") and {*value._fields} & INPUT_NAMES:
-        return list(value._fields)
+    fields = getattr(value, "_fields", ()) if isinstance(value, tuple) else ()
+    if {*fields} & INPUT_NAMES:
+        return list(fields)
     return list(range(len(value))) if isinstance(value, tuple | list) else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Axes:
     ((0, 1), (1, 2), (0, 1))
     """
 
-    def __init__(self, shape: tuple[int, ...], sizes: set[tuple[int, int]] = frozenset(), channels_last: Any = None):
+    def __init__(self, shape: tuple[int, ...], sizes: Set[tuple[int, int]] = frozenset(), channels_last: Any = None):
         ndim = len(shape)
         self.is_certain = True
         if ndim < 3:
@@ -56,7 +56,7 @@ class Axes:
         self.channel = ndim - 1 if is_last else 0
 
 
-def _is_channels_last(shape: tuple[int, ...], sizes: set[tuple[int, int]]) -> tuple[bool, bool]:
+def _is_channels_last(shape: tuple[int, ...], sizes: Set[tuple[int, int]]) -> tuple[bool, bool]:
     """Whether the channels are the last axis, and whether that is certain."""
     first, last = shape[-2:] in sizes, shape[-3:-1] in sizes
     if first != last:
@@ -108,4 +108,5 @@ def empty_batch(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype, device="cpu")
     size = int(np.prod(shape)) * dtype.itemsize
-    return torch.empty(0, dtype=dtype, device="cpu").set_(new_shared_storage(max(size, 1)), 0, shape)
+    batch: Any = torch.empty(0, dtype=dtype, device="cpu")
+    return batch.set_(new_shared_storage(max(size, 1)), 0, shape)

@@ -112,7 +112,7 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
     """
     if not isinstance(getattr(loss_func, "reduction", None), str) and "reduction" not in _parameters(loss_func):
         return None
-    first = next(tree_leaves(pred), None)
+    first = next(iter(tree_leaves(pred)), None)
     if first is None or first.ndim == 0:
         return None
     n = len(first)
@@ -121,7 +121,7 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
         with torch.no_grad(), _unreduced(loss_func) as (unreduced, reduction):
             whole = unreduced(pred, *targets)
             sides = [_rows(slice(0, half), (pred, *targets)), _rows(slice(half, n), (pred, *targets))]
-            halves = torch.cat([unreduced(*side).reshape(-1) for side in sides if len(next(tree_leaves(side[0])))])
+            halves = torch.cat([unreduced(*side).reshape(-1) for side in sides if len(tree_leaves(side[0])[0])])
         with torch.no_grad():
             value = loss_func(pred, *targets)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):

@@ -253,4 +253,5 @@ class RuleOption:
         rule: Any = collate.rule
         if not (is_dataclass(rule) and hasattr(rule, self._name)):
             raise AttributeError(f"{type(rule).__name__} has no {self._name} to set; set the rule: collate.rule = ...")
-        collate.rule = replace(rule, **{self._name: value})
+        replaced: Any = replace(rule, **{self._name: value})  # pyright: ignore[reportArgumentType]
+        collate.rule = replaced
