@@ -6,6 +6,7 @@ The figures are those of `mixup-rs bench --json docs/bench.json`. The README's t
 from __future__ import annotations
 
 import argparse
+import tomllib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -32,6 +33,12 @@ _ROLES = {
 }
 
 
+def repository() -> str:
+    """The address of the project. Package indices show the README too, where relative links would lead nowhere."""
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)["project"]["urls"]["Repository"]
+
+
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="what `mixup-rs bench` measured, as JSON")
@@ -39,7 +46,9 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     results = Results.read(options.results)
     plots = save_plots(results, options.readme.parent / "docs")
-    update_readme(options.readme, readme_section(results, [f"docs/{plot.name}" for plot in plots]))
+    update_readme(
+        options.readme, readme_section(results, [f"{repository()}/raw/main/docs/{plot.name}" for plot in plots])
+    )
     print(*plots, options.readme, sep="\n")
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from fastai.vision.all import CrossEntropyLossFlat, vision_learner
 from learners import loaders
+from report import repository
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_snippets_run(monkeypatch):
@@ -23,6 +25,17 @@ def test_the_snippets_run(monkeypatch):
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)
     assert learn.mix_up.alpha == 0.4
+
+
+def test_links_lead_somewhere_from_a_package_index_as_well():
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        assert link.startswith("https://"), link
+        own = re.fullmatch(rf"{re.escape(repository())}/(?:blob|raw)/main/([^#]+)(?:#.*)?", link)
+        assert own is None or (ROOT / own[1]).exists(), link
+
+
+def test_the_crate_and_the_package_have_one_address():
+    assert f'repository = "{repository()}"' in (ROOT / "Cargo.toml").read_text()
 
 
 def test_a_result_comes_within_15_lines():

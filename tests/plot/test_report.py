@@ -42,7 +42,7 @@ class TestReport:
         assert readme.startswith(
             f"# head\n\n{report.BEGIN}\n`mixup-rs bench` of 2025-01-31 on A CPU, 2 processors, 7.5 GiB"
         )
-        assert readme.endswith(f"(docs/bench-speed-up.png)\n{report.END}\n\n## Use λ\n")
+        assert readme.endswith(f"({report.repository()}/raw/main/docs/bench-speed-up.png)\n{report.END}\n\n## Use λ\n")
         assert "old" not in readme
         lines = readme.splitlines()
         assert "| float32 64x3x224x224 | 1 thread | 2 threads | times ours |" in lines
