@@ -2,7 +2,7 @@
 
 The functions return a matplotlib `Figure`. Without `path` it is pyplot's current figure, as that of fastai's
 `show_batch` is: a notebook shows it below the cell, once, and `plt.show()` and `plt.savefig` find it. With `path` it is
-saved and is none of pyplot's, so that nobody has to close it. No display is needed. matplotlib is imported when a
+saved and pyplot does not know it, so that it need not be closed. No display is needed. matplotlib is imported when a
 picture is drawn: `pip install 'mixup-rs[plot]'`.
 """
 

@@ -45,7 +45,7 @@ def test_eight_threads_share_an_input_and_a_plan(shape, dtype, set_num_threads):
     before = bits(x)
     for seed in range(5):
         expected = Mixup().plan(8, rng=seed).apply(x)
-        # In what order the samples of a plan that was not drawn are visited is found out by whoever first applies it.
+        # A plan that was not drawn finds the visiting order of its samples when it is first applied.
         drawn_plan = Mixup().plan(8, rng=seed)
         plan = MixPlan(drawn_plan.lam, drawn_plan.partner)
 
@@ -121,7 +121,7 @@ def beside():
 
     thread, interval = threading.Thread(target=busy), sys.getswitchinterval()
     thread.start()
-    # Python takes the lock from nobody: who runs keeps it until it lets go by itself.
+    # Python takes the lock from no thread: the running one keeps it until it releases it itself.
     sys.setswitchinterval(1000)
     yield measured
     sys.setswitchinterval(interval)

@@ -34,7 +34,7 @@ def draw_cut(distrib: Any, n: int, height: int, width: int) -> MixPlan:
 
 
 def share_left(plan: MixPlan) -> float:
-    """lam of a plan of `draw_cut` in the steps of fastai's CutMix, of which each rounds to single precision."""
+    """lam of a plan of `draw_cut`, computed as in fastai's CutMix: each step rounds to single precision."""
     assert plan.spatial_shape is not None
     assert plan.boxes is not None
     height, width = plan.spatial_shape

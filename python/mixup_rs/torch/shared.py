@@ -64,7 +64,7 @@ class SharedSettings:
     def __init__(self, rule: Rule) -> None:
         # In host memory, whatever torch's default device is.
         self._shared = torch.zeros(_RANKS, len(Settings._fields), dtype=torch.float64, device="cpu").share_memory_()
-        #: For each worker the seed that torch gave it, and how many it gave before: epochs that nobody set.
+        #: For each worker its seed from torch, and how many seeds it had before: epochs that `set_epoch` did not set.
         self._seeds = torch.zeros(_RANKS, _WORKERS, 2, dtype=torch.int64, device="cpu").share_memory_()
         self._pickled_rule = torch.zeros(_RULE_BYTES, dtype=torch.uint8, device="cpu").share_memory_()
         self._rule, self._rule_version = rule, 0.0
@@ -173,8 +173,8 @@ class SharedSettings:
     def _is_another_pass(self) -> bool:
         """Whether a worker begins to go through the data with this batch.
 
-        Where a loop was left early, a worker that lives on makes the batches that it was still asked for, perhaps after
-        the next epoch was said. They are nobody's, and that epoch begins behind them.
+        If a loop is left early, a persistent worker still makes the batches that were requested, perhaps after the next
+        `set_epoch`. These are discarded, and that epoch begins after them.
         """
         fetcher = find_fetcher()
         is_known = self._fetcher is not None and self._fetcher() is fetcher
