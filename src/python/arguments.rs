@@ -5,7 +5,7 @@ use numpy::{PyReadonlyArray1, PyUntypedArray};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyFloat, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyFloat, PyList, PyString, PyTuple};
 
 use crate::error::{MixError, memory_for};
 use crate::plan::{Lam, MAX_SPATIAL_AXES, Mode, Rect};
@@ -140,15 +140,23 @@ pub(super) fn shape(value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
 
 /// The items of a sequence, such as a tuple, a list or an array.
 fn items<'py>(name: &str, expected: &str, value: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let is_sequence =
-        !is_text(value) && value.len().is_ok() && value.hasattr("__getitem__")? && !value.hasattr("keys")?;
-    if !is_sequence {
+    if !is_sequence(value)? {
         return Err(PyTypeError::new_err(format!("{name} must be {expected}, got {}", type_name(value))));
     }
     (0..value.len()?).map(|at| value.get_item(at)).collect()
 }
 
-pub(super) fn is_text(value: &Bound<'_, PyAny>) -> bool {
+/// Whether it is a sequence of items: no text and no mapping. Tuples and lists need no look at their attributes; to
+/// find that one has none takes longer than a small draw.
+pub(super) fn is_sequence(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyList>() {
+        return Ok(true);
+    }
+    let is_sized = !is_text(value) && value.len().is_ok();
+    Ok(is_sized && value.hasattr("__getitem__")? && !value.hasattr("keys")?)
+}
+
+fn is_text(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
 }
 

@@ -8,7 +8,7 @@ use pyo3::types::{PyBool, PyInt, PyType};
 
 use crate::random::Key;
 
-use super::arguments::is_text;
+use super::arguments::is_sequence;
 use super::describe::type_name;
 
 /// The key for None, an int, a sequence of ints, or a Generator or SeedSequence of numpy.random.
@@ -37,16 +37,8 @@ pub(super) fn key(rng: Option<&Bound<'_, PyAny>>) -> PyResult<Key> {
             "rng must be None, an int, a sequence of ints, numpy.random.Generator or numpy.random.SeedSequence, got {got}"
         ))
     };
-    if is_whole_number(rng)? {
-        return Ok(Key::from_digits([&digits(rng)?[..]]));
-    }
-    if is_text(rng)
-        || rng.is_instance_of::<PyBool>()
-        || rng.len().is_err()
-        || !rng.hasattr("__getitem__")?
-        || rng.hasattr("keys")?
-    {
-        return Err(wrong());
+    if !is_sequence(rng)? {
+        return if is_whole_number(rng)? { Ok(Key::from_digits([&digits(rng)?[..]])) } else { Err(wrong()) };
     }
     let mut items = Vec::new();
     for item in rng.try_iter()? {
