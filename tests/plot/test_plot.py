@@ -8,8 +8,17 @@ from mixup_rs import MixPlan, Mixup
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
+pytest.importorskip("matplotlib.pyplot")
 
 from mixup_rs.plot import label_text, plot_beta, plot_mixed_batch, varied_samples  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """pyplot keeps the figures that it draws, and warns of more than twenty."""
+    yield
+    matplotlib.pyplot.close("all")
+
 
 PLAN = MixPlan(lam=[0.75, 1.0, 0.5], partner=[1, 0, 0])
 
