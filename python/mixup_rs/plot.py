@@ -116,7 +116,7 @@ def plot_mixed_batch(
 
 
 def plot_beta(
-    alpha: float | Sequence[float] = 0.4, *, fold: bool = True, path: str | PathLike[str] | None = None
+    alpha: float | Sequence[float] = Mixup.alpha, *, fold: bool = True, path: str | PathLike[str] | None = None
 ) -> Figure:
     """Draw the distribution of lam: drawn weights as bars, the exact density of Beta(alpha, alpha) as a line.
 

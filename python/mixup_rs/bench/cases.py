@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from mixup_rs.rules import Mixup
+
 __all__ = ["CASES", "LOADER", "MAIN", "SWEEP", "Batch", "Case", "LoaderCase", "dtype_of", "fits_in_memory"]
 
 #: Arrays of the batch's size that exist at once: the batch, the values that it is refilled from, a warm output, the
@@ -175,7 +177,7 @@ class Batch:
     """
 
     classes = 37
-    alpha = 0.4
+    alpha = Mixup.alpha
 
     def __init__(self, case: Case):
         self.case, self.shape, self.dtype = case, case.shape, dtype_of(case.dtype)
