@@ -236,8 +236,8 @@ class MixPlan:
         y : array_like
             Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft
             targets of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the
-            partners: the paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as
-            float32.
+            partners: the paper's (y_a, y_b, lam). Integers 0 and 1 of shape (n, num_classes) and booleans of shape
+            (n, k) are several labels at once, blended as float32.
         num_classes : int, optional
             At least 1; class indices must be in [0, num_classes).
         label_smoothing : float, default 0.0
@@ -301,8 +301,8 @@ def mix_batch(
         strides. It is not copied, and not written to unless it is `out`.
     y : array_like, optional
         Floats of shape (n, ...) are blended. Integers of shape (n,) are class indices: float32 soft targets of shape
-        (n, num_classes) with `num_classes`, else returned as they are beside those of the partners. Booleans of shape
-        (n, k) are several labels at once, blended as float32.
+        (n, num_classes) with `num_classes`, else returned as they are beside those of the partners. Integers 0 and 1 of
+        shape (n, num_classes) and booleans of shape (n, k) are several labels at once, blended as float32.
     alpha : float, default 0.4
         lam ~ Beta(alpha, alpha); finite, 0 for no mixing.
     mode : {"elem", "pair", "batch"}, default "elem"
@@ -310,7 +310,8 @@ def mix_batch(
     fold : bool, default True
         lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
     lam : array_like, optional
-        Given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1].
+        Given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1]. Excludes `alpha`, `mode` and
+        `fold`.
     partner : array_like, optional
         Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
     rule : Rule, optional

@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyTuple, PyType};
 
 use crate::random::DRAWN_ALONE;
-use crate::rules::{Given, Mixup};
+use crate::rules::{Given, Mixup, Rule};
 
 use super::errors::catch_panics;
 use super::{arguments, arrays, key, labels, rules, settings};
@@ -45,8 +45,8 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 ///     strides. It is not copied, and not written to unless it is `out`.
 /// y : array_like, optional
 ///     Floats of shape (n, ...) are blended. Integers of shape (n,) are class indices: float32 soft targets of shape
-///     (n, num_classes) with `num_classes`, else returned as they are beside those of the partners. Booleans of shape
-///     (n, k) are several labels at once, blended as float32.
+///     (n, num_classes) with `num_classes`, else returned as they are beside those of the partners. Integers 0 and 1 of
+///     shape (n, num_classes) and booleans of shape (n, k) are several labels at once, blended as float32.
 /// alpha : float, default 0.4
 ///     lam ~ Beta(alpha, alpha); finite, 0 for no mixing.
 /// mode : {"elem", "pair", "batch"}, default "elem"
@@ -54,7 +54,8 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 /// fold : bool, default True
 ///     lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
 /// lam : array_like, optional
-///     Given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1].
+///     Given weights instead of drawn ones, never folded: a float or (n,) floats in [0, 1]. Excludes `alpha`, `mode` and
+///     `fold`.
 /// partner : array_like, optional
 ///     Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
 /// rule : Rule, optional
@@ -127,17 +128,22 @@ pub(super) fn mix_batch<'py>(
     catch_panics(|| {
         let mixup = Mixup { alpha, mode: arguments::mode(mode)?, fold, prob: 1.0 };
         let (n, key) = (arrays::samples(x)?, key::key(rng)?);
+        let is_set = mixup != Mixup::default();
         let plan = match rule {
             Some(rule) => {
-                if mixup != Mixup::default() || lam.is_some() || partner.is_some() {
+                if is_set || lam.is_some() || partner.is_some() {
                     return Err(PyValueError::new_err(
                         "a rule draws the plan: alpha, mode, fold, lam and partner cannot be given beside it",
                     ));
                 }
-                {
-                    let shape = arrays::spatial_shape(x, spatial_axes.as_deref())?;
-                    rules::draw_any(rule, rules::Batch { n, shape: &shape, labels: y, missing: "spatial_axes" }, key)?
-                }
+                let shape = arrays::spatial_shape(x, spatial_axes.as_deref())?;
+                rules::draw_any(rule, rules::Batch { n, shape: &shape, labels: y, missing: "spatial_axes" }, key)?
+            }
+            None if is_set && lam.is_some() => {
+                mixup.check()?;
+                return Err(PyValueError::new_err(
+                    "lam is given: alpha, mode and fold, by which it would be drawn, cannot be given beside it",
+                ));
             }
             None => {
                 let lam = lam.map(arguments::lam).transpose()?;

@@ -42,10 +42,21 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
         )));
     }
     match (num_classes, is_class_index) {
+        (Some(count), true) if columns(&y, count)?.is_some() => {
+            if soft.label_smoothing != 0.0 {
+                return Err(PyValueError::new_err(
+                    "label_smoothing needs class indices, but y has a column for each class",
+                ));
+            }
+            blend(plan, &y)
+        }
         (Some(count), true) => {
             if y.ndim() != 1 {
-                let shape = y.shape();
-                return Err(PyValueError::new_err(format!("class indices must have shape (n,), got {shape:?}")));
+                return Err(PyValueError::new_err(format!(
+                    "with num_classes={count}, integers must be class indices of shape (n,) or columns of 0 and 1 of \
+                     shape (n, {count}), got shape {:?}",
+                    y.shape()
+                )));
             }
             let classes = arguments::integers(&y)?;
             soft.check(&classes)?;
@@ -54,6 +65,12 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
             plan.soft_targets(&classes, soft, writable.as_slice_mut()?)?;
             Ok((targets, None))
         }
+        (None, true) if is_one_hot(&y)? => Err(PyValueError::new_err(format!(
+            "y has integers of shape {:?} that are one-hot rows: num_classes={} or y.astype(numpy.float32) blends them, \
+             y.argmax(1) pairs their classes",
+            y.shape(),
+            y.shape()[1]
+        ))),
         (None, true) => {
             let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
             // Not `take`, which releases the interpreter lock for any number of labels.
@@ -69,10 +86,28 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
     }
 }
 
+/// The values of integers if these are a column of 0 and 1 for each of `count` classes.
+fn columns(y: &Bound<'_, PyUntypedArray>, count: usize) -> PyResult<Option<Vec<i128>>> {
+    if count < 2 || y.ndim() != 2 || y.shape()[1] != count {
+        return Ok(None);
+    }
+    let values = arguments::integers(y)?;
+    Ok(values.iter().all(|value| (0..=1).contains(value)).then_some(values))
+}
+
+/// Whether integers are one-hot rows. Returned beside those of the partners, these would look mixed and not be.
+fn is_one_hot(y: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
+    if y.ndim() != 2 || y.is_empty() {
+        return Ok(false);
+    }
+    let count = y.shape()[1];
+    Ok(columns(y, count)?.is_some_and(|values| values.chunks(count).all(|row| row.iter().sum::<i128>() == 1)))
+}
+
 fn blend<'py>(plan: &MixPlan, y: &Bound<'py, PyUntypedArray>) -> PyResult<Mixed<'py>> {
     let labels = plan.without_region();
     match y.dtype().kind() {
-        b'b' => {
+        b'b' | b'i' | b'u' => {
             let hot = y.as_any().call_method1("astype", ("float32",))?;
             Ok((arrays::apply(&labels, "y", &hot, Some(&hot), None)?, None))
         }

@@ -239,8 +239,8 @@ impl PyMixPlan {
     /// y : array_like
     ///     Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft
     ///     targets of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the
-    ///     partners: the paper's (y_a, y_b, lam). Booleans of shape (n, k) are several labels at once, blended as
-    ///     float32.
+    ///     partners: the paper's (y_a, y_b, lam). Integers 0 and 1 of shape (n, num_classes) and booleans of shape
+    ///     (n, k) are several labels at once, blended as float32.
     /// num_classes : int, optional
     ///     At least 1; class indices must be in [0, num_classes).
     /// label_smoothing : float, default 0.0

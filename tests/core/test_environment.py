@@ -112,7 +112,7 @@ n = 20_000_000
 large, y = np.zeros(n, np.uint8), np.zeros(n, np.int8)
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 calls = [
-    lambda: Mixup().plan(n), lambda: mix_batch(large, mode="batch", lam=0.5), lambda: CutMix().plan(n, (4, 4)),
+    lambda: Mixup().plan(n), lambda: mix_batch(large, lam=0.5), lambda: CutMix().plan(n, (4, 4)),
     lambda: MixPlan(0.5, y), lambda: mix_batch(large, rng=0), lambda: MixPlan.from_boxes([[0] * 4], (4, 4), y),
     lambda: MixPlan.identity(n),
 ]

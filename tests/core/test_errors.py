@@ -30,6 +30,10 @@ DRAWING = [
     ({"alpha": NAN}, raises(ValueError, *ALPHA, "NaN")),
     ({"alpha": INF}, raises(ValueError, *ALPHA, "inf")),
     ({"alpha": -INF}, raises(ValueError, *ALPHA, "-inf")),
+    *[
+        ({"lam": 0.5} | other, raises(ValueError, "lam is given: alpha, mode and fold"))
+        for other in ({"alpha": 0.3}, {"mode": "batch"}, {"mode": "pair"}, {"fold": False})
+    ],
     ({"alpha": NAN, "lam": 0.5}, raises(ValueError, *ALPHA, "NaN")),
     ({"alpha": 10**400}, raises(ValueError, "alpha must lie in the range of a float", "larger")),
     ({"alpha": "0.4"}, raises(TypeError, "real number", "str")),
@@ -155,6 +159,9 @@ LABELS = [
     (np.zeros(N), CLASSES, raises(ValueError, "num_classes=3", "float64", "4")),
     (np.zeros((N, 4)), CLASSES, raises(ValueError, "(n, 3)", "float64", "4, 4")),
     (np.zeros((N, 4), bool), CLASSES, raises(ValueError, "(n, 3)", "bool", "4, 4")),
+    (np.eye(N, dtype=int), {}, raises(ValueError, "one-hot rows", "num_classes=4", "y.astype(numpy.float32)")),
+    (np.eye(N, 3, dtype=np.uint8), CLASSES | {"label_smoothing": 0.1}, raises(ValueError, "label_smoothing", "column")),
+    (np.full((N, 3), 2), CLASSES, raises(ValueError, "(n,)", "0 and 1 of shape (n, 3)", "[4, 3]")),
     (["cat"] * N, {}, raises(TypeError, BLENDABLE, "<U3")),
     ([1j] * N, {}, raises(TypeError, BLENDABLE, "complex128")),
     ([None] * N, {}, raises(TypeError, BLENDABLE, "object")),

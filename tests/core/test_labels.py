@@ -108,6 +108,21 @@ def test_the_paired_labels_are_what_the_soft_targets_blend():
     np.testing.assert_allclose(mix_labels(Y, num_classes=CLASSES).y, blended, rtol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_columns_of_0_and_1_are_blended_with_num_classes(dtype):
+    for y in (np.eye(CLASSES, dtype=dtype)[Y], (values((N, CLASSES), np.int8) > 0).astype(dtype)):
+        mixed = mix_labels(y, num_classes=CLASSES)
+        assert_mixed(mixed.y, y.astype(np.float32), LAM, PARTNER)
+        assert mixed.y_partner is None
+
+
+def test_columns_of_several_heads_are_paired():
+    y = np.arange(2 * N).reshape(N, 2) % 5
+    mixed = mix_labels(y)
+    np.testing.assert_array_equal(mixed.y, y)
+    np.testing.assert_array_equal(mixed.y_partner, y[PARTNER])
+
+
 @pytest.mark.parametrize("arguments", [{}, {"num_classes": CLASSES}], ids=str)
 def test_booleans_are_several_labels_at_once(arguments):
     y = values((N, CLASSES), np.int8) > 0

@@ -131,11 +131,12 @@ def test_a_mask_of_the_height_and_width_beside_images_whose_channels_are_last():
     assert torch.equal(mixed.permute(0, 3, 1, 2), cut(plan, IMAGES))
 
 
-def test_multi_label_blends_maps_of_integers():
-    maps = CLASSES % 2
-    plan = Mixup(1.0).plan(N, SIZE, rng=KEY)
-    got = collated(maps, Mixup(1.0), multi_label=True)[1]
-    np.testing.assert_allclose(got, plan.apply(maps.float().numpy()), atol=1e-6)
+@pytest.mark.parametrize("rule", [Mixup(1.0), CutMix()], ids=repr)
+def test_a_mask_is_one_beside_several_labels_as_well(rule):
+    got, alone = (collated(CLASSES, rule, multi_label=multi_label)[1] for multi_label in (True, False))
+    for one, other in zip(got, alone, strict=True):
+        assert torch.equal(one, other)
+    assert got[0].dtype == CLASSES.dtype
 
 
 @pytest.mark.parametrize("rule", [Mixup(), CutMix(), BOTH], ids=repr)

@@ -254,3 +254,16 @@ def test_labels_of_mixup_and_cutmix_in_one_batch(rule):
     target = MixCollate(rule, rng=3, num_classes=4)(list(zip(IMAGES, CLASSES, strict=True)))[1]
     lam = plan.lam[:, None]
     np.testing.assert_allclose(target, lam * HOT + (1 - lam) * HOT[plan.partner], atol=1e-6)
+
+
+def test_several_labels_are_0_and_1():
+    samples = [(torch.rand(3, 4, 4), torch.tensor([0, 1, -1])) for _ in range(4)]
+    with pytest.raises(ValueError, match=r"entry 1 has integers of -1 to 1.*multi_label=True.*0 and 1"):
+        MixCollate(Mixup(), multi_label=True)(samples)
+
+
+@pytest.mark.parametrize("target", [torch.eye(4)[1], torch.eye(4, dtype=torch.long)[1], torch.eye(4)[1] > 0])
+def test_columns_are_not_smoothed(target):
+    samples = [(torch.rand(3, 4, 4), target) for _ in range(4)]
+    with pytest.raises(ValueError, match="label_smoothing needs class indices, but entry 1 has a column"):
+        MixCollate(Mixup(), num_classes=4, label_smoothing=0.1)(samples)

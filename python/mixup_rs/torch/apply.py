@@ -140,7 +140,8 @@ def apply_labels(
     labels : torch.Tensor
         Floats of shape (n, ...) are blended by `plan.lam`. Integers of shape (n,) are class indices: float32 soft
         targets of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the partners.
-        Booleans of shape (n, k) are several labels at once, blended as float32.
+        Integers 0 and 1 of shape (n, num_classes) and booleans of shape (n, k) are several labels at once, blended as
+        float32.
     num_classes : int, optional
         At least 1; class indices must be in [0, num_classes).
     label_smoothing : float, default 0.0

@@ -60,7 +60,7 @@ class MixCollate(SharedSettings):
     return_plan : bool, default False
         Return (batch, plan), the plan being a `MixPlan`.
     multi_label : bool, default False
-        Integer targets are columns of 0 and 1: several labels at once, blended as float32.
+        Integer targets of shape (k,) are 0 and 1: several labels at once, blended as float32. Masks stay masks.
     pair : bool, default False
         Every target becomes a `PairedTarget` whose lam is a single number, for models that need both targets. The rule
         must draw one lam for the batch.

@@ -112,6 +112,8 @@ def pair_of_losses(
     if one_lam is None and parts is None and (lam.numel() == 1 or bool((lam == lam.reshape(-1)[0]).all())):
         one_lam = lam.reshape(-1)[0].item()
     if one_lam is not None:
+        if not 0 <= one_lam <= 1:
+            raise ValueError(f"lam must lie in [0, 1], got {one_lam:.4g}")
         # A loss that does not count must not be computed: it may be NaN.
         if one_lam == 1:
             return loss_func(pred, *own)
@@ -124,7 +126,18 @@ def pair_of_losses(
             f"{_name(loss_func)} does not come apart into the losses of samples, so it needs one lam for the batch: "
             "use a rule of mode='batch'"
         )
+    _check_lam(lam, own)
     return _weighted(parts, pred, own, partner, lam)
+
+
+def _check_lam(lam: Tensor, own: Sequence[Any]) -> None:
+    """Refuse weights that are not one per sample; a batch may be flattened to one axis."""
+    for target in own:
+        n = len(target) if isinstance(target, Tensor) and target.ndim else len(lam)
+        if n != len(lam) and (target.ndim > 1 or n % len(lam)):
+            raise ValueError(f"lam must be one per sample, got {len(lam)} for targets of shape {tuple(target.shape)}")
+    if lam.is_cpu and not bool(((lam >= 0) & (lam <= 1)).all()):
+        raise ValueError(f"lam must lie in [0, 1], got {lam.min().item():.4g} to {lam.max().item():.4g}")
 
 
 def soft_target_loss(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
@@ -155,9 +168,11 @@ def soft_target_loss(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
 
 def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor) -> Tensor:
     own_loss, partner_loss = (parts.elements(pred, targets) for targets in (own, partner))
+    _refuse_broadcast(pred, own, own_loss)
     share = _spread(lam, own_loss)
-    # A target to ignore may have any loss: one that does not count must not be multiplied by 0.
-    total = torch.lerp(partner_loss, own_loss, share)
+    # The side that does not count may be infinite or NaN, and must not be multiplied by 0.
+    blended = torch.lerp(partner_loss, own_loss, share)
+    total = torch.where(share == 1, own_loss, torch.where(share == 0, partner_loss, blended))
     own_weight, partner_weight = (parts.element_weights(targets, own_loss) for targets in (own, partner))
     if own_weight is None or partner_weight is None or parts.reduction != "mean":
         return parts.reduced(total, len(lam))
@@ -167,6 +182,16 @@ def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any
     # The smoothing term is averaged over the samples. For an ignored target the loss is that term alone.
     smoothing = parts.elements(pred, [torch.full_like(own[0], IGNORED)])
     return smoothing.mean() + (total - smoothing).sum() / weights
+
+
+def _refuse_broadcast(pred: Any, own: Sequence[Any], loss: Tensor) -> None:
+    """Refuse a loss of each prediction against each target, which torch makes of shapes (n, 1) and (n,)."""
+    target = own[0]
+    if isinstance(pred, Tensor) and isinstance(target, Tensor) and loss.numel() > max(pred.numel(), target.numel()):
+        raise ValueError(
+            f"predictions of shape {tuple(pred.shape)} and targets of shape {tuple(target.shape)} are broadcast to "
+            f"losses of shape {tuple(loss.shape)}: give them one shape"
+        )
 
 
 def _spread(weight: Tensor, loss: Tensor) -> Tensor:

@@ -115,19 +115,21 @@ def mix_target(plan: MixPlan, y: torch.Tensor, options: TargetOptions, name: str
     is_mask = y.ndim > 2 or has_region_shape(plan, y)
     if y.is_floating_point():
         _refuse_class_numbers(y, options, name)
+        if y.ndim == 2 and y.shape[1] == options.num_classes:
+            _refuse_smoothing(options, name)
         if not has_region_shape(plan, y):
             return mix_tensor(plan.without_region(), y)
         # What is blended outside of the regions is blended by `weight`, as the image is.
         return mix_tensor(plan, y)
     if y.dtype == torch.bool and not is_mask:
         if options.num_classes is None or y.ndim > 1:
+            _refuse_smoothing(options, name)
             return mix_tensor(plan.without_region(), y.float())
         y = y.long()
-    if is_mask and not options.multi_label:
+    if is_mask:
         return _mask(plan, y, name)
-    if _is_indicator(y, options):
-        if options.label_smoothing:
-            raise ValueError(f"label_smoothing needs class indices, but {name} has a column for each class")
+    if _is_indicator(y, options, name):
+        _refuse_smoothing(options, name)
         return mix_tensor(plan.without_region(), y.float())
     is_index = y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1)
     if options.num_classes is not None and is_index:
@@ -158,12 +160,22 @@ def own_weight(plan: MixPlan, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(plan.weight).float().to(device)
 
 
-def _is_indicator(y: torch.Tensor, options: TargetOptions) -> bool:
+def _is_indicator(y: torch.Tensor, options: TargetOptions, name: str) -> bool:
     """Whether integers are a column of 0 and 1 for each class."""
-    if options.multi_label:
-        return y.ndim > 1
-    is_wide = y.ndim == 2 and y.shape[1] > 1 and y.shape[1] == options.num_classes
-    return is_wide and bool(((y == 0) | (y == 1)).all())
+    if y.ndim != 2 or not (options.multi_label or (y.shape[1] > 1 and y.shape[1] == options.num_classes)):
+        return False
+    is_binary = bool(((y == 0) | (y == 1)).all())
+    if options.multi_label and not is_binary:
+        raise ValueError(
+            f"{name} has integers of {int(y.min())} to {int(y.max())}, which multi_label=True expects to be columns of "
+            "0 and 1"
+        )
+    return is_binary
+
+
+def _refuse_smoothing(options: TargetOptions, name: str) -> None:
+    if options.label_smoothing:
+        raise ValueError(f"label_smoothing needs class indices, but {name} has a column for each class")
 
 
 def _refuse_class_numbers(y: torch.Tensor, options: TargetOptions, name: str) -> None:
