@@ -74,6 +74,17 @@ class Rule(Protocol):
         ...
 
 
+def draw_by(rule: Rule, n: int, shape: Sequence[int] | None, labels: ArrayLike | None, rng: Rng) -> MixPlan:
+    """The plan that a rule draws. Raises TypeError or ValueError if that is none for `n` samples."""
+    plan: Any = rule.plan(n, shape, labels, rng)
+    name = type(rule).__name__
+    if not isinstance(plan, MixPlan):
+        raise TypeError(f"{name}.plan must return a MixPlan, got {type(plan).__name__}")
+    if len(plan) != n:
+        raise ValueError(f"{name}.plan gave a plan for {len(plan)} samples, the batch has {n}")
+    return plan
+
+
 class _CoreRule:
     """A rule that the Rust core draws: a frozen dataclass whose `_rule` src/python/rules.rs knows."""
 

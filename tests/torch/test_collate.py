@@ -140,8 +140,24 @@ def test_wrong_options_are_refused():
 @pytest.mark.parametrize("entry", [1.5, torch.zeros(8), np.zeros(8)], ids=["number", "tensor", "array"])
 @pytest.mark.parametrize("rule", [CutMix(), OneOf([CutMix()])], ids=repr)
 def test_boxes_need_a_height_and_a_width(rule, entry):
-    with pytest.raises(ValueError, match="no input of these samples has a height and a width, which the rule may need"):
+    with pytest.raises(ValueError, match=r"no input of these samples has a height and a width.*CutMix.* may need"):
         MixCollate(rule)([(entry, 0), (entry, 1)])
+
+
+@pytest.mark.parametrize(
+    ("drawn", "error", "message"),
+    [
+        (None, TypeError, "must return a MixPlan, got NoneType"),
+        (MixPlan.identity(3), ValueError, "for 3 samples, the batch has 2"),
+    ],
+)
+def test_what_a_rule_of_others_returns_is_checked(drawn, error, message):
+    class Other:
+        def plan(self, n, shape=None, labels=None, rng=None):
+            return drawn
+
+    with pytest.raises(error, match=message):
+        MixCollate(Other())([(torch.rand(3, 4, 4), 0), (torch.rand(3, 4, 4), 1)])
 
 
 def test_a_batch_size_of_none_is_refused():

@@ -451,36 +451,3 @@ def test_the_usual_formula_is_wrong_with_a_lam_per_sample():
         mixed_loss(F.cross_entropy, LOGITS, pair(torch.tensor(0.6))),
         0.6 * F.cross_entropy(LOGITS, y) + 0.4 * F.cross_entropy(LOGITS, y_partner), rtol=1e-6
     )  # fmt: skip
-
-
-class TestWhatALossIsGiven:
-    """A lam per sample, with a loss that comes apart."""
-
-    Y, LAM = torch.arange(6) % 3, torch.tensor([1.0, 0.5, 0.9, 0.6, 0.7, 0.8])
-
-    def pair(self, lam, y=Y):
-        return PairedTarget(y, y.flip(0), lam)
-
-    @pytest.mark.parametrize("lam", [LAM[:4], torch.cat([LAM, LAM]), LAM + 1, LAM - 1, torch.tensor(1.5)])
-    def test_lam_is_one_per_sample_in_0_1(self, lam):
-        with pytest.raises(ValueError, match="lam must"):
-            mixed_loss(F.cross_entropy, torch.zeros(6, 3), self.pair(lam))
-
-    def test_time_before_batch_is_refused(self):
-        y = torch.zeros(7, 6, dtype=torch.long)
-        with pytest.raises(ValueError, match=r"lam must be one per sample, got 6 for targets of shape \(7, 6\)"):
-            mixed_loss(F.cross_entropy, torch.zeros(7, 3, 6), self.pair(self.LAM, y))
-
-    @pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(reduction="sum")])
-    def test_predictions_against_all_targets_are_refused(self, loss):
-        with pytest.raises(ValueError, match=r"shape \(6, 1\) and targets of shape \(6,\).*give them one shape"):
-            mixed_loss(loss, torch.zeros(6, 1), self.pair(self.LAM, torch.rand(6)))
-
-    def test_what_does_not_count_may_be_infinite(self):
-        pred = torch.zeros(4, 3, requires_grad=True)
-        masked = pred + torch.tensor([[0, 0, -torch.inf]] + [[0.0, 0, 0]] * 3)
-        own, partner, lam = torch.tensor([0, 1, 0, 1]), torch.tensor([2, 0, 1, 0]), torch.tensor([1.0, 0.5, 1.0, 0.0])
-        loss = mixed_loss(F.cross_entropy, masked, PairedTarget(own, partner, lam))
-        torch.testing.assert_close(loss, torch.tensor((np.log(2) + 3 * np.log(3)) / 4, dtype=torch.float32))
-        loss.backward()
-        assert pred.grad.isfinite().all()

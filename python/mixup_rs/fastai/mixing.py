@@ -25,7 +25,7 @@ from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
-from mixup_rs.rules import Mixup, Rule
+from mixup_rs.rules import Mixup, Rule, draw_by
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
@@ -236,7 +236,7 @@ class Mixing:
             return self._replayed_plan(n, shape)
         if self._drawing is None:
             set_attributes(self, _drawing=self._rule_for(yb))
-        plan = self._drawing.plan(n, shape, None, self._key())
+        plan = draw_by(self._drawing, n, shape, None, self._key())
         if self._options.pair and not (plan.lam == plan.lam[0]).all():
             raise ValueError(
                 f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: use a rule of "
@@ -265,7 +265,11 @@ class Mixing:
         raise NotImplementedError
 
     def _chosen(self, xb: tuple[Any, ...]) -> tuple[Any, ...]:
-        return xb if self.inputs is None else tuple(xb[at] for at in self.inputs)
+        if self.inputs is None:
+            return xb
+        if any(not -len(xb) <= at < len(xb) for at in self.inputs):
+            raise ValueError(f"inputs={list(self.inputs)} names inputs of a batch that has {len(xb)}")
+        return tuple(xb[at] for at in self.inputs)
 
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         if self.inputs is None:

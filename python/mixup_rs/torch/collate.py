@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from mixup_rs._core import MixPlan, collate
-from mixup_rs.rules import Mixup, Rule
+from mixup_rs.rules import Mixup, Rule, draw_by
 from mixup_rs.torch.roles import Roles
 from mixup_rs.torch.shared import NEVER, RuleOption, Setting, Settings, SharedSettings
 from mixup_rs.torch.stacking import Stacking
@@ -185,12 +185,13 @@ class MixCollate(SharedSettings):
             return MixPlan.identity(n), not now.paused
         key = (*self._seed(), epoch + int(now.offset), batch, rank)
         try:
-            return self._rule_at(now).plan(n, shape, labels, key), True
+            return draw_by(self._rule_at(now), n, shape, labels, key), True
         except ValueError as error:
             if shape is not None:
                 raise
             raise ValueError(
-                f"no input of these samples has a height and a width, which the rule may need: {error}"
+                f"no input of these samples has a height and a width, which {self.rule} may need; for series draw a "
+                "plan with shape=(length,) and give it to mixup_rs.collate"
             ) from error
 
     def _seed(self) -> tuple[int, ...]:

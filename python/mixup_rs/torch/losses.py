@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,10 +67,14 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
 
 
 def _as_pair(target: Any) -> PairedTarget | None:
-    if isinstance(target, PairedTarget):
-        return target
-    if isinstance(target, tuple | list) and len(target) == 3 and all(isinstance(part, Tensor) for part in target):
-        return PairedTarget(*target)
+    is_triple = isinstance(target, tuple | list) and len(target) == 3
+    if isinstance(target, PairedTarget) or (
+        is_triple
+        and all(isinstance(part, Tensor) for part in target[:2])
+        and isinstance(target[2], Tensor | np.ndarray | np.floating | float | int)
+    ):
+        own, partner, lam = target
+        return PairedTarget(own, partner, torch.as_tensor(lam))
     return None
 
 
@@ -119,7 +124,7 @@ def pair_of_losses(
             return loss_func(pred, *own)
         if one_lam == 0:
             return loss_func(pred, *partner)
-        return one_lam * loss_func(pred, *own) + (1 - one_lam) * loss_func(pred, *partner)
+        return _weighted_mean(one_lam, loss_func(pred, *own), loss_func(pred, *partner))
     parts = parts or parts_of(loss_func) or tried_parts_of(loss_func, pred, own)
     if parts is None:
         raise ValueError(
@@ -128,6 +133,16 @@ def pair_of_losses(
         )
     _check_lam(lam, own)
     return _weighted(parts, pred, own, partner, lam)
+
+
+def _weighted_mean(lam: float, own: Any, partner: Any) -> Any:
+    """The mean of two losses, entry by entry if they are dicts, tuples or lists."""
+    if isinstance(own, dict):
+        return {key: _weighted_mean(lam, own[key], partner[key]) for key in own}
+    if isinstance(own, tuple | list):
+        entries = [_weighted_mean(lam, *both) for both in zip(own, partner, strict=True)]
+        return type(own)(*entries) if hasattr(own, "_fields") else type(own)(entries)
+    return lam * own + (1 - lam) * partner
 
 
 def _check_lam(lam: Tensor, own: Sequence[Any]) -> None:

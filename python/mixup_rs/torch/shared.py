@@ -107,7 +107,11 @@ class SharedSettings:
         epoch : int
             The epoch, at least 0. To say an epoch again begins it again.
         """
-        if not (epoch >= 0 and int(epoch) == epoch):
+        try:
+            is_whole = int(epoch) == epoch >= 0
+        except (TypeError, ValueError):
+            raise TypeError(f"epoch must be a whole number >= 0, got {epoch!r}") from None
+        if not is_whole:
             raise ValueError(f"epoch must be a whole number >= 0, got {epoch}")
         self._begin(epoch, 0)
 
