@@ -135,6 +135,8 @@ def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None
 
 def send_pairs(plan: MixPlan, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Copy partners (n,) int64 and lam (n,) float32 to a device, in one asynchronous transfer."""
+    if device.type == "cpu":
+        return torch.from_numpy(plan.partner), torch.from_numpy(plan.lam).float()
     partner, lam = _to_device(np.stack([plan.partner, _bits(plan.lam, torch.float32)]), device)
     return partner, _weights(lam, torch.float32)
 

@@ -72,7 +72,7 @@ def _is_channels_last(shape: tuple[int, ...], sizes: Set[tuple[int, int]]) -> tu
 
 def is_array(value: Any) -> bool:
     """Whether a value is a tensor or a NumPy array."""
-    return isinstance(value, torch.Tensor | np.ndarray)
+    return isinstance(value, (torch.Tensor, np.ndarray))
 
 
 def torch_dtype(value: Any) -> torch.dtype | None:
