@@ -10,7 +10,7 @@ from mixup_rs import CutMix, MixPlan
 from mixup_rs.torch.apply import _Mix, apply
 from mixup_rs.torch.device import mix_on_device
 
-# Nobody is his own partner and no weight is 0 or 1.
+# No sample is its own partner, and no weight is 0 or 1.
 PLAIN = MixPlan(np.linspace(0.55, 0.95, N), np.roll(np.arange(N), 1))
 # The first keeps to himself, the second has a weight of 1, the third of 0.
 SPECIAL = MixPlan([0.7, 1.0, 0.0, *[0.6] * (N - 3)], [0, 2, 1, *range(4, N), 3])
