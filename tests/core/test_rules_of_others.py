@@ -15,7 +15,7 @@ def images(n):
 
 
 class Shift:
-    """A rule of somebody else: everyone is blended with the next by one weight."""
+    """A rule from outside of the package: each sample is blended with the next by one weight."""
 
     def __init__(self, lam=0.75, n=None, returns=MixPlan):
         self.lam, self.n, self.returns, self.calls = lam, n, returns, []

@@ -285,25 +285,18 @@ class Mixing:
         """Prepare the loss of a batch that a `MixCollate` mixed."""
         pairs: list[PairedTarget] = []
 
-        def own(target: Any) -> Any:
+        def side(target: Any, at: int) -> Any:
             if isinstance(target, PairedTarget):
                 pairs.append(target)
-                return target.y
+                return target[at]
             if isinstance(target, tuple | list):
-                return type(target)([own(item) for item in target])
-            return {key: own(item) for key, item in target.items()} if isinstance(target, dict) else target
-
-        def partner(target: Any) -> Any:
-            if isinstance(target, PairedTarget):
-                return target.y_partner
-            if isinstance(target, tuple | list):
-                return type(target)([partner(item) for item in target])
-            return {key: partner(item) for key, item in target.items()} if isinstance(target, dict) else target
+                return type(target)([side(item, at) for item in target])
+            return {key: side(item, at) for key, item in target.items()} if isinstance(target, dict) else target
 
         self._forget()
-        self.learn.yb = tuple(own(y) for y in yb)
+        self.learn.yb = tuple(side(y, 0) for y in yb)
         if pairs:
-            partners = tuple(partner(y) for y in yb)
+            partners = tuple(side(y, 1) for y in yb)
             set_attributes(
                 self, _loaded=pairs[0].lam, _partner_targets=lambda: partners, _batch_loss=self._pair_loss, stack_y=True
             )
