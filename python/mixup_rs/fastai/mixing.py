@@ -31,7 +31,7 @@ from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
-from mixup_rs.torch.losses import pair_of_losses, soft_target_loss
+from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_target_loss
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
 
@@ -81,6 +81,8 @@ class Mixing:
     _partner_targets: Callable[[], Any] | None
     #: Computes the loss of the current batch from the prediction; None if fastai's own is right.
     _batch_loss: Callable[..., torch.Tensor] | None
+    #: Whether the loss is unknown and has not been tried on blended targets.
+    _is_untried = False
     #: lam of a batch that a MixCollate mixed.
     _loaded: torch.Tensor | None
     #: Partners and weights by device.
@@ -195,6 +197,7 @@ class Mixing:
             _rank=rank_distrib(),  # once an epoch: it takes longer than a draw
             _epoch=self._epochs.begin(epoch, self._is_first_epoch),
             _is_first_epoch=False,
+            _is_untried=parts_of(learn.loss_func) is None,
             _drawing=None,
         )
         resume(collate, epoch, self._epochs.offset)
@@ -361,6 +364,8 @@ class Mixing:
             self._restore_targets()
             learn.loss_grad = self._batch_loss(learn.pred, *learn.yb)
             learn.loss = learn.loss_grad.clone()
+        elif self._is_untried and self.plan is not None:
+            set_attributes(self, _is_untried=not refuse_rounding(self.old_lf, self.learn.pred, self.learn.yb))
 
     def after_cancel_batch(self) -> None:
         """Restore targets that are hidden."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mixup_rs.batches.targets import PairedTarget
+from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import IGNORED, Parts, is_fastais_smoothing, parts_of, tried_parts_of
 
-__all__ = ["mixed_loss", "pair_of_losses", "soft_target_loss"]
+__all__ = ["mixed_loss", "pair_of_losses", "refuse_rounding", "soft_target_loss"]
 
 
 def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tensor:
@@ -179,6 +180,48 @@ def soft_target_loss(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
             "any loss"
         )
     return inner(pred, target.to(pred.dtype))
+
+
+def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> bool:
+    """Refuse a loss that rounds blended targets back to whole numbers, such as one that calls ``y.long()``.
+
+    Parameters
+    ----------
+    loss_func : callable
+        Called as ``loss_func(pred, *targets)``.
+    pred : Any
+        What the model returned.
+    targets : tuple
+        Nests of blended targets.
+
+    Returns
+    -------
+    bool
+        Whether the targets could show it: whether any is between whole numbers, and the loss depends on them.
+
+    Raises
+    ------
+    TypeError
+        If the loss of rounded targets is the very same.
+    """
+    between = any(y.is_floating_point() and bool((y != y.round()).any()) for y in tree_leaves(targets))
+    if not between:
+        return False
+
+    def changed(change: Callable[[Tensor], Tensor]) -> Any:
+        return loss_func(pred, *tree_map(lambda y: change(y) if y.is_floating_point() else y, targets))
+
+    with torch.no_grad():
+        value = loss_func(pred, *targets)
+        is_read = isinstance(value, Tensor) and not torch.equal(value, changed(lambda y: y.roll(1, 0)))
+        if not is_read or not value.isfinite().all():
+            return False
+        if any(torch.equal(value, changed(rounded)) for rounded in (torch.trunc, torch.round)):
+            raise TypeError(
+                f"{_name(loss_func)} rounds its targets, which are floats and were blended; give it class indices as "
+                "integers, which are paired instead"
+            )
+    return True
 
 
 def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor) -> Tensor:
