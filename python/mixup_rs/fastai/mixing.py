@@ -30,7 +30,7 @@ from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
-from mixup_rs.torch.losses import pair_of_losses, soft_target_loss
+from mixup_rs.torch.losses import pair_of_losses, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
 from mixup_rs.torch.targets import PairedTarget, TargetOptions
@@ -406,7 +406,7 @@ class Mixing:
         return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, parts=parts)
 
     def _soft_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
-        return soft_target_loss(self.old_lf, pred, yb[0])
+        return soft_cross_entropy(self.old_lf, pred, yb[0])
 
     def partners_of(self, yb: tuple[Any, ...]) -> tuple[Any, ...]:
         """The partners' targets beside the targets `yb` of the current batch."""

@@ -62,6 +62,15 @@ class PairedTarget(tuple):
         """The weight of the own targets."""
         return self[2]
 
+    def ne(self, value: float) -> torch.Tensor:
+        """Where the targets are not `value`, as shares of the two: of (y, y_partner, lam) what counts in the loss.
+
+        The Trainer of transformers counts labels by ``labels.ne(-100).sum()``, to weight the batches whose gradients
+        it accumulates.
+        """
+        lam = self.lam.view(-1, *[1] * (self.y.ndim - 1)) if self.lam.ndim else self.lam
+        return lam * self.y.ne(value) + (1 - lam) * self.y_partner.ne(value)
+
 
 @dataclass(frozen=True)
 class TargetOptions:
