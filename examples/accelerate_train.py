@@ -2,7 +2,7 @@
 
     python examples/accelerate_train.py
 
-`prepare` keeps the loader's collate, and does not tell it the epoch: that is the loop's. Each rank mixes in its own way.
+`prepare` keeps the loader's collate, and does not tell it the epoch: the loop does. Each rank mixes in its own way.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python examples/hf_trainer.py
 
-`data_collator` makes the batches of evaluation too, so the training loader alone is built with `MixCollate`. The labels
-become soft targets, which `compute_loss_func` takes: given to the model, they would be taken for several labels at once.
+`data_collator` makes the batches of evaluation too, so only the training loader is built with `MixCollate`. The labels
+become soft targets for `compute_loss_func`: the model itself would take them for several labels at once.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from sklearn.datasets import load_digits
 from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig, ViTForImageClassification
 
-from mixup_rs import CutMix, Mixup, OneOf
+from mixup_rs import Mixup
 from mixup_rs.losses import soft_target_loss
 from mixup_rs.torch import MixCollate
 
-COLLATE = MixCollate(OneOf([Mixup(0.4), CutMix(1.0)]), num_classes=10, label_smoothing=0.1, rng=42)
+COLLATE = MixCollate(Mixup(0.4), num_classes=10, label_smoothing=0.1, rng=42)
 
 
 class MixTrainer(Trainer):
@@ -40,9 +40,9 @@ def main(folder: str = "demo/hf_trainer", epochs: int = 6) -> dict[str, float]:
                for image, label in zip(digits.images, digits.target, strict=True)]  # fmt: skip
     config = ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=10, hidden_size=64,
                        num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)  # fmt: skip
-    options = TrainingArguments(folder, num_train_epochs=epochs, per_device_train_batch_size=32, learning_rate=3e-3,
-                                gradient_accumulation_steps=2, eval_strategy="epoch", save_strategy="no",
-                                report_to="none", use_cpu=not torch.cuda.is_available(), seed=42)  # fmt: skip
+    options = TrainingArguments(folder, num_train_epochs=epochs, per_device_train_batch_size=16, learning_rate=3e-3,
+                                gradient_accumulation_steps=2, eval_strategy="epoch", save_strategy="no", seed=42,
+                                disable_tqdm=True, report_to="none", use_cpu=not torch.cuda.is_available())  # fmt: skip
     trainer = MixTrainer(
         ViTForImageClassification(config), options, train_dataset=samples[:1500], eval_dataset=samples[1500:],
         compute_loss_func=soft_target_loss, callbacks=[MixEpoch()],

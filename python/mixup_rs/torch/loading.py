@@ -6,7 +6,7 @@ from typing import Any
 
 from mixup_rs.torch.collate import MixCollate
 
-__all__ = ["Epochs", "mixing_collate", "pause", "resume"]
+__all__ = ["Epochs", "end_pause", "mixing_collate", "pause", "resume"]
 
 
 def mixing_collate(loader: Any) -> MixCollate | None:
@@ -19,6 +19,11 @@ def pause(collate: MixCollate | None) -> None:
     """Leave batches as they are, outside of training."""
     if collate is not None:
         collate._set_everywhere("paused", 1)
+
+
+def end_pause(collate: MixCollate) -> None:
+    """Mix again."""
+    collate._set_everywhere("paused", 0)
 
 
 def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
@@ -34,7 +39,7 @@ def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
         The epochs of earlier fits.
     """
     if collate is not None:
-        collate._set_everywhere("paused", 0)
+        end_pause(collate)
         collate._begin(epoch, offset)
 
 
@@ -52,6 +57,10 @@ class Epochs:
 
     def __init__(self) -> None:
         self.offset, self._last = 0, -1
+
+    def load(self, offset: int) -> None:
+        """Continue a fit of another process, which was after so many epochs of earlier fits."""
+        self.offset, self._last = offset, offset - 1
 
     def begin(self, epoch: int, is_first: bool) -> int:
         """Begin an epoch of a fit, perhaps the first of it that is trained. Returns its number among all fits."""
