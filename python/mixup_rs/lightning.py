@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
+if TYPE_CHECKING:
     from lightning.pytorch import Callback
-except ModuleNotFoundError:
+else:
     try:
-        from pytorch_lightning import Callback
-    except ModuleNotFoundError as error:
-        message = "mixup_rs.lightning needs lightning: pip install 'mixup-rs[lightning]'"
-        raise ModuleNotFoundError(message, name="lightning") from error
+        from lightning.pytorch import Callback
+    except ModuleNotFoundError:
+        try:
+            from pytorch_lightning import Callback
+        except ModuleNotFoundError as error:
+            message = "mixup_rs.lightning needs lightning: pip install 'mixup-rs[lightning]'"
+            raise ModuleNotFoundError(message, name="lightning") from error
 
 from mixup_rs.torch.collate import MixCollate
 from mixup_rs.torch.loading import Epochs, end_pause, mixing_collate, pause, resume

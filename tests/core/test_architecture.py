@@ -34,6 +34,8 @@ PYTHON = {
     "plot": CORE,
     "torch": CORE | {"mixer"},
     "fastai": CORE | {"mixer", "plot", "torch"},
+    "losses": {"torch"},
+    "lightning": CORE | {"mixer", "torch"},
     "": CORE | {"mixer"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},
@@ -52,6 +54,8 @@ OTHERS = {
     "cli": {"numpy", "sklearn"},
     "torch": {"numpy", "torch", "ml_dtypes"},
     "fastai": {"numpy", "torch", "fastai", "fastcore"},
+    "losses": {"torch"},
+    "lightning": {"torch", "lightning", "pytorch_lightning"},
 }
 
 

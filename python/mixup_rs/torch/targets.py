@@ -68,8 +68,8 @@ class PairedTarget(tuple):
         The Trainer of transformers counts labels by ``labels.ne(-100).sum()``, to weight the batches whose gradients
         it accumulates.
         """
-        lam = self.lam.view(-1, *[1] * (self.y.ndim - 1)) if self.lam.ndim else self.lam
-        return lam * self.y.ne(value) + (1 - lam) * self.y_partner.ne(value)
+        lam = self.lam.reshape(-1, *[1] * (self.y.ndim - 1)) if self.lam.ndim else self.lam
+        return lam * (self.y != value) + (1 - lam) * (self.y_partner != value)
 
 
 @dataclass(frozen=True)
