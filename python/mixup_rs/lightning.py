@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,13 +14,16 @@ else:
         try:
             from pytorch_lightning import Callback
         except ModuleNotFoundError as error:
-            message = "mixup_rs.lightning needs lightning: pip install 'mixup-rs[lightning]'"
-            raise ModuleNotFoundError(message, name="lightning") from error
+            text = "mixup_rs.lightning needs lightning: pip install 'mixup-rs[lightning]'"
+            raise ModuleNotFoundError(text, name="lightning") from error
 
-from mixup_rs.torch.collate import MixCollate
-from mixup_rs.torch.loading import Epochs, end_pause, mixing_collate, pause, resume
+import torch
 
-__all__ = ["MixCollateEpoch"]
+from mixup_rs.mixer import Mixer
+from mixup_rs.rules import Rule
+from mixup_rs.torch.loading import Collates, Epochs, mixing_collate
+
+__all__ = ["Mix", "MixCollateEpoch"]
 
 
 class _CountsEpochs(Callback):
@@ -32,9 +36,8 @@ class _CountsEpochs(Callback):
         self._is_first = True
 
     def _begin(self, trainer: Any) -> int:
-        """The number of the epoch that is trained, among all fits."""
-        number = self._epochs.begin(_epoch_of(trainer), self._is_first)
-        self._is_first = False
+        """Begin an epoch, or go on with it: its number among the epochs of all fits."""
+        number, self._is_first = self._epochs.begin(_epoch_of(trainer), self._is_first), False
         return number
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,18 +47,34 @@ class _CountsEpochs(Callback):
         self._epochs.load(state_dict["offset"])
 
 
-class MixCollateEpoch(_CountsEpochs):
-    """Tells each `MixCollate` of the training loaders the epoch, also in the first epoch of a run that is resumed.
+class Mix(_CountsEpochs):
+    """Mixes the batches of training, on their device, before `training_step` gets them.
 
-    Loaders may be nested in dicts, lists and a `CombinedLoader`. In that first epoch Lightning asks the loaders for
-    batches before it calls ``on_train_epoch_start``, so the epoch is told when the trainer prepares a loader. A
-    `MixCollate` of a loader for validation, test or prediction does not mix while the trainer runs; it leaves labels
-    as they are.
+    Batches are lists or dicts, as a DataLoader's `default_collate` makes them. New tensors are put into them, and none
+    is written to. Batches of validation, test and prediction are left as they are. The key of a batch is (seed, epoch,
+    batch, rank): a run that is resumed has the mixes that it would have had.
+
+    Parameters
+    ----------
+    rule : Rule
+        Draws the plan of each batch.
+    inputs, targets : int, str or sequence, optional
+        The entries of a batch of each role: positions, names, or paths, which are tuples of these. By default the first
+        entry of a list is the input and the others are targets; of a dict the entries with usual names (image,
+        pixel_values, x, ...; label, labels, target, mask, y, ...).
+    num_classes : int, sequence or dict, optional
+        Class indices become soft targets (n, num_classes); one number for each target, in order or by name, if there
+        are several. Without it they become pairs (y, y_partner, lam), which `mixup_rs.torch.mixed_loss` takes.
+    label_smoothing : float, default 0.0
+        In [0, 1]; for soft targets of class indices.
+    rng : int or sequence of int, optional
+        The seed. None takes torch's, which Lightning's `seed_everything` sets.
 
     Raises
     ------
-    ValueError
-        In a fit, if one `MixCollate` makes the batches of a loader for training and of one for validation.
+    ValueError, TypeError
+        If an argument is out of its range or has another type. In training: if a batch is a tuple, or anything else
+        that is neither a list nor a dict, or an entry cannot be mixed rightly.
 
     See Also
     --------
@@ -63,15 +82,54 @@ class MixCollateEpoch(_CountsEpochs):
 
     Examples
     --------
-    >>> import torch
+    >>> from mixup_rs import CutMix
+    >>> mix = Mix(CutMix(1.0), num_classes=10, rng=42)
+    >>> from lightning.pytorch import Trainer
+    >>> trainer = Trainer(max_epochs=90, callbacks=[mix], accelerator="cpu", barebones=True)
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        inputs: Any = None,
+        targets: Any = None,
+        num_classes: int | Sequence[int] | Mapping[Any, int] | None = None,
+        label_smoothing: float = 0.0,
+        rng: int | Sequence[int] | None = None,
+    ):
+        super().__init__()
+        self._mixer = Mixer(rule, inputs, targets, num_classes, label_smoothing, rng)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if not isinstance(batch, list | MutableMapping):
+            raise TypeError(
+                f"a callback cannot replace a batch of type {type(batch).__name__}, expected a list or a dict; mix in "
+                "the DataLoader instead: collate_fn=MixCollate(...)"
+            )
+        seed = (torch.initial_seed(),) if self._mixer.rng is None else ()
+        mixed = self._mixer(batch, key=(*seed, self._begin(trainer), batch_idx, trainer.global_rank))
+        if isinstance(batch, list):
+            batch[:] = mixed
+        else:
+            batch.update(mixed)
+
+
+class MixCollateEpoch(_CountsEpochs):
+    """Tells each `MixCollate` of the training loaders the epoch, also in the first epoch of a run that is resumed.
+
+    Loaders may be nested in dicts, lists and a `CombinedLoader`. While the trainer runs, a `MixCollate` of a loader for
+    validation, test or prediction does not mix, and leaves labels as they are; that of a training loader must be
+    another one, or the fit raises ValueError.
+
+    Examples
+    --------
     >>> from lightning.pytorch import Trainer
     >>> from lightning.pytorch.demos.boring_classes import BoringModel
     >>> from mixup_rs import Mixup
     >>> from mixup_rs.torch import MixCollate
     >>> collate = MixCollate(Mixup(0.4), rng=42)
     >>> loader = torch.utils.data.DataLoader(torch.zeros(8, 32), batch_size=4, collate_fn=collate)
-    >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "barebones": True}
-    >>> trainer = Trainer(max_epochs=3, callbacks=[MixCollateEpoch()], accelerator="cpu", **quiet)
+    >>> trainer = Trainer(max_epochs=3, callbacks=[MixCollateEpoch()], accelerator="cpu", barebones=True)
     >>> trainer.fit(BoringModel(), loader)
     >>> collate.epoch
     2
@@ -79,66 +137,41 @@ class MixCollateEpoch(_CountsEpochs):
 
     def __init__(self) -> None:
         super().__init__()
-        self._training: list[MixCollate] = []
-        self._evaluating: list[MixCollate] = []
-        self._told: int | None = None
+        self._collates, self._told = Collates(), -1
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Have the trainer show each loader before it asks it for batches."""
         super().setup(trainer, pl_module, stage)
-        self._training, self._evaluating, self._told = [], [], None
-        process = trainer.strategy.process_dataloader
+        self._told, process = -1, trainer.strategy.process_dataloader
 
+        # Workers are asked for the first batches of a fit before any hook that knows the epoch, but after this.
         def shown(loader: Any) -> Any:
             if (collate := mixing_collate(loader)) is not None:
-                self._prepare(trainer, collate)
+                self._collates.add(collate, trainer.training)
+                if trainer.training:
+                    self._tell(trainer)
             return process(loader)
 
         trainer.strategy.process_dataloader = shown
 
-    def _prepare(self, trainer: Any, collate: MixCollate) -> None:
-        ours, others = self._training, self._evaluating
-        if not trainer.training:
-            ours, others = others, ours
-        if collate in others:
-            raise ValueError(
-                "one MixCollate makes the batches of a loader for training and of one for evaluation, which is not "
-                "mixed: give each a collate of its own"
-            )
-        if collate not in ours:
-            ours.append(collate)
-        if trainer.training:
-            self._tell(trainer, [collate])
-        else:
-            pause(collate)
-
-    def _tell(self, trainer: Any, collates: list[MixCollate]) -> None:
-        self._told, _ = _epoch_of(trainer), self._begin(trainer)
-        for collate in collates:
-            resume(collate, self._told, self._epochs.offset)
+    def _tell(self, trainer: Any) -> None:
+        self._told = _epoch_of(trainer)
+        self._begin(trainer)
+        self._collates.begin(self._told, self._epochs.offset)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Tell the epoch. To tell the first one twice would count its batches anew."""
-        if self._told != _epoch_of(trainer):
-            self._tell(trainer, self._training)
+        if self._told != _epoch_of(trainer):  # to tell an epoch twice would count its batches anew
+            self._tell(trainer)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Leave the trainer and the loaders as they were."""
         vars(trainer.strategy).pop("process_dataloader", None)
-        for collate in self._evaluating:
-            end_pause(collate)
+        self._collates.release()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """As `teardown`, which Lightning does not call then."""
         self.teardown(trainer, pl_module, "")
 
 
 def _epoch_of(trainer: Any) -> int:
-    """The epoch that is trained next, or now.
-
-    It is known when the loaders are prepared, where a checkpoint may still count the epoch as unfinished whose last
-    batch it was saved after.
-    """
+    """The epoch that is trained next, or now. A checkpoint of its last batch still counts an epoch as unfinished."""
     loop = trainer.fit_loop
     batches = loop.epoch_loop.batch_progress
     is_finished = batches.is_last_batch and batches.total.completed < batches.total.processed

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.torch.losses import as_pair, mixed_loss
-from mixup_rs.torch.targets import PairedTarget
 
 __all__ = ["soft_target_loss"]
 

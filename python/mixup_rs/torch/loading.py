@@ -1,4 +1,4 @@
-"""The `MixCollate` of a training DataLoader: when it mixes, and which epoch it is told."""
+"""The `MixCollate` of a DataLoader that a framework trains with: when it mixes, and which epoch it is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from mixup_rs.torch.collate import MixCollate
 
-__all__ = ["Epochs", "end_pause", "mixing_collate", "pause", "resume"]
+__all__ = ["Collates", "Epochs", "mixing_collate", "pause", "resume"]
 
 
 def mixing_collate(loader: Any) -> MixCollate | None:
@@ -19,11 +19,6 @@ def pause(collate: MixCollate | None) -> None:
     """Leave batches as they are, outside of training."""
     if collate is not None:
         collate._set_everywhere("paused", 1)
-
-
-def end_pause(collate: MixCollate) -> None:
-    """Mix again."""
-    collate._set_everywhere("paused", 0)
 
 
 def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
@@ -39,7 +34,7 @@ def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
         The epochs of earlier fits.
     """
     if collate is not None:
-        end_pause(collate)
+        collate._set_everywhere("paused", 0)
         collate._begin(epoch, offset)
 
 
@@ -68,3 +63,49 @@ class Epochs:
             self.offset = self._last + 1
         self._last = self.offset + epoch
         return self._last
+
+
+class Collates:
+    """The collates of all loaders of a trainer: those for training are told the epochs, others do not mix meanwhile.
+
+    Examples
+    --------
+    >>> from mixup_rs import Mixup
+    >>> train, valid, collates = MixCollate(Mixup()), MixCollate(Mixup()), Collates()
+    >>> collates.add(train, trains=True)
+    >>> collates.add(valid, trains=False)
+    >>> collates.begin(3, offset=0)
+    >>> train.epoch, valid.mixes()
+    (3, False)
+    >>> collates.release()
+    >>> valid.mixes()
+    True
+    """
+
+    def __init__(self) -> None:
+        self._training: list[MixCollate] = []
+        self._evaluating: list[MixCollate] = []
+
+    def add(self, collate: MixCollate, trains: bool) -> None:
+        """Add the collate of a loader. Raises ValueError if it is that of a loader of the other kind as well."""
+        known, others = (self._training, self._evaluating) if trains else (self._evaluating, self._training)
+        if collate in others:
+            raise ValueError(
+                "one MixCollate makes the batches of a loader for training and of one for evaluation, which is not "
+                "mixed: give each a collate of its own"
+            )
+        if collate not in known:
+            known.append(collate)
+        if not trains:
+            pause(collate)
+
+    def begin(self, epoch: int, offset: int) -> None:
+        """Begin an epoch of training, after `offset` epochs of earlier fits."""
+        for collate in self._training:
+            resume(collate, epoch, offset)
+
+    def release(self) -> None:
+        """Leave the collates as they were."""
+        for collate in self._evaluating:
+            collate._set_everywhere("paused", 0)
+        self._training, self._evaluating = [], []
