@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
+try:
     from lightning.pytorch import Callback
-else:
+except ModuleNotFoundError:
     try:
-        from lightning.pytorch import Callback
-    except ModuleNotFoundError:
-        try:
-            from pytorch_lightning import Callback
-        except ModuleNotFoundError as error:
-            text = "mixup_rs.lightning needs lightning: pip install 'mixup-rs[lightning]'"
-            raise ModuleNotFoundError(text, name="lightning") from error
+        from pytorch_lightning import Callback
+    except ModuleNotFoundError as error:
+        text = "mixup_rs.lightning needs lightning: pip install 'mixup-rs[lightning]'"
+        raise ModuleNotFoundError(text, name="lightning") from error
 
 import torch
 
@@ -26,18 +23,23 @@ from mixup_rs.torch.loading import Collates, Epochs, mixing_collate
 __all__ = ["Mix", "MixCollateEpoch"]
 
 
-class _CountsEpochs(Callback):
+class _CountsEpochs(Callback):  # pyright: ignore[reportGeneralTypeIssues]
     """Numbers the epochs of all fits, so that consecutive fits differ and a resumed one continues."""
 
     def __init__(self) -> None:
-        self._epochs, self._is_first = Epochs(), True
+        self._epochs, self._is_first, self._epoch = Epochs(), True, 0
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self._is_first = True
 
     def _begin(self, trainer: Any) -> int:
         """Begin an epoch, or go on with it: its number among the epochs of all fits."""
-        number, self._is_first = self._epochs.begin(_epoch_of(trainer), self._is_first), False
+        loop = trainer.fit_loop
+        batches = loop.epoch_loop.batch_progress
+        # In a checkpoint that was saved after the last batch of an epoch, this epoch is not counted yet.
+        is_finished = loop.restarting and batches.is_last_batch and batches.total.completed < batches.total.processed
+        self._epoch = loop.epoch_progress.current.processed + int(is_finished)
+        number, self._is_first = self._epochs.begin(self._epoch, self._is_first), False
         return number
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,7 +54,8 @@ class Mix(_CountsEpochs):
 
     Batches are lists or dicts, as a DataLoader's `default_collate` makes them. New tensors are put into them, and none
     is written to. Batches of validation, test and prediction are left as they are. The key of a batch is (seed, epoch,
-    batch, rank): a run that is resumed has the mixes that it would have had.
+    batch, rank): a run that is resumed at an epoch has the mixes that it would have had. Where workers load, it costs
+    less to mix in the DataLoader, by `mixup_rs.torch.MixCollate`.
 
     Parameters
     ----------
@@ -76,35 +79,26 @@ class Mix(_CountsEpochs):
         If an argument is out of its range or has another type. In training: if a batch is a tuple, or anything else
         that is neither a list nor a dict, or an entry cannot be mixed rightly.
 
-    See Also
-    --------
-    mixup_rs.torch.MixCollate : Mixes in the DataLoader.
-
     Examples
     --------
+    >>> from lightning.pytorch import Trainer
     >>> from mixup_rs import CutMix
     >>> mix = Mix(CutMix(1.0), num_classes=10, rng=42)
-    >>> from lightning.pytorch import Trainer
-    >>> trainer = Trainer(max_epochs=90, callbacks=[mix], accelerator="cpu", barebones=True)
+    >>> trainer = Trainer(callbacks=[mix], accelerator="cpu", max_epochs=90, barebones=True)
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        inputs: Any = None,
-        targets: Any = None,
-        num_classes: int | Sequence[int] | Mapping[Any, int] | None = None,
-        label_smoothing: float = 0.0,
-        rng: int | Sequence[int] | None = None,
-    ):
+    # fmt: off
+    def __init__(self, rule: Rule, inputs: Any = None, targets: Any = None, num_classes: Any = None,
+                 label_smoothing: float = 0.0, rng: int | Sequence[int] | None = None):
+        # fmt: on
         super().__init__()
         self._mixer = Mixer(rule, inputs, targets, num_classes, label_smoothing, rng)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if not isinstance(batch, list | MutableMapping):
             raise TypeError(
-                f"a callback cannot replace a batch of type {type(batch).__name__}, expected a list or a dict; mix in "
-                "the DataLoader instead: collate_fn=MixCollate(...)"
+                f"expected a batch that is a list or a dict, got {type(batch).__name__}, which a callback cannot "
+                "replace; mix in the DataLoader instead: collate_fn=MixCollate(...)"
             )
         seed = (torch.initial_seed(),) if self._mixer.rng is None else ()
         mixed = self._mixer(batch, key=(*seed, self._begin(trainer), batch_idx, trainer.global_rank))
@@ -124,43 +118,29 @@ class MixCollateEpoch(_CountsEpochs):
     Examples
     --------
     >>> from lightning.pytorch import Trainer
-    >>> from lightning.pytorch.demos.boring_classes import BoringModel
-    >>> from mixup_rs import Mixup
-    >>> from mixup_rs.torch import MixCollate
-    >>> collate = MixCollate(Mixup(0.4), rng=42)
-    >>> loader = torch.utils.data.DataLoader(torch.zeros(8, 32), batch_size=4, collate_fn=collate)
-    >>> trainer = Trainer(max_epochs=3, callbacks=[MixCollateEpoch()], accelerator="cpu", barebones=True)
-    >>> trainer.fit(BoringModel(), loader)
-    >>> collate.epoch
-    2
+    >>> trainer = Trainer(callbacks=[MixCollateEpoch()], accelerator="cpu", max_epochs=90, barebones=True)
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._collates, self._told = Collates(), -1
+        self._collates = Collates()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        self._told, process = -1, trainer.strategy.process_dataloader
+        process = trainer.strategy.process_dataloader
 
         # Workers are asked for the first batches of a fit before any hook that knows the epoch, but after this.
         def shown(loader: Any) -> Any:
             if (collate := mixing_collate(loader)) is not None:
                 self._collates.add(collate, trainer.training)
                 if trainer.training:
-                    self._tell(trainer)
+                    self.on_train_epoch_start(trainer, pl_module)
             return process(loader)
 
         trainer.strategy.process_dataloader = shown
 
-    def _tell(self, trainer: Any) -> None:
-        self._told = _epoch_of(trainer)
-        self._begin(trainer)
-        self._collates.begin(self._told, self._epochs.offset)
-
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        if self._told != _epoch_of(trainer):  # to tell an epoch twice would count its batches anew
-            self._tell(trainer)
+        self._begin(trainer)
+        self._collates.begin(self._epoch, self._epochs.offset)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         vars(trainer.strategy).pop("process_dataloader", None)
@@ -168,11 +148,3 @@ class MixCollateEpoch(_CountsEpochs):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "")
-
-
-def _epoch_of(trainer: Any) -> int:
-    """The epoch that is trained next, or now. A checkpoint of its last batch still counts an epoch as unfinished."""
-    loop = trainer.fit_loop
-    batches = loop.epoch_loop.batch_progress
-    is_finished = batches.is_last_batch and batches.total.completed < batches.total.processed
-    return loop.epoch_progress.current.processed + int(loop.restarting and is_finished)

@@ -5,18 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import CombinedLoader
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from trainers import BATCH, CLASSES, RULE, SAMPLES, SEED, N, Stream, assert_are, mixed
 
 import mixup_rs.lightning
-from mixup_rs.lightning import MixCollateEpoch
+from mixup_rs.lightning import Mix, MixCollateEpoch
 from mixup_rs.torch import MixCollate
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -177,6 +178,119 @@ class TestMixCollateEpoch:
         assert_unmixed(model.trained)
 
 
+def as_dict(samples):
+    x, y = zip(*samples, strict=True)
+    return {"image": torch.stack(x), "label": torch.tensor(y), "index": torch.arange(len(y)), "name": ["a"] * len(y)}
+
+
+class TestMix:
+    @staticmethod
+    def fit(mix, loader, **options):
+        model = Recorder()
+        options = {"max_epochs": 2} | options
+        trainer_of(mix, **options).fit(model, loader)
+        return model
+
+    def test_lists(self):
+        model = self.fit(Mix(RULE, num_classes=CLASSES, rng=SEED), DataLoader(SAMPLES, BATCH))
+        assert_are(model.trained, expected_of([0, 1]))
+        assert all(type(batch) is list for batch in model.trained)
+
+    def test_dicts(self):
+        loader = DataLoader(SAMPLES, BATCH, collate_fn=as_dict)
+        model = self.fit(Mix(RULE, num_classes=CLASSES, rng=SEED), loader)
+        assert_are([(batch["image"], batch["label"]) for batch in model.trained], expected_of([0, 1]))
+        for batch in model.trained:
+            assert list(batch) == ["image", "label", "index", "name"]
+            assert batch["index"].tolist() == [0, 1, 2, 3]
+
+    def test_named_entries(self):
+        """The loaders' batches in a dict by their paths."""
+        loaders = {"a": DataLoader(SAMPLES, BATCH), "b": DataLoader(SAMPLES, BATCH)}
+        mix = Mix(RULE, inputs=[("a", 0)], targets=[("a", 1)], num_classes=CLASSES, rng=SEED)
+        model = self.fit(mix, loaders, max_epochs=1)
+        assert_are([batch["a"] for batch in model.trained], expected_of([0]))
+        assert_unmixed([batch["b"] for batch in model.trained])
+
+    def test_pairs_and_smoothing(self):
+        plan = RULE.plan(BATCH, rng=(SEED, 0, 0, 0))
+        _, (y, y_partner, lam) = self.fit(Mix(RULE, rng=SEED), DataLoader(SAMPLES, BATCH)).trained[0]
+        assert y.tolist() == [0, 1, 2, 0]
+        assert y_partner.tolist() == y[plan.partner].tolist()
+        np.testing.assert_allclose(lam, plan.lam, rtol=1e-6)
+        mix = Mix(RULE, num_classes=CLASSES, label_smoothing=0.3, rng=SEED)
+        _, soft = self.fit(mix, DataLoader(SAMPLES, BATCH)).trained[0]
+        np.testing.assert_allclose(soft, 0.7 * mixed(0, 0)[1] + 0.1, rtol=1e-6)
+
+    def test_no_tensor_is_written_to(self):
+        """On a CPU the batch that a callback sees has the user's own tensors."""
+        stored = default_collate(SAMPLES)
+        model = self.fit(Mix(RULE, num_classes=CLASSES, rng=SEED), DataLoader([stored], batch_size=None))
+        assert_unmixed([stored])
+        assert len(model.trained) == 2
+        assert not torch.equal(model.trained[0][0], model.trained[1][0])
+
+    def test_a_resumed_run_has_the_batches_of_the_whole(self, tmp_path):
+        first, rest = Recorder(), Recorder()
+        trainer = trainer_of(Mix(RULE, num_classes=CLASSES, rng=SEED), max_epochs=2)
+        trainer.fit(first, DataLoader(SAMPLES, BATCH))
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        trainer = trainer_of(Mix(RULE, num_classes=CLASSES, rng=SEED))
+        trainer.fit(rest, DataLoader(SAMPLES, BATCH), ckpt_path=tmp_path / "last.ckpt")
+        assert_are(first.trained + rest.trained, expected_of(range(EPOCHS)))
+
+    def test_consecutive_fits_differ(self):
+        mix = Mix(RULE, num_classes=CLASSES, rng=SEED)
+        seen = [self.fit(mix, DataLoader(SAMPLES, BATCH)).trained for _ in range(2)]
+        assert_are(seen[0] + seen[1], expected_of(range(4)))
+
+    def test_without_a_seed_it_is_torchs(self):
+        def seen(seed):
+            seed_everything(seed, verbose=False)
+            return self.fit(Mix(RULE), DataLoader(SAMPLES, BATCH)).trained[0][1].lam.tolist()
+
+        assert seen(1) == seen(1) != seen(2)
+
+    def test_evaluation_is_not_mixed(self):
+        mix, model, loader = Mix(RULE, rng=SEED), Recorder(), DataLoader(SAMPLES, BATCH)
+        trainer = trainer_of(mix, num_sanity_val_steps=2, val_check_interval=2)
+        trainer.fit(model, loader, loader)
+        for stage in ("validate", "test", "predict"):
+            getattr(trainer, stage)(model, loader)
+        assert len(model.evaluated) == 2 + EPOCHS * STEPS + 2 * STEPS
+        assert_unmixed(model.evaluated + model.predicted)
+
+    @pytest.mark.parametrize(("collate", "name"), [
+        (lambda samples: tuple(default_collate(samples)), "tuple"),
+        (lambda samples: default_collate(samples)[0], "Tensor"),
+    ])  # fmt: skip
+    def test_a_batch_that_cannot_be_replaced_is_refused(self, collate, name):
+        with pytest.raises(TypeError, match=rf"a list or a dict, got {name}.*collate_fn=MixCollate"):
+            self.fit(Mix(RULE), DataLoader(SAMPLES, BATCH, collate_fn=collate))
+
+    def test_a_model_that_takes_the_iterator_is_refused(self):
+        """It fetches its batches itself, after the callback."""
+
+        class TakesIterator(Recorder):
+            def training_step(self, dataloader_iter):
+                next(dataloader_iter)
+
+        with pytest.raises(TypeError, match="a list or a dict, got NoneType"):
+            trainer_of(Mix(RULE), max_epochs=1).fit(TakesIterator(), DataLoader(SAMPLES, BATCH))
+
+    def test_arguments_are_checked(self):
+        with pytest.raises(TypeError, match="rule must be a rule"):
+            Mix(0.4)
+
+
+def test_the_example(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    import lightning_train
+
+    assert lightning_train.main(str(tmp_path), epochs=3) > 0.6
+    sys.modules.pop("lightning_train")
+
+
 #: Started as `python FILE STRATEGY FOLDER`: two ranks, each writes the weights of the batches that it was given.
 SCRIPT = """
 import json
@@ -185,7 +299,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 from trainers import BATCH, RULE, SAMPLES, SEED
-from mixup_rs.lightning import MixCollateEpoch
+from mixup_rs.lightning import Mix, MixCollateEpoch
 from mixup_rs.torch import MixCollate
 
 class Model(LightningModule):
@@ -194,8 +308,8 @@ class Model(LightningModule):
         self.linear, self.folder, self.seen = torch.nn.Linear(3, 1), folder, []
 
     def training_step(self, batch, batch_idx):
-        x, (y, y_partner, lam) = batch
-        self.seen.append(lam.tolist())
+        x, (y, y_partner, lam) = batch["collate"]
+        self.seen.append([lam.tolist(), batch["callback"][1].lam.tolist()])
         return self.linear(x).mean()
 
     def on_train_end(self):
@@ -207,11 +321,13 @@ class Model(LightningModule):
 
 if __name__ == "__main__":
     strategy, folder = sys.argv[1:]
-    loader = DataLoader(SAMPLES, BATCH, collate_fn=MixCollate(RULE, rng=SEED), num_workers=1)
+    in_collate = DataLoader(SAMPLES, BATCH, collate_fn=MixCollate(RULE, rng=SEED), num_workers=1)
+    loaders = {"collate": in_collate, "callback": DataLoader(SAMPLES, BATCH)}
+    callbacks = [MixCollateEpoch(), Mix(RULE, inputs=[("callback", 0)], targets=[("callback", 1)], rng=SEED)]
     quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)
     ranks = dict(accelerator="cpu", devices=2, strategy=strategy)
-    trainer = Trainer(max_epochs=2, callbacks=[MixCollateEpoch()], **ranks, **quiet)
-    trainer.fit(Model(folder), loader)
+    trainer = Trainer(max_epochs=2, callbacks=callbacks, **ranks, **quiet)
+    trainer.fit(Model(folder), loaders)
 """
 
 
@@ -234,8 +350,8 @@ def test_ranks_mix_differently(tmp_path, request, strategy):
         expected = [RULE.plan(n, rng=(SEED, epoch, batch, rank)).lam for epoch, batch, n in sizes]
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
         assert len(seen) == len(expected)
-        for lam, other in zip(seen, expected, strict=True):
-            np.testing.assert_allclose(lam, other, rtol=1e-6)
+        for lams, other in zip(seen, expected, strict=True):
+            np.testing.assert_allclose(lams, [other, other], rtol=1e-6)
 
 
 def test_the_examples_in_the_docstrings():

@@ -85,6 +85,8 @@ class Collates:
     def __init__(self) -> None:
         self._training: list[MixCollate] = []
         self._evaluating: list[MixCollate] = []
+        #: The number of the epoch that a collate was told. To tell it twice would count its batches anew.
+        self._told: dict[MixCollate, int] = {}
 
     def add(self, collate: MixCollate, trains: bool) -> None:
         """Add the collate of a loader. Raises ValueError if it is that of a loader of the other kind as well."""
@@ -102,10 +104,12 @@ class Collates:
     def begin(self, epoch: int, offset: int) -> None:
         """Begin an epoch of training, after `offset` epochs of earlier fits."""
         for collate in self._training:
-            resume(collate, epoch, offset)
+            if self._told.get(collate) != epoch + offset:
+                resume(collate, epoch, offset)
+                self._told[collate] = epoch + offset
 
     def release(self) -> None:
         """Leave the collates as they were."""
         for collate in self._evaluating:
             collate._set_everywhere("paused", 0)
-        self._training, self._evaluating = [], []
+        self._training, self._evaluating, self._told = [], [], {}
