@@ -71,7 +71,7 @@ def soft_target_loss(outputs: Any, labels: Any, num_items_in_batch: Tensor | int
     if logits.ndim == 3:
         logits = logits.movedim(-1, 1)
         targets = [target.movedim(-1, 1) if target.is_floating_point() else target for target in targets]
-    target = targets[0] if pair is None else PairedTarget(*targets, pair.lam)
+    target = targets[0] if pair is None else PairedTarget([*targets, pair.lam])
     if num_items_in_batch is None:
         return mixed_loss(nn.CrossEntropyLoss(), logits, target)
     total = mixed_loss(nn.CrossEntropyLoss(reduction="sum"), logits, target)
