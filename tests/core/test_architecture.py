@@ -37,6 +37,8 @@ PYTHON = {
     "mixer": CORE | {"batches", "torch"},
     "jax": CORE | {"batches"},
     "fastai": CORE | {"batches", "mixer", "plot", "torch"},
+    "losses": {"batches", "torch"},
+    "lightning": CORE | {"mixer", "torch"},
     "": CORE | {"batches", "mixer"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},
@@ -57,6 +59,8 @@ OTHERS = {
     "cli": {"numpy", "sklearn"},
     "torch": {"numpy", "torch", "ml_dtypes"},
     "fastai": {"numpy", "torch", "fastai", "fastcore"},
+    "losses": {"torch"},
+    "lightning": {"torch", "lightning", "pytorch_lightning"},
 }
 
 

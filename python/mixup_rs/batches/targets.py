@@ -67,6 +67,37 @@ class PairedTarget(tuple):
         """The weight of the own targets."""
         return self[2]
 
+    def ne(self, value: float) -> Any:
+        """Where the targets are not `value`, as shares of the two: of (y, y_partner, lam) what counts in the loss.
+
+        The Trainer of transformers counts labels by ``labels.ne(-100).sum()``, to weight the batches whose gradients
+        it accumulates.
+
+        Parameters
+        ----------
+        value : int or float
+            The value.
+
+        Returns
+        -------
+        array or torch.Tensor
+            Floats of the shape of the targets.
+
+        Raises
+        ------
+        AttributeError
+            If the parts are not arrays.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mixup_rs import PairedTarget
+        >>> PairedTarget(np.array([0, -100]), np.array([-100, 0]), np.array([0.75, 0.75])).ne(-100)
+        array([0.75, 0.25])
+        """
+        lam = self.lam.reshape(-1, *[1] * (self.y.ndim - 1)) if self.lam.ndim else self.lam
+        return lam * (self.y != value) + (1 - lam) * (self.y_partner != value)
+
 
 @dataclass(frozen=True)
 class TargetOptions:

@@ -23,7 +23,6 @@ from fastai.torch_core import rank_distrib
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.targets import PairedTarget, TargetOptions
 from mixup_rs.fastai._compat import set_attributes
-from mixup_rs.fastai.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.rules import Mixup, Rule, draw_by
@@ -31,7 +30,8 @@ from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
-from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_target_loss
+from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
+from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
 
@@ -411,7 +411,7 @@ class Mixing:
         return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, parts=parts)
 
     def _soft_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
-        return soft_target_loss(self.old_lf, pred, yb[0])
+        return soft_cross_entropy(self.old_lf, pred, yb[0])
 
     def partners_of(self, yb: tuple[Any, ...]) -> tuple[Any, ...]:
         """The partners' targets beside the targets `yb` of the current batch."""

@@ -13,7 +13,7 @@ from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import IGNORED, Parts, is_fastais_smoothing, parts_of, tried_parts_of
 
-__all__ = ["mixed_loss", "pair_of_losses", "refuse_rounding", "soft_target_loss"]
+__all__ = ["as_pair", "mixed_loss", "pair_of_losses", "refuse_rounding", "soft_cross_entropy"]
 
 
 def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tensor:
@@ -56,7 +56,7 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     >>> round(mixed_loss(torch.nn.functional.cross_entropy, pred, target).item(), 4)
     0.6269
     """
-    pairs = [_as_pair(target) for target in targets]
+    pairs = [as_pair(target) for target in targets]
     lams = [pair.lam for pair in pairs if pair is not None]
     if not lams:
         return loss_func(pred, *targets)
@@ -67,7 +67,8 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     return pair_of_losses(loss_func, pred, own, partner, lams[0])
 
 
-def _as_pair(target: Any) -> PairedTarget | None:
+def as_pair(target: Any) -> PairedTarget | None:
+    """The pair that a target is: a `PairedTarget`, or a tuple or a list of the same three. None for any other."""
     is_triple = isinstance(target, tuple | list) and len(target) == 3
     if isinstance(target, PairedTarget) or (
         is_triple
@@ -156,7 +157,7 @@ def _check_lam(lam: Tensor, own: Sequence[Any]) -> None:
         raise ValueError(f"lam must lie in [0, 1], got {lam.min().item():.4g} to {lam.max().item():.4g}")
 
 
-def soft_target_loss(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
+def soft_cross_entropy(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
     """The cross-entropy of soft targets by a loss that flattens class indices, as fastai's does.
 
     Parameters
