@@ -283,7 +283,10 @@ class _Mixing:
         if (seen := arrays.view(value)) is not None:
             mixed = mix_target(NUMPY, plan, seen, options, name)
             if isinstance(mixed, PairedTarget):
-                return PairedTarget([arrays.asarray(part, value) for part in mixed])
+                # The own target is that view.
+                return PairedTarget(
+                    [arrays.copy(value) if part is seen else arrays.asarray(part, value) for part in mixed]
+                )
             return arrays.asarray(mixed, value)
         mixed = mix_target(arrays, plan, value, options, name)
         if isinstance(mixed, PairedTarget) and mixed.y is value:
