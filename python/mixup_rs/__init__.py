@@ -20,6 +20,7 @@ from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
 
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
+    from mixup_rs import jax as jax
     from mixup_rs import lightning as lightning
     from mixup_rs import losses as losses
     from mixup_rs import plot as plot
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
-_MODULES = ("fastai", "lightning", "losses", "plot", "torch")
+_MODULES = ("fastai", "jax", "lightning", "losses", "plot", "torch")
 #: The extra that installs a library.
-_EXTRAS = {"fastai": "fastai", "lightning": "lightning", "matplotlib": "plot", "torch": "torch"}
+_EXTRAS = {"fastai": "fastai", "jax": "jax", "lightning": "lightning", "matplotlib": "plot", "torch": "torch"}
 
 __all__ = [
     "STREAM_VERSION",
