@@ -19,14 +19,16 @@ from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
     from mixup_rs import plot as plot
+    from mixup_rs import timm as timm
     from mixup_rs import torch as torch
+    from mixup_rs import torchvision as torchvision
     from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
-_MODULES = ("fastai", "plot", "torch")
+_MODULES = ("fastai", "plot", "timm", "torch", "torchvision")
 #: The extra that installs a library.
-_EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "torch": "torch"}
+_EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "timm": "timm", "torch": "torch", "torchvision": "torchvision"}
 
 __all__ = [
     "STREAM_VERSION",
@@ -59,7 +61,7 @@ if not TYPE_CHECKING:  # with a __getattr__, tools would take a misspelt name fo
         except ModuleNotFoundError as error:
             if error.name not in _EXTRAS:
                 raise
-            extra = "fastai" if module == "fastai" else _EXTRAS[error.name]
+            extra = module if module in _EXTRAS else _EXTRAS[error.name]
             message = f"mixup_rs.{name} needs {error.name}: pip install 'mixup-rs[{extra}]'"
             raise ModuleNotFoundError(message, name=error.name) from error
         return found if module == name else getattr(found, name)

@@ -34,10 +34,12 @@ PYTHON = {
     "plot": CORE,
     "torch": CORE | {"mixer"},
     "fastai": CORE | {"mixer", "plot", "torch"},
+    "timm": CORE | {"torch"},
+    "torchvision": CORE | {"torch"},
     "": CORE | {"mixer"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},
-    "bench": CORE | {"", "mixer", "plot", "torch", "fastai"},
+    "bench": CORE | {"", "mixer", "plot", "torch", "fastai", "timm", "torchvision"},
 }
 ANOTHER_FRAMEWORK = CORE | {"mixer", "torch"}
 #: What of other packages stays where it is needed.
@@ -52,6 +54,8 @@ OTHERS = {
     "cli": {"numpy", "sklearn"},
     "torch": {"numpy", "torch", "ml_dtypes"},
     "fastai": {"numpy", "torch", "fastai", "fastcore"},
+    "timm": {"numpy", "torch", "timm"},
+    "torchvision": {"numpy", "torch", "torchvision"},
 }
 
 

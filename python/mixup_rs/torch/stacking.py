@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate, get_worker_info
+from torch.utils.data import default_collate
 
-from mixup_rs._core import collate
-from mixup_rs.torch.apply import MIXABLE_DTYPES, as_numpy, from_numpy, like
+from mixup_rs.torch.apply import MIXABLE_DTYPES, like
 from mixup_rs.torch.roles import Path, Role, entries_of
-from mixup_rs.torch.samples import Axes, as_arrays, empty_batch, is_array, torch_dtype
+from mixup_rs.torch.samples import Axes, as_arrays, is_array, stack, torch_dtype
 from mixup_rs.torch.targets import PairedTarget, TargetOptions, has_region_shape, mix_target, refuse_boxes
 
 __all__ = ["Stacking"]
@@ -154,7 +153,7 @@ class Stacking:
         return stacked if type(first) in (torch.Tensor, np.ndarray) else like(stacked, first)
 
     def _array(self, values: Sequence[Any], dtype: Any, axes: Axes | None) -> torch.Tensor:
-        """Blend samples into a new tensor; in a worker into shared memory, as `default_collate` does."""
+        """Blend samples into a new tensor."""
         arrays, plan, how = as_arrays(values), self.plan, self.how
         is_image = axes is not None and dtype in _PIXELS and how.normalize is not None
         options: dict[str, Any] = {}
@@ -174,15 +173,7 @@ class Stacking:
                 plan = plan.without_region()
             else:
                 options["spatial_axes"] = [axis + 1 for axis in axes.spatial]
-        if get_worker_info() is None and (not is_image or dtype == torch.float32):
-            # In recycled memory: mapping the pages of a new tensor takes longer than mixing.
-            return from_numpy(collate(arrays, plan, **options), dtype)
-        out = empty_batch((len(values), *arrays[0].shape), dtype)
-        view = as_numpy(out)
-        if view is None:
-            raise TypeError("dtype=torch.bfloat16 needs the package ml_dtypes")
-        collate(arrays, plan, out=view, **options)
-        return out
+        return stack(arrays, plan, dtype, **options)
 
     def _target(self, values: Sequence[Any], path: Path) -> Any:
         first, name = values[0], _text(path)
