@@ -77,29 +77,33 @@ class Mixup(original.Mixup):
 
     def _draw(self, n: int, shape: Sequence[int], half: bool = False) -> tuple[Any, MixPlan | None]:
         """Draw what labels are weighted by, one for the batch or (n,), and the plan of the pixels if any are mixed."""
-        own, is_batch = np.arange(n), not half and self.mode not in ("elem", "pair")
-        lam: Any
-        if is_batch:
-            lam, cut = ([drawn] for drawn in self._params_per_batch())
-            drawn_for = np.zeros(n, int)
-        else:
-            count = (n + 1) // 2 if half else n // 2 if self.mode == "pair" else n
-            lam, cut = self._params_per_elem(count)
-            # Samples for which nothing was drawn have number `count`.
-            drawn_for = np.minimum(own, own[::-1] if self.mode == "pair" else count)
-        weight, boxes = np.append(lam, 1.0), np.zeros((len(lam) + 1, 4), np.intp)
-        for i in np.flatnonzero(cut):
-            if lam[i] != 1 or (is_batch and self._always_draws_box):
-                (top, bottom, left, right), lam[i] = original.cutmix_bbox_and_lam(
-                    shape, lam[i], ratio_minmax=self.cutmix_minmax, correct_lam=self.correct_lam
-                )
-                weight[i], boxes[i] = 1, (top, left, bottom, right)
-        weight, boxes = weight[drawn_for], boxes[drawn_for]
-        if boxes.any():
-            plan = MixPlan.from_boxes(boxes, tuple(shape[-2:]), own[::-1], weight)
-        else:
-            plan = MixPlan(weight, own[::-1]) if (weight != 1).any() else None
-        return lam[0] if is_batch else np.append(lam, np.ones(1, lam.dtype))[drawn_for], plan
+        own = np.arange(n)
+        partner, size = own[::-1], tuple(shape[-2:])
+        if not half and self.mode not in ("elem", "pair"):
+            lam, cut = self._params_per_batch()
+            if cut and (lam != 1 or self._always_draws_box):
+                box, lam = self._draw_box(shape, lam)
+                return lam, MixPlan.from_boxes(np.full((n, 4), box), size, partner)
+            return lam, MixPlan(np.full(n, lam), partner) if lam != 1 else None
+        count = (n + 1) // 2 if half else n // 2 if self.mode == "pair" else n
+        lam, cut = self._params_per_elem(count)
+        weight, boxes = np.append(lam, 1.0), np.zeros((count + 1, 4), np.intp)
+        cut = np.flatnonzero(cut & (lam != 1))
+        for i in cut:
+            boxes[i], lam[i] = self._draw_box(shape, lam[i])
+        weight[cut] = 1
+        # Samples for which nothing was drawn have number `count`.
+        of = np.minimum(own, partner if self.mode == "pair" else count)
+        weights = np.append(lam, np.ones(1, lam.dtype))[of]
+        if len(cut):
+            return weights, MixPlan.from_boxes(boxes[of], size, partner, weight[of])
+        return weights, MixPlan(weight[of], partner) if (lam != 1).any() else None
+
+    def _draw_box(self, shape: Sequence[int], lam: Any) -> tuple[tuple[int, int, int, int], Any]:
+        (top, bottom, left, right), lam = original.cutmix_bbox_and_lam(
+            shape, lam, ratio_minmax=self.cutmix_minmax, correct_lam=self.correct_lam
+        )
+        return (top, left, bottom, right), lam
 
 
 class FastCollateMixup(Mixup, original.FastCollateMixup):
