@@ -79,10 +79,10 @@ VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-l
 valgrind: ## the Rust tests under valgrind's memcheck
 	cargo test --lib --config 'target."cfg(all())".runner = "$(VALGRIND)"' -- --test-threads=1 --skip batches_that_are_split
 
-# `make valgrind` checks for leaks: its suppressions name the intended one.
+# `make valgrind` checks for leaks: its suppressions name the intended one. RUSTC_BOOTSTRAP lets a stable Rust take -Z.
 .PHONY: asan
-asan: ## the Rust tests under the address sanitizer; needs a nightly Rust
-	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address cargo +nightly test --lib --target $$(rustc -vV | sed -n 's/^host: //p') \
+asan: ## the Rust tests under the address sanitizer
+	ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --lib --target $$(rustc -vV | sed -n 's/^host: //p') \
 	    --target-dir target/asan
 
 # Modules whose tests call neither the system nor an instruction that Miri lacks.

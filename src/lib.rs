@@ -39,5 +39,5 @@ pub use error::MixError;
 pub use plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Mode, Rect, Region, SoftTargets};
 pub use random::{Key, STREAM_VERSION};
 pub use rules::{Choice, CutMix, Mixup, OneOf, Rule};
-pub use runtime::BYTES_PER_THREAD;
+pub use runtime::{BYTES_PER_THREAD, Machine, Vendor};
 pub use simd::{ENVIRONMENT as LEVEL_ENVIRONMENT, Level};

@@ -14,10 +14,14 @@ from mixup_rs._core import (
     mix_batch,
     set_num_threads,
 )
+from mixup_rs.batches.targets import PairedTarget
+from mixup_rs.mixer import Mixer
 from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
 
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
+    from mixup_rs import lightning as lightning
+    from mixup_rs import losses as losses
     from mixup_rs import plot as plot
     from mixup_rs import timm as timm
     from mixup_rs import torch as torch
@@ -26,17 +30,26 @@ if TYPE_CHECKING:
 
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
-_MODULES = ("fastai", "plot", "timm", "torch", "torchvision")
+_MODULES = ("fastai", "lightning", "losses", "plot", "timm", "torch", "torchvision")
 #: The extra that installs a library.
-_EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "timm": "timm", "torch": "torch", "torchvision": "torchvision"}
+_EXTRAS = {
+    "fastai": "fastai",
+    "lightning": "lightning",
+    "matplotlib": "plot",
+    "timm": "timm",
+    "torch": "torch",
+    "torchvision": "torchvision",
+}
 
 __all__ = [
     "STREAM_VERSION",
     "CutMix",
     "MixPlan",
     "MixedBatch",
+    "Mixer",
     "Mixup",
     "OneOf",
+    "PairedTarget",
     "Rule",
     "RustCutMix",
     "RustManifoldMixUp",

@@ -10,6 +10,7 @@ _Mode: TypeAlias = Literal["elem", "pair", "batch"]
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
 __all__ = [
+    "CACHES",
     "DTYPES",
     "SIMD_LEVEL",
     "STREAM_VERSION",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 __version__: str
+CACHES: tuple[int, int, int]
 DTYPES: tuple[str, ...]
 SIMD_LEVEL: str
 STREAM_VERSION: int

@@ -144,6 +144,7 @@ def _info() -> int:
     print(f"threads  {mixup_rs.get_num_threads()}")
     print(f"stream   version {mixup_rs.STREAM_VERSION}")
     print(f"simd     {_core.SIMD_LEVEL}")
+    print(f"caches   {', '.join(f'{size >> 10} KiB' for size in _core.CACHES)}")
     for package in ("numpy", "torch", "fastai"):
         print(f"{package:8} {_installed(package)}")
     return 0

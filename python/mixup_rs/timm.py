@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(text, name=error.name) from error
 
 from mixup_rs.torch.apply import apply
-from mixup_rs.torch.samples import as_arrays, is_array, stack, torch_dtype
+from mixup_rs.torch.samples import as_arrays, is_array, stack
 from mixup_rs.torch.shared import SharedFlag
 
 __all__ = ["FastCollateMixup", "Mixup"]
@@ -135,11 +135,12 @@ class FastCollateMixup(Mixup, original.FastCollateMixup):
     def __call__(self, batch: Sequence[Any], _: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Stack samples (image, label) of uint8; return images (n, ...), and soft targets (n, num_classes)."""
         images = [sample[0] for sample in batch]
-        if not is_array(images[0]) or torch_dtype(images[0]) != torch.uint8:
+        arrays = as_arrays(images)
+        if not is_array(images[0]) or arrays[0].dtype != np.uint8:
             got = getattr(images[0], "dtype", type(images[0]).__name__)
             raise TypeError(f"expected images as arrays or tensors of uint8, got {got}; Mixup mixes batches of others")
         n, half = len(images), "half" in self.mode
         kept = (n + 1) // 2 if half else n
         lam, plan = self._draw(n, (kept, *images[0].shape), half)
         target = self._mix_target(default_collate([sample[1] for sample in batch]), lam, n)
-        return stack(as_arrays(images), plan or MixPlan.identity(n), torch.uint8)[:kept], target[:kept]
+        return stack(arrays, plan or MixPlan.identity(n), torch.uint8)[:kept], target[:kept]

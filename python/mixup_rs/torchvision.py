@@ -23,9 +23,9 @@ except ModuleNotFoundError as error:
     text = "mixup_rs.torchvision needs torchvision: pip install 'mixup-rs[torchvision]'"
     raise ModuleNotFoundError(text, name=error.name) from error
 
-from mixup_rs.torch._compat import no_torch_function
+from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import apply
-from mixup_rs.torch.targets import PairedTarget, TargetOptions, mix_target
+from mixup_rs.torch.arrays import TORCH
 
 __all__ = ["CutMix", "MixUp"]
 
@@ -58,8 +58,7 @@ class _Mixed(_Base):
     def forward(self, *inputs: Any) -> Any:
         if not self.masks:
             return super().forward(*inputs)
-        with no_torch_function():
-            inputs = tree_map_only(tv_tensors.Mask, lambda mask: mask.as_subclass(_BatchMask), inputs)
+        inputs = tree_map_only(tv_tensors.Mask, lambda mask: mask.as_subclass(_BatchMask), inputs)
         if not self._only_masks:
             return super().forward(*inputs)
         n = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor))
@@ -94,7 +93,8 @@ class _Mixed(_Base):
             plan = MixPlan.from_boxes(boxes, tuple(inpt.shape[-2:]), plan.partner)
         if not is_mask:
             return apply(plan, inpt)
-        mixed, wrap = mix_target(plan, inpt.as_subclass(torch.Tensor), TargetOptions(), "the mask"), tv_tensors.Mask
+        mixed = mix_target(TORCH, plan, inpt.as_subclass(torch.Tensor), TargetOptions(), "the mask")
+        wrap = tv_tensors.Mask
         return PairedTarget(*map(wrap, mixed[:2]), mixed.lam) if isinstance(mixed, PairedTarget) else wrap(mixed)
 
     def _mixup_label(self, label: torch.Tensor, *, lam: Any) -> torch.Tensor:

@@ -16,7 +16,7 @@ impl<T: Element> Batch<'_, T> {
         let samples = &self.mixing.order.samples;
         let part = samples.len().div_ceil(parts);
         let parts = samples.len().div_ceil(part);
-        let streamed = is_streamed(self.bytes);
+        let streamed = is_streamed(self.machine, self.bytes);
         let scratch = || streamed.then(stream::Scratch::new);
         let stretch = |job: usize| {
             let start = job % parts * part;

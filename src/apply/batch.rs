@@ -19,10 +19,10 @@ use std::ops::Range;
 use super::columns::{Column, Columns, Samples, Stretch};
 use super::grid::{Grid, Runs};
 use super::layout::Layout;
-use super::tuning::{COLUMN_BYTES_MIN, PAGE, column_bytes, lookahead};
+use super::tuning::{COLUMN_BYTES_MIN, PAGE, column_bytes, fetched_to, lookahead};
 use crate::arithmetic::Element;
 use crate::plan::{Order, Region};
-use crate::runtime;
+use crate::runtime::{self, Machine};
 use crate::simd::{Ahead, CACHE_LINE, Cache, Level, Recipe};
 
 /// The plan of a batch, with one entry per sample.
@@ -85,7 +85,8 @@ pub(crate) unsafe fn mix<T: Element>(
     let threads = runtime::worth(arrays * bytes, limit);
     let source = Samples { first: source.cast_mut(), step: layout.source_step };
     let target = Samples { first: target, step: layout.target_step };
-    let batch = Batch { mixing, layout, source, target, bytes, threads, level: Level::current() };
+    let (level, machine) = (Level::current(), Machine::current());
+    let batch = Batch { mixing, layout, source, target, bytes, threads, level, machine };
     // SAFETY: as required above. The conditions that each driver adds are checked here.
     unsafe {
         if batch.is_interleaved() {
@@ -108,6 +109,7 @@ pub(super) struct Batch<'a, T> {
     pub bytes: usize,
     pub threads: usize,
     pub level: Level,
+    pub machine: &'a Machine,
 }
 
 impl<T: Element> Batch<'_, T> {
@@ -120,7 +122,7 @@ impl<T: Element> Batch<'_, T> {
         let jobs = runtime::jobs(self.threads);
         let run_bytes = self.layout.run.len * size_of::<T>();
         let fair = run_bytes * self.layout.runs() / jobs;
-        let bytes = fair.clamp(COLUMN_BYTES_MIN, column_bytes(self.bytes)).next_multiple_of(CACHE_LINE);
+        let bytes = fair.clamp(COLUMN_BYTES_MIN, column_bytes(self.machine, self.bytes)).next_multiple_of(CACHE_LINE);
         let lead = self.target.first as usize % PAGE;
         let columns = Columns::new(self.layout, bytes / size_of::<T>(), lead / size_of::<T>());
         let parts = jobs.div_ceil(columns.count());
@@ -131,10 +133,11 @@ impl<T: Element> Batch<'_, T> {
     /// prefetches that sample's entries in the plan, which are read in random order.
     pub(super) fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
         let (sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
+        let in_place = self.is_in_place();
+        let batch_bytes = if in_place { self.bytes } else { 2 * self.bytes };
+        let to = fetched_to(self.machine, len * size_of::<T>(), batch_bytes, in_place)?;
         Ahead::new(&raw const self.mixing.weight[sample], Cache::First).fetch(1);
         Ahead::new(&raw const self.mixing.partner[sample], Cache::First).fetch(1);
-        let batch_bytes = if self.is_in_place() { self.bytes } else { usize::MAX };
-        let to = Cache::best(len * size_of::<T>(), batch_bytes);
         Some(Ahead::new(self.source.address(sample).wrapping_offset(source), to))
     }
 
@@ -155,6 +158,9 @@ impl<T: Element> Batch<'_, T> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::runtime::Vendor;
+
+    const MACHINE: &Machine = &Machine { vendor: Vendor::Other, first: 48 << 10, second: 2 << 20, third: 260 << 20 };
 
     /// Calls `look` with a batch of float32 whose memory is never accessed.
     pub(in crate::apply) fn look<R>(
@@ -174,6 +180,7 @@ pub(super) mod tests {
             bytes: layout.size() * size_of::<f32>(),
             threads,
             level: Level::current(),
+            machine: MACHINE,
         })
     }
 
@@ -191,6 +198,7 @@ pub(super) mod tests {
             bytes: 16_000,
             threads: 1,
             level: Level::current(),
+            machine: MACHINE,
         };
         let columns = Columns::new(&layout, 500, 0);
         let stretch = |index, places| Stretch { column: columns.get(index), places };
@@ -242,7 +250,8 @@ pub(super) mod tests {
             let samples = Samples { first: std::ptr::without_provenance_mut::<f32>(address), step: 6000 };
             let mixing = Mixing { weight: &[], partner: &[], order: &Order::new(&[]), regions: None };
             let (source, target, level) = (samples, samples, Level::current());
-            let batch = Batch { mixing, layout: &layout, source, target, bytes: 72_000, threads: 1, level };
+            let (bytes, threads, machine) = (72_000, 1, MACHINE);
+            let batch = Batch { mixing, layout: &layout, source, target, bytes, threads, level, machine };
             let (columns, _) = batch.columns();
             (0..columns.count()).map(|index| columns.get(index).len).collect::<Vec<_>>()
         };

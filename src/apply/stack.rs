@@ -11,12 +11,12 @@ use super::columns::Samples;
 use super::finish::{Finish, StretchOf};
 use super::layout::{dense_like, sample_axes};
 use super::normalized::Normalized;
-use super::tuning::COLLATE_COLUMN_BYTES;
+use super::tuning::{COLLATE_COLUMN_BYTES, fetched_to};
 use crate::arithmetic::{Element, Normalize, NormalizedOutput, Pixel};
 use crate::error::Result;
 use crate::plan::MixPlan;
-use crate::runtime;
-use crate::simd::{Ahead, Cache, Level, Recipe, blend_into};
+use crate::runtime::{self, Machine};
+use crate::simd::{Ahead, Level, Recipe, blend_into};
 
 /// Blends only.
 struct Blended;
@@ -145,7 +145,7 @@ impl MixPlan {
             return Ok(());
         }
         let mixing = self.mixing(grid.as_ref());
-        let (level, order) = (Level::current(), &mixing.order.samples);
+        let (level, machine, order) = (Level::current(), Machine::current(), &mixing.order.samples);
         let column = (COLLATE_COLUMN_BYTES / size_of::<T>()).min(len);
         let threads = runtime::worth(size_of_val(batch), limit);
         let parts = runtime::jobs(threads).min(order.len());
@@ -169,7 +169,10 @@ impl MixPlan {
                     let weight = if mixing.partner[i] == i { 1.0 } else { mixing.weight[i] };
                     let next = visited.get(at + 1).map(|&next| &samples[mixing.partner[next]][start..end]);
                     // Samples come from anywhere in memory, so no cache is assumed to hold the batch.
-                    let ahead = next.map(|next| Ahead::new(next.as_ptr(), Cache::best(size_of_val(next), usize::MAX)));
+                    let ahead = next.and_then(|next| {
+                        let to = fetched_to(machine, size_of_val(next), usize::MAX, false)?;
+                        Some(Ahead::new(next.as_ptr(), to))
+                    });
                     finish.finish(level, weight, out, stretch_of(i, start, end, ahead));
                     for run in mixing.runs(i, start..end).into_iter().flatten() {
                         let out = &mut out[run.start - start..run.end - start];

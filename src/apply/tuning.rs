@@ -1,14 +1,22 @@
 //! Thresholds that depend on the machine, each with the measurements that set it. They never change a result.
+//!
+//! Measured on two-core virtual machines of an Intel Emerald Rapids (2 MiB of second-level cache, 260 MiB of third), an
+//! AMD Zen 4 (1 and 32 MiB) and an AMD Zen 3 (512 KiB and 32 MiB).
+
+use crate::runtime::{Machine, Vendor};
+use crate::simd::Cache;
 
 /// Bytes of one sample in a column. A sample is read as a partner, then again as the next own sample, so two of them
-/// should stay in the first-level cache. If no cache holds the batch, longer runs are faster. In place, for samples of
-/// 3 × 224 × 224 float32 on an Emerald Rapids, columns of 8, 16, 48 and 96 KiB take, in multiples of the time of
-/// scaling: 8 samples 0.90, 0.98, 1.02, 1.14; 64 samples 0.97, 1.00, 1.03, 1.06; 170 samples 0.86, 0.88, 0.91, 0.88;
-/// 512 samples 1.33, 1.24, 1.17, 1.15. (A Zen 3 preferred 64 KiB when columns began inside a cache line and without
-/// prefetching across columns.)
-pub(super) fn column_bytes(batch_bytes: usize) -> usize {
+/// should stay in the first-level cache. In place, for samples of 3 × 224 × 224 float32, in multiples of the time of
+/// scaling:
+///
+/// - Emerald Rapids, columns of 8, 16, 48 and 96 KiB: 8 samples 0.90, 0.98, 1.02, 1.14; 64 samples 0.97, 1.00, 1.03,
+///   1.06; 170 samples 0.86, 0.88, 0.91, 0.88; 512 samples 1.33, 1.24, 1.17, 1.15;
+/// - Zen 4, fetched into the second-level cache, columns of 8, 16, 32 and 64 KiB: 8 samples 1.89, 2.10, 2.29, 2.29; 64
+///   samples 1.13, 1.52, 1.83, 1.86; and of 8, 12, 16 and 48 KiB, 512 samples 1.27, 1.31, 1.33, 1.54.
+pub(super) fn column_bytes(machine: &Machine, batch_bytes: usize) -> usize {
     const IN_CACHE: usize = 128 << 20;
-    if batch_bytes <= IN_CACHE { 8 << 10 } else { 48 << 10 }
+    if machine.vendor == Vendor::Amd || batch_bytes <= IN_CACHE { 8 << 10 } else { 48 << 10 }
 }
 
 /// The least bytes of one sample in a column, however many threads there are.
@@ -29,12 +37,47 @@ pub(super) fn lookahead<T>(len: usize) -> usize {
     (AHEAD_BYTES / (len * size_of::<T>())).max(1)
 }
 
-/// Whether a result of this size is written past the cache, as the cache would not hold it. On a Zen 3 with 32 MiB of
-/// third-level cache, times through the cache and past it are, in ms: 5 MB 0.26 and 0.47, 10 MB 0.89 and 0.88, 12 MB
-/// 1.30 and 1.14, 38 MB 4.5 and 3.5.
-pub(super) fn is_streamed(bytes: usize) -> bool {
-    const STREAM_BYTES: usize = 10 << 20;
-    bytes >= STREAM_BYTES
+/// The cache into which to fetch the run that is read next, of `bytes`; `None` for no fetch. `batch_bytes` are those of
+/// all arrays that are read and written. Times in place, if not said otherwise.
+///
+/// - AMD: the second-level cache, if that does not hold the batch already. Of 64 samples of 3 × 224 × 224 float32 on a
+///   Zen 4, fetched into the first-level cache, into it alone, into the second, and not at all: 3.00, 3.07, 1.33 and
+///   2.90 ms, where scaling takes 1.18; on two threads 1.30, 1.45, 0.63 and 1.39. Rows of 1 KiB: 0.91, 1.05, 0.85 and
+///   2.88 ms. 512 KB take 8.5 µs without a fetch and 9.6 with one.
+/// - Elsewhere, long runs: the second-level cache. In the first they would evict the data being blended, and fewer lines
+///   can be in flight to it. On an Emerald Rapids, fetched into the first and into the second: 512 samples in long
+///   columns 1.80 and 1.24 times the time of scaling; 16,384 rows of 1 KiB 1.69 and 1.93 times; 64 samples in columns of
+///   8 KiB 1.36 and 1.42 ms, 8 of them on two threads 0.076 and 0.084. (Fetching only the first 128 to 2048 bytes of
+///   each page, and leaving the rest to the hardware prefetcher, takes 1.48 to 1.71 ms instead of 1.36.)
+/// - Elsewhere, short runs of a batch that the third-level cache holds: the first-level cache alone, from where the
+///   hardware prefetcher does not fetch the lines that follow. Those rows take 59 ns each by way of all caches and 51
+///   so; batches in memory take 140 and 190. Into another array, the first alone is never best: it loses the lines to
+///   what is written before they are read again. By way of all caches, a new result of 8 samples takes 0.55 times as
+///   long on one thread and 0.8 on two, 64 of bytes 0.46 and 0.6, the rows 0.6 and 1.05 (Emerald Rapids).
+pub(super) fn fetched_to(machine: &Machine, bytes: usize, batch_bytes: usize, in_place: bool) -> Option<Cache> {
+    const SHORT_BYTES: usize = 8 << 10;
+    const SHARED_BYTES: usize = 16 << 20;
+    if machine.vendor == Vendor::Amd {
+        (batch_bytes > machine.second).then_some(Cache::Second)
+    } else if bytes > SHORT_BYTES {
+        Some(Cache::Second)
+    } else if in_place && batch_bytes <= SHARED_BYTES {
+        Some(Cache::FirstAlone)
+    } else {
+        Some(Cache::First)
+    }
+}
+
+/// Whether a result of this size is written past the cache, as the cache would not hold it beside the batch. Through the
+/// cache and past it, times of 10, 12, 14, 19 and 38 MB are, in ms:
+///
+/// - Zen 4: 0.42 and 0.44, 0.95 and 0.67, 1.20 and 0.70, 1.80 and 0.94, 4.46 and 2.40; of 5 MB 0.15 and 0.24;
+/// - Zen 3: 0.89 and 0.88, 1.30 and 1.14, -, -, 4.5 and 3.5; of 5 MB 0.26 and 0.47.
+///
+/// A third-level cache above 32 MiB is shared by many virtual machines, and the share of this one is not known.
+pub(super) fn is_streamed(machine: &Machine, bytes: usize) -> bool {
+    const STREAM_BYTES_MAX: usize = 10 << 20;
+    bytes >= (machine.third / 3).min(STREAM_BYTES_MAX)
 }
 
 /// Bytes of one sample in a column of `collate`. Normalising 64 × 3 × 224 × 224 bytes to float32 takes 3.3 ms on an
@@ -45,13 +88,42 @@ pub(super) const COLLATE_COLUMN_BYTES: usize = 64 << 10;
 mod tests {
     use super::*;
 
+    const MIB: usize = 1 << 20;
+    const INTEL: Machine = Machine { vendor: Vendor::Other, first: 48 << 10, second: 2 * MIB, third: 260 * MIB };
+    const AMD: Machine = Machine { vendor: Vendor::Amd, first: 32 << 10, second: MIB, third: 32 * MIB };
+
     #[test]
     fn results_that_fit_the_cache_are_not_streamed() {
-        assert_eq!([1 << 20, 5 << 20, 32 << 20].map(is_streamed), [false, false, true]);
+        let sizes = [MIB, 5 * MIB, 10 * MIB, 32 * MIB];
+        for machine in [INTEL, AMD] {
+            assert_eq!(sizes.map(|bytes| is_streamed(&machine, bytes)), [false, false, true, true]);
+        }
+        let small = Machine { third: 6 * MIB, ..INTEL };
+        assert_eq!(sizes.map(|bytes| is_streamed(&small, bytes)), [false, true, true, true]);
     }
 
     #[test]
     fn samples_are_prefetched_4_kib_ahead() {
         assert_eq!([16, 64, 1024, 100_000].map(lookahead::<f32>), [64, 16, 1, 1]);
+    }
+
+    #[test]
+    fn runs_are_fetched_into_the_best_cache() {
+        use Cache::{First, FirstAlone, Second};
+        let best = |machine, batch_bytes, in_place| {
+            [1 << 10, 8 << 10, 64 << 10].map(|bytes| fetched_to(&machine, bytes, batch_bytes, in_place))
+        };
+        assert_eq!(best(INTEL, 16 * MIB, true), [FirstAlone, FirstAlone, Second].map(Some));
+        for (batch_bytes, in_place) in [(17 * MIB, true), (2 * MIB, false), (usize::MAX, false)] {
+            assert_eq!(best(INTEL, batch_bytes, in_place), [First, First, Second].map(Some));
+            assert_eq!(best(AMD, batch_bytes, in_place), [Some(Second); 3]);
+        }
+        assert_eq!(best(AMD, MIB, true), [None; 3]);
+    }
+
+    #[test]
+    fn columns_are_longer_where_no_cache_holds_the_batch() {
+        assert_eq!([128 * MIB, 129 * MIB].map(|bytes| column_bytes(&INTEL, bytes)), [8 << 10, 48 << 10]);
+        assert_eq!([128 * MIB, 129 * MIB].map(|bytes| column_bytes(&AMD, bytes)), [8 << 10; 2]);
     }
 }

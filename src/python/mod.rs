@@ -51,6 +51,8 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         settings::warn_of_environment(module.py())?;
+        let machine = crate::Machine::current();
+        module.add("CACHES", (machine.first, machine.second, machine.third))?;
         module.add("DTYPES", PyTuple::new(module.py(), dtype::Dtype::all_names())?)?;
         module.add("MixedBatch", batch::mixed_batch_type(module.py())?)?;
         module.add("SIMD_LEVEL", crate::Level::current().name())?;

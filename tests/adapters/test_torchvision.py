@@ -233,7 +233,7 @@ def test_errors_at_construction(cls):
 @each_class
 def test_labels_are_never_mixed_alone(cls):
     """torchvision's MixUp takes the first tensor for the images: here the labels, and the images stay."""
-    with pytest.raises(ValueError, match="Expected a batched input with 4 dims, but got 1 dim"):
+    with pytest.raises(ValueError, match="Expected a batched input with 4 dims, but got 1 dimensions instead"):
         cls(num_classes=K)({"labels": labels_of(), "images": images_of()})
 
 

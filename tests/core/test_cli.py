@@ -15,7 +15,9 @@ def test_info_names_the_versions(capsys):
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["mixup-rs"] == mixup_rs.__version__
     assert int(lines["threads"]) >= 1
-    assert {"python", "numpy", "torch", "fastai"} <= lines.keys()
+    assert {"python", "simd", "numpy", "torch", "fastai"} <= lines.keys()
+    first, second, third = (int(size.removesuffix("KiB")) for size in lines["caches"].split(","))
+    assert 8 <= first <= second <= third
 
 
 def test_info_says_what_is_not_installed(capsys, monkeypatch):

@@ -5,6 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
 from fastai.losses import (
     CrossEntropyLossFlat,
     FocalLoss,
@@ -15,6 +17,7 @@ from fastai.losses import (
 from torch import nn
 from torch.nn import functional as F
 
+from mixup_rs.fastai import RustMixUp
 from mixup_rs.torch import mixed_loss
 
 N, CLASSES, SMOOTHING, GAMMA = 6, 5, 0.2, 1.5
@@ -198,3 +201,43 @@ def test_gradients_flow(name, reduction):
     loss_func = LOSSES[name][0](reduction=reduction)
     pair = tensor(OWN), tensor(PARTNER), tensor(LAM)
     assert torch.autograd.gradcheck(lambda x: mixed_loss(loss_func, x, pair), tensor(LOGITS).requires_grad_())
+
+
+class TestRounding:
+    """A loss that rounds float targets would compute the loss of unmixed labels."""
+
+    @staticmethod
+    def fit(loss_func, y=None):
+        x = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+        y = (torch.arange(24) % 3).float() if y is None else y
+        dls = DataLoaders.from_dsets(list(zip(x, y, strict=True)), [], bs=8, device="cpu")
+        learn = Learner(dls, nn.Linear(4, 3), loss_func=loss_func, cbs=RustMixUp(1.0, rng=1))
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1)
+
+    @pytest.mark.parametrize(
+        "loss_func",
+        [
+            lambda pred, y: F.cross_entropy(pred, y.long()),
+            lambda pred, y: F.cross_entropy(pred, y.round().long()),
+            lambda pred, y: F.binary_cross_entropy_with_logits(pred[:, 0], (y > 0.5).float()),
+        ],
+    )
+    def test_it_is_refused(self, loss_func):
+        with pytest.raises(TypeError, match="rounds its targets"):
+            self.fit(loss_func)
+
+    @pytest.mark.parametrize(
+        "loss_func",
+        [
+            lambda pred, y: F.mse_loss(pred[:, 0], y),
+            lambda pred, y: (pred[:, 0] - y).abs().mean(),
+            lambda pred, y: pred.square().mean(),  # reads no target
+        ],
+    )
+    def test_others_train(self, loss_func):
+        self.fit(loss_func)
+
+    def test_booleans_that_are_made_classes(self):
+        with pytest.raises(TypeError, match="rounds its targets"):
+            self.fit(lambda pred, y: F.cross_entropy(pred[:, :2], y.long()), torch.arange(24) % 2 == 0)

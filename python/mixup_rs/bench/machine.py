@@ -27,6 +27,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
         "simd": getattr(_core, "SIMD_LEVEL", None),
+        "caches": getattr(_core, "CACHES", None),
     }
 
 

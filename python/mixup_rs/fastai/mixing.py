@@ -21,8 +21,8 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
+from mixup_rs.batches.targets import PairedTarget, TargetOptions
 from mixup_rs.fastai._compat import set_attributes
-from mixup_rs.fastai.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.rules import Mixup, Rule, draw_by
@@ -30,10 +30,10 @@ from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
-from mixup_rs.torch.losses import pair_of_losses, soft_target_loss
+from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
+from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
-from mixup_rs.torch.targets import PairedTarget, TargetOptions
 
 __all__ = ["LAYER", "Mixing"]
 
@@ -81,6 +81,8 @@ class Mixing:
     _partner_targets: Callable[[], Any] | None
     #: Computes the loss of the current batch from the prediction; None if fastai's own is right.
     _batch_loss: Callable[..., torch.Tensor] | None
+    #: Whether the loss is unknown and has not been tried on blended targets.
+    _is_untried = False
     #: lam of a batch that a MixCollate mixed.
     _loaded: torch.Tensor | None
     #: Partners and weights by device.
@@ -195,6 +197,7 @@ class Mixing:
             _rank=rank_distrib(),  # once an epoch: it takes longer than a draw
             _epoch=self._epochs.begin(epoch, self._is_first_epoch),
             _is_first_epoch=False,
+            _is_untried=parts_of(learn.loss_func) is None,
             _drawing=None,
         )
         resume(collate, epoch, self._epochs.offset)
@@ -361,6 +364,8 @@ class Mixing:
             self._restore_targets()
             learn.loss_grad = self._batch_loss(learn.pred, *learn.yb)
             learn.loss = learn.loss_grad.clone()
+        elif self._is_untried and self.plan is not None:
+            set_attributes(self, _is_untried=not refuse_rounding(self.old_lf, self.learn.pred, self.learn.yb))
 
     def after_cancel_batch(self) -> None:
         """Restore targets that are hidden."""
@@ -406,7 +411,7 @@ class Mixing:
         return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, parts=parts)
 
     def _soft_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
-        return soft_target_loss(self.old_lf, pred, yb[0])
+        return soft_cross_entropy(self.old_lf, pred, yb[0])
 
     def partners_of(self, yb: tuple[Any, ...]) -> tuple[Any, ...]:
         """The partners' targets beside the targets `yb` of the current batch."""

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mixup_rs.batches.targets import PairedTarget
+from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import IGNORED, Parts, is_fastais_smoothing, parts_of, tried_parts_of
-from mixup_rs.torch.targets import PairedTarget
 
-__all__ = ["mixed_loss", "pair_of_losses", "soft_target_loss"]
+__all__ = ["as_pair", "mixed_loss", "pair_of_losses", "refuse_rounding", "soft_cross_entropy"]
 
 
 def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tensor:
@@ -55,7 +56,7 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     >>> round(mixed_loss(torch.nn.functional.cross_entropy, pred, target).item(), 4)
     0.6269
     """
-    pairs = [_as_pair(target) for target in targets]
+    pairs = [as_pair(target) for target in targets]
     lams = [pair.lam for pair in pairs if pair is not None]
     if not lams:
         return loss_func(pred, *targets)
@@ -66,7 +67,8 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     return pair_of_losses(loss_func, pred, own, partner, lams[0])
 
 
-def _as_pair(target: Any) -> PairedTarget | None:
+def as_pair(target: Any) -> PairedTarget | None:
+    """The pair that a target is: a `PairedTarget`, or a tuple or a list of the same three. None for any other."""
     is_triple = isinstance(target, tuple | list) and len(target) == 3
     if isinstance(target, PairedTarget) or (
         is_triple
@@ -155,7 +157,7 @@ def _check_lam(lam: Tensor, own: Sequence[Any]) -> None:
         raise ValueError(f"lam must lie in [0, 1], got {lam.min().item():.4g} to {lam.max().item():.4g}")
 
 
-def soft_target_loss(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
+def soft_cross_entropy(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
     """The cross-entropy of soft targets by a loss that flattens class indices, as fastai's does.
 
     Parameters
@@ -179,6 +181,48 @@ def soft_target_loss(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
             "any loss"
         )
     return inner(pred, target.to(pred.dtype))
+
+
+def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> bool:
+    """Refuse a loss that rounds blended targets back to whole numbers, such as one that calls ``y.long()``.
+
+    Parameters
+    ----------
+    loss_func : callable
+        Called as ``loss_func(pred, *targets)``.
+    pred : Any
+        What the model returned.
+    targets : tuple
+        Nests of blended targets.
+
+    Returns
+    -------
+    bool
+        Whether the targets could show it: whether any is between whole numbers, and the loss depends on them.
+
+    Raises
+    ------
+    TypeError
+        If the loss of rounded targets is the very same.
+    """
+    between = any(y.is_floating_point() and bool((y != y.round()).any()) for y in tree_leaves(targets))
+    if not between:
+        return False
+
+    def changed(change: Callable[[Tensor], Tensor]) -> Any:
+        return loss_func(pred, *tree_map(lambda y: change(y) if y.is_floating_point() else y, targets))
+
+    with torch.no_grad():
+        value = loss_func(pred, *targets)
+        is_read = isinstance(value, Tensor) and not torch.equal(value, changed(lambda y: y.roll(1, 0)))
+        if not is_read or not value.isfinite().all():
+            return False
+        if any(torch.equal(value, changed(rounded)) for rounded in (torch.trunc, torch.round)):
+            raise TypeError(
+                f"{_name(loss_func)} rounds its targets, which are floats and were blended; give it class indices as "
+                "integers, which are paired instead"
+            )
+    return True
 
 
 def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor) -> Tensor:
