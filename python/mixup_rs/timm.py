@@ -89,9 +89,9 @@ class Mixup(original.Mixup):
         lam, cut = self._params_per_elem(count)
         weight, boxes = np.append(lam, 1.0), np.zeros((count + 1, 4), np.intp)
         cut = np.flatnonzero(cut & (lam != 1))
-        for i in cut:
-            boxes[i], lam[i] = self._draw_box(shape, lam[i])
-        weight[cut] = 1
+        if len(cut):
+            boxes[cut], lam[cut] = zip(*[self._draw_box(shape, each) for each in lam[cut]], strict=True)
+            weight[cut] = 1
         # Samples for which nothing was drawn have number `count`.
         of = np.minimum(own, partner if self.mode == "pair" else count)
         weights = np.append(lam, np.ones(1, lam.dtype))[of]
