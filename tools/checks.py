@@ -23,6 +23,7 @@ from mixup_rs.bench.contender import (
     TIMM_COLLATE,
     TORCH_RECIPE,
     UNMIXED,
+    drop_in,
 )
 from mixup_rs.bench.results import Results, size_text, threads_text
 
@@ -113,6 +114,7 @@ def all_checks(results: Results) -> Iterator[Check]:
     yield Check(9, "peak extra MiB of a call in place, a thread", 1, memory)
     yield Check(10, "most threads / one, any size", _NOISE, _threads_gain(results))
     yield from _of_the_loader(results)
+    yield from _of_drop_ins(results)
 
 
 def _of_the_loader(results: Results) -> Iterator[Check]:
@@ -125,6 +127,23 @@ def _of_the_loader(results: Results) -> Iterator[Check]:
     mixed, unmixed = (results.images_per_second("loader-jpeg-2", name) for name in (MIX_COLLATE, UNMIXED))
     figures = {"images a second": mixed / unmixed if mixed and unmixed else None}
     yield Check("L3", "JPEG files, 2 workers: MixCollate / unmixed", 0.97, figures, at_least=True)
+
+
+def _of_drop_ins(results: Results) -> Iterator[Check]:
+    """The classes of timm and torchvision, and our subclasses of them."""
+    for number, (case, peer, bound) in enumerate(
+        [
+            ("f32", "timm Mixup (batch)", 12),
+            ("f32", "timm Mixup (elem)", 12),
+            ("f32", "timm Mixup (elem, both kinds)", 8),
+            ("loader-collate", TIMM_COLLATE, 6),
+            ("f32", "torchvision MixUp", 8),
+            ("f32", "torchvision CutMix", 8),
+        ],
+        start=1,
+    ):
+        figures = _ratios(results, case, peer, drop_in(peer), results.threads)
+        yield Check(f"D{number}", f"{peer} / {drop_in(peer)}", bound, figures, at_least=True)
 
 
 def _against_peers(results: Results) -> Iterator[Check]:

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from mixup_rs.bench.cases import MAIN
-from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, MIX_COLLATE, NEW, NORMALISED, NUMPY, UNMIXED
+from mixup_rs.bench.contender import (
+    COLD,
+    FASTAI,
+    INPLACE,
+    MIX_COLLATE,
+    NEW,
+    NORMALISED,
+    NUMPY,
+    TIMM_COLLATE,
+    UNMIXED,
+    drop_in,
+)
 from mixup_rs.bench.plots import save_plots
 from mixup_rs.bench.report import number
 from mixup_rs.bench.results import Results, threads_text
@@ -29,6 +40,7 @@ _ROLES = {
     "copy": "*limit: copying it into warm memory*",
     MIX_COLLATE: "**MixCollate**",
     NORMALISED: "**MixCollate, normalised**",
+    drop_in(TIMM_COLLATE): f"**{drop_in(TIMM_COLLATE)}**",
     UNMIXED: "*limit: default_collate, unmixed*",
 }
 

@@ -24,14 +24,24 @@ if TYPE_CHECKING:
     from mixup_rs import lightning as lightning
     from mixup_rs import losses as losses
     from mixup_rs import plot as plot
+    from mixup_rs import timm as timm
     from mixup_rs import torch as torch
+    from mixup_rs import torchvision as torchvision
     from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
-_MODULES = ("fastai", "jax", "lightning", "losses", "plot", "torch")
+_MODULES = ("fastai", "jax", "lightning", "losses", "plot", "timm", "torch", "torchvision")
 #: The extra that installs a library.
-_EXTRAS = {"fastai": "fastai", "jax": "jax", "lightning": "lightning", "matplotlib": "plot", "torch": "torch"}
+_EXTRAS = {
+    "fastai": "fastai",
+    "jax": "jax",
+    "lightning": "lightning",
+    "matplotlib": "plot",
+    "timm": "timm",
+    "torch": "torch",
+    "torchvision": "torchvision",
+}
 
 __all__ = [
     "STREAM_VERSION",

@@ -1,4 +1,4 @@
-"""The examples for JAX, Grain and Keras are short and do what they say."""
+"""The examples of the adapters are short and do what they say."""
 
 import os
 import re
@@ -24,6 +24,13 @@ def printed(name):
 def test_a_network_learns(name):
     shares = re.findall(r"([\d.]+)% of the test set", printed(name))
     assert float(shares[-1]) > 95
+
+
+@pytest.mark.parametrize("name", ["timm_train.py", "torchvision_train.py"])
+def test_a_recipe_learns(name):
+    shares = re.findall(r"^epoch \d: loss \S+, (\d+)% of the validation set$", printed(name), re.M)
+    assert len(shares) > 1
+    assert int(shares[-1]) >= 75
 
 
 def test_the_grain_pipeline_repeats():

@@ -39,10 +39,12 @@ PYTHON = {
     "fastai": CORE | {"batches", "mixer", "plot", "torch"},
     "losses": {"batches", "torch"},
     "lightning": CORE | {"mixer", "torch"},
+    "timm": CORE | {"torch"},
+    "torchvision": CORE | {"batches", "torch"},
     "": CORE | {"batches", "mixer"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},
-    "bench": CORE | {"", "mixer", "plot", "torch", "fastai"},
+    "bench": CORE | {"", "mixer", "plot", "torch", "fastai", "timm", "torchvision"},
 }
 ANOTHER_FRAMEWORK = CORE | {"batches", "mixer", "torch"}
 #: What of other packages stays where it is needed.
@@ -59,6 +61,8 @@ OTHERS = {
     "cli": {"numpy", "sklearn"},
     "torch": {"numpy", "torch", "ml_dtypes"},
     "fastai": {"numpy", "torch", "fastai", "fastcore"},
+    "timm": {"numpy", "torch", "timm"},
+    "torchvision": {"numpy", "torch", "torchvision"},
     "losses": {"torch"},
     "lightning": {"torch", "lightning", "pytorch_lightning"},
 }

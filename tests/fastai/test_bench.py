@@ -4,7 +4,7 @@ import pytest
 
 import mixup_rs
 from mixup_rs.bench.cases import Case
-from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP
+from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, drop_in
 from mixup_rs.bench.report import table
 from mixup_rs.bench.run import run_cases
 
@@ -19,7 +19,9 @@ def test_a_run_measures_all_who_are_there_and_names_who_is_not():
     assert mixup_rs.get_num_threads() == before
     threads = results.threads
     assert threads in ([1], [1, 2])
-    assert set(results.contenders("f32", "ours")) == {INPLACE, NEW, COLD, RUST_MIXUP, f"{RUST_MIXUP}(inplace=True)"}
+    calls = {INPLACE, NEW, COLD, RUST_MIXUP, f"{RUST_MIXUP}(inplace=True)"}
+    drop_ins = {drop_in(f"torchvision {name}") for name in ("MixUp", "CutMix")}
+    assert set(results.contenders("f32", "ours")) == calls | drop_ins
     assert {NUMPY, FASTAI} <= set(results.contenders("f32", "peer"))
     assert {"scale (numpy)", "copy (torch)"} <= set(results.contenders("f32", "limit"))
     assert f"{NEW}, C order" in results.contenders("channels-last")

@@ -19,6 +19,7 @@ __all__ = [
     "TORCH_RECIPE",
     "UNMIXED",
     "Contender",
+    "drop_in",
 ]
 
 #: Calls of mixup-rs: in place; a new result in a loop; the first result of a process; the fastai callback.
@@ -30,6 +31,11 @@ MIX_COLLATE, NORMALISED = "MixCollate", "MixCollate, normalised"
 #: Peers and limits that several modules use.
 NUMPY, FASTAI, TIMM_COLLATE = "NumPy one-liner", "fastai MixUp", "timm FastCollateMixup"
 TORCH_RECIPE, UNMIXED = "torch recipe", "default_collate, unmixed"
+
+
+def drop_in(peer: str) -> str:
+    """The name of the subclass of a peer's class that mixes by a plan."""
+    return f"mixup_rs.{peer}"
 
 
 def _nothing() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from mixup_rs import Mixup
 from mixup_rs.bench.cases import Batch, LoaderCase
-from mixup_rs.bench.contender import MIX_COLLATE, NORMALISED, TIMM_COLLATE, TORCH_RECIPE, UNMIXED, Contender
+from mixup_rs.bench.contender import MIX_COLLATE, NORMALISED, TIMM_COLLATE, TORCH_RECIPE, UNMIXED, Contender, drop_in
 from mixup_rs.bench.peers import about_to_train, need
 from mixup_rs.bench.results import size_text
 
@@ -214,8 +214,14 @@ def timm_collate(feed: Feed) -> Iterator[Contender]:
     need("timm.data.mixup")
     from timm.data.mixup import FastCollateMixup
 
-    collate = FastCollateMixup(_ALPHA, mode="elem", label_smoothing=0, num_classes=_CLASSES)
-    yield feed.contender(TIMM_COLLATE, collate, rival=MIX_COLLATE)
+    from mixup_rs import timm as ours
+
+    theirs, collate = (
+        of(_ALPHA, mode="elem", label_smoothing=0, num_classes=_CLASSES)
+        for of in (FastCollateMixup, ours.FastCollateMixup)
+    )
+    yield feed.contender(drop_in(TIMM_COLLATE), collate, "ours")
+    yield feed.contender(TIMM_COLLATE, theirs, rival=drop_in(TIMM_COLLATE))
 
 
 def torch_recipes(feed: Feed) -> Iterator[Contender]:

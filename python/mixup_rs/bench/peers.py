@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from mixup_rs.bench.cases import Batch
-from mixup_rs.bench.contender import FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, TIMM_COLLATE, Contender
+from mixup_rs.bench.contender import FASTAI, NEW, NUMPY, RUST_MIXUP, TIMM_COLLATE, Contender, drop_in
 
 __all__ = ["PEERS", "Maker", "about_to_train", "need", "numpy_one_liner", "torch_compiled"]
 
@@ -88,10 +88,22 @@ def timm_mixup(batch: Batch) -> Iterator[Contender]:
     import torch
     from timm.data.mixup import Mixup
 
+    from mixup_rs import timm as ours
+
     x, y = _tensor(batch), torch.from_numpy(batch.y)
-    for mode in ("batch", "elem"):
-        mixup = Mixup(batch.alpha, mode=mode, label_smoothing=0, num_classes=batch.classes)
-        yield Contender(f"timm Mixup ({mode})", lambda mixup=mixup: mixup(x, y), rival=INPLACE)
+    kinds: dict[str, dict[str, Any]] = {"batch": {"mode": "batch"}, "elem": {"mode": "elem"}}
+    if x.ndim == 4:
+        kinds["elem, both kinds"] = {"mode": "elem", "cutmix_alpha": 1.0}
+    for kind, options in kinds.items():
+        options |= {"label_smoothing": 0, "num_classes": batch.classes}
+        theirs, mixup = (of(batch.alpha, **options) for of in (Mixup, ours.Mixup))
+        yield from _beside(f"timm Mixup ({kind})", partial(theirs, x, y), partial(mixup, x, y))
+
+
+def _beside(name: str, theirs: Callable[[], Any], ours: Callable[[], Any]) -> Iterator[Contender]:
+    """A peer's class, and the subclass of it that does the same job."""
+    yield Contender(drop_in(name), ours, "ours")
+    yield Contender(name, theirs, rival=drop_in(name))
 
 
 def timm_collate(batch: Batch) -> Iterator[Contender]:
@@ -107,13 +119,19 @@ def timm_collate(batch: Batch) -> Iterator[Contender]:
 
 
 def torchvision_mixup(batch: Batch) -> Iterator[Contender]:
-    """torchvision's v2.MixUp."""
+    """torchvision's v2.MixUp and v2.CutMix."""
+    if len(batch.shape) != 4:
+        return  # it mixes images alone
     need("torchvision.transforms.v2")
     import torch
-    from torchvision.transforms.v2 import MixUp
+    from torchvision.transforms import v2
 
-    x, y, mixup = _tensor(batch), torch.from_numpy(batch.y), MixUp(alpha=batch.alpha, num_classes=batch.classes)
-    yield Contender("torchvision MixUp", lambda: mixup(x, y), rival=NEW)
+    from mixup_rs import torchvision as ours
+
+    x, y = _tensor(batch), torch.from_numpy(batch.y)
+    for name in ("MixUp", "CutMix"):
+        theirs, mixup = (getattr(of, name)(alpha=batch.alpha, num_classes=batch.classes) for of in (v2, ours))
+        yield from _beside(f"torchvision {name}", partial(theirs, x, y), partial(mixup, x, y))
 
 
 def numba_loop(batch: Batch) -> Iterator[Contender]:

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
+from mixup_rs._core import MixPlan, collate
 from mixup_rs.torch._compat import new_shared_storage
-from mixup_rs.torch.apply import as_numpy
+from mixup_rs.torch.apply import as_numpy, from_numpy
 
-__all__ = ["as_arrays", "empty_batch", "is_array"]
+__all__ = ["as_arrays", "is_array", "stack"]
 
 
 def is_array(value: Any) -> bool:
@@ -38,8 +39,23 @@ def _as_array(value: Any) -> np.ndarray:
     return array
 
 
-def empty_batch(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Allocate a batch; in a worker in shared memory, as `default_collate` does, so that it is sent without a copy."""
+def stack(arrays: Sequence[np.ndarray], plan: MixPlan, dtype: torch.dtype, **options: Any) -> torch.Tensor:
+    """Stack samples into a new tensor of `dtype`, mixed by a plan; `options` are those of `mixup_rs.collate`.
+
+    In a worker the tensor is in shared memory, as that of `default_collate`, so that it is sent without a copy.
+    """
+    if get_worker_info() is None and ("normalize" not in options or dtype == torch.float32):
+        # In recycled memory: mapping the pages of a new tensor takes longer than mixing.
+        return from_numpy(collate(arrays, plan, **options), dtype)
+    out = _empty_batch((len(arrays), *arrays[0].shape), dtype)
+    view = as_numpy(out)
+    if view is None:
+        raise TypeError("dtype=torch.bfloat16 needs the package ml_dtypes")
+    collate(arrays, plan, out=view, **options)
+    return out
+
+
+def _empty_batch(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype, device="cpu")
     size = int(np.prod(shape)) * dtype.itemsize

@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 from mixup_rs.rules import Rule
 from mixup_rs.torch._compat import find_fetcher
 
-__all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedSettings", "rank"]
+__all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedFlag", "SharedSettings", "rank"]
 
 #: The `off_epoch` of a collate that mixes in every epoch.
 NEVER = float("inf")
@@ -259,3 +259,40 @@ class RuleOption:
             raise AttributeError(f"{type(rule).__name__} has no {self._name} to set; set the rule: collate.rule = ...")
         replaced: Any = replace(rule, **{self._name: value})  # pyright: ignore[reportArgumentType]
         collate.rule = replaced
+
+
+class SharedFlag:
+    """An attribute that is True or False, in shared memory: to set it reaches workers that live on.
+
+    For classes whose other attributes are not shared. The copy that pickle makes has memory of its own, unless it is
+    sent to a worker.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> SharedFlag: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> bool: ...
+    def __get__(self, instance: object | None, owner: type) -> SharedFlag | bool:
+        return self if instance is None else bool(vars(instance)[self._name])
+
+    def __set__(self, instance: object, value: object) -> None:
+        vars(instance).setdefault(self._name, _Flag()).set(value)
+
+
+class _Flag:
+    """The memory of a `SharedFlag`."""
+
+    def __init__(self) -> None:
+        self._shared = torch.zeros(1, dtype=torch.bool, device="cpu").share_memory_()
+
+    def __bool__(self) -> bool:
+        return self._shared.numpy().item()
+
+    def set(self, value: object) -> None:
+        self._shared[0] = bool(value)
+
+    def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
+        self._shared = state["_shared"].share_memory_()

@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate, get_worker_info
+from torch.utils.data import default_collate
 
-from mixup_rs._core import collate
 from mixup_rs.batches.arrays import NUMPY, has_region_shape, is_blended, refuse_boxes
 from mixup_rs.batches.axes import Images
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
 from mixup_rs.batches.nest import is_dataclass, rebuilt
 from mixup_rs.batches.roles import Path, Role, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, mix_target
-from mixup_rs.torch.apply import as_numpy, from_numpy, like
+from mixup_rs.torch.apply import like
 from mixup_rs.torch.arrays import TORCH
-from mixup_rs.torch.samples import as_arrays, empty_batch, is_array
+from mixup_rs.torch.samples import as_arrays, is_array, stack
 
 __all__ = ["Stacking"]
 
@@ -118,7 +117,7 @@ class Stacking:
         return stacked if type(first) in (torch.Tensor, np.ndarray) else like(stacked, first)
 
     def _array(self, values: Sequence[Any], dtype: Any, path: Path) -> torch.Tensor:
-        """Blend samples into a new tensor; in a worker into shared memory, as `default_collate` does."""
+        """Blend samples into a new tensor."""
         arrays, plan, how, axes = as_arrays(values), self.plan, self.how, self.images.axes.get(path)
         is_image = axes is not None and dtype in _PIXELS and how.normalize is not None
         options: dict[str, Any] = {}
@@ -136,15 +135,7 @@ class Stacking:
                 options["spatial_axes"] = axes_to_cut
             else:
                 plan = plan.without_region()
-        if get_worker_info() is None and (not is_image or dtype == torch.float32):
-            # In recycled memory: mapping the pages of a new tensor takes longer than mixing.
-            return from_numpy(collate(arrays, plan, **options), dtype)
-        out = empty_batch((len(values), *arrays[0].shape), dtype)
-        view = as_numpy(out)
-        if view is None:
-            raise TypeError("dtype=torch.bfloat16 needs the package ml_dtypes")
-        collate(arrays, plan, out=view, **options)
-        return out
+        return stack(arrays, plan, dtype, **options)
 
     def _target(self, values: Sequence[Any], path: Path) -> Any:
         first, name = values[0], named(path)
