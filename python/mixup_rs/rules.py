@@ -24,7 +24,8 @@ Mode: TypeAlias = Literal["elem", "pair", "batch"]
 class Rule(Protocol):
     """What the rest of the package asks of a rule: a method that draws a plan.
 
-    Any object with such a method is a rule, in `OneOf` and wherever a rule is taken. There `rng` is a key of four ints.
+    Any object with such a method is a rule, in `OneOf` and wherever a rule is taken. There `rng` is a key, a tuple of
+    ints; None for fresh entropy; or the Generator that a `Mixer` without a seed was called with.
 
     Examples
     --------

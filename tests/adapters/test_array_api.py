@@ -108,4 +108,6 @@ def test_dlpack_alone(monkeypatch):
     mixed, label = Mixer(CutMix(), rng=1)((Bare(x), Bare(Y)), key=2)
     assert isinstance(mixed, Bare)
     assert_same_bits(mixed.array, plan.apply(x))
+    assert_same_bits(label.y.array, Y)
     assert_same_bits(label.y_partner.array, Y[plan.partner])
+    assert not np.shares_memory(label.y.array, Y)

@@ -331,7 +331,8 @@ def test_equal_values_have_one_plan(shape, dtype):
     if dtype != ml_dtypes.bfloat16:  # which widened exactly is another type, mixed otherwise but by the same plan
         wide = x.astype(np.float64 if dtype != np.uint8 else np.int16)
         assert plan_of((wide, y)) == expected
-    assert plan_of({"label": y, "image": x}) == plan_of({"image": x, "label": y})
+    entries = {"label": y, "image": x, "features": x.reshape(len(x), -1)[:, :2], "mask": y + 1}
+    assert plan_of(entries) == plan_of(dict(reversed(entries.items())))
 
 
 def test_floats_count_as_float32():
