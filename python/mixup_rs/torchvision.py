@@ -51,7 +51,7 @@ class _Mixed(_Base):
         if mode not in ("batch", "elem"):
             raise ValueError(f"mode must be 'batch' or 'elem', got {mode!r}")
         self._only_masks = masks and labels_getter is None
-        getter = itemgetter(1) if self._only_masks else labels_getter
+        getter: Any = itemgetter(1) if self._only_masks else labels_getter
         super().__init__(alpha=float(alpha), num_classes=num_classes, labels_getter=getter)
         self.mode, self.masks = mode, masks
 

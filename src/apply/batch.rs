@@ -86,7 +86,8 @@ pub(crate) unsafe fn mix<T: Element>(
     let source = Samples { first: source.cast_mut(), step: layout.source_step };
     let target = Samples { first: target, step: layout.target_step };
     let (level, machine) = (Level::current(), Machine::current());
-    let batch = Batch { mixing, layout, source, target, bytes, threads, level, machine };
+    let blends = mixing.weight.iter().any(|weight| *weight != 1.0);
+    let batch = Batch { mixing, layout, source, target, bytes, threads, level, machine, blends };
     // SAFETY: as required above. The conditions that each driver adds are checked here.
     unsafe {
         if batch.is_interleaved() {
@@ -110,6 +111,8 @@ pub(super) struct Batch<'a, T> {
     pub threads: usize,
     pub level: Level,
     pub machine: &'a Machine,
+    /// Whether any sample is blended, and not only cut.
+    pub blends: bool,
 }
 
 impl<T: Element> Batch<'_, T> {
@@ -132,8 +135,11 @@ impl<T: Element> Batch<'_, T> {
     /// The run to prefetch while the sample at place `at` of a stretch is blended, see [`Batch::upcoming`]. Also
     /// prefetches that sample's entries in the plan, which are read in random order.
     pub(super) fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
-        let (sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
+        let (place, sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
         let in_place = self.is_in_place();
+        if in_place && !self.is_read(place, sample) {
+            return None;
+        }
         let batch_bytes = if in_place { self.bytes } else { 2 * self.bytes };
         let to = fetched_to(self.machine, len * size_of::<T>(), batch_bytes, in_place)?;
         Ahead::new(&raw const self.mixing.weight[sample], Cache::First).fetch(1);
@@ -141,17 +147,26 @@ impl<T: Element> Batch<'_, T> {
         Some(Ahead::new(self.source.address(sample).wrapping_offset(source), to))
     }
 
-    /// The sample, and its column, that is read some samples after place `at` of a stretch: in this stretch, or in the
-    /// one that this thread probably takes next. In a cycle each sample is first read as a partner. Repeated partners
+    /// Whether mixing in place reads all of the sample at this place of the order: whether it is blended itself, or the
+    /// sample that it is the partner of. That of the first sample of a cycle is the last one, which is not looked up.
+    fn is_read(&self, place: usize, sample: usize) -> bool {
+        let Mixing { weight, partner, order, .. } = self.mixing;
+        let before = place.checked_sub(1).map(|place| order.samples[place]);
+        let reader = before.filter(|&before| partner[before] == sample);
+        self.blends && (weight[sample] != 1.0 || reader.is_none_or(|reader| weight[reader] != 1.0))
+    }
+
+    /// The place, the sample and its column that is read some samples after place `at` of a stretch: in this stretch, or
+    /// in the one that this thread probably takes next. In a cycle each sample is first read as a partner. Repeated partners
     /// are left to the hardware prefetcher.
-    fn upcoming<'a>(&self, at: usize, here: &'a Stretch, next: &'a Stretch) -> Option<(usize, &'a Column)> {
+    fn upcoming<'a>(&self, at: usize, here: &'a Stretch, next: &'a Stretch) -> Option<(usize, usize, &'a Column)> {
         let place = at + 1 + lookahead::<T>(here.column.len);
         let (column, place) = if place < here.places.end {
             (&here.column, place)
         } else {
             (&next.column, next.places.start + (place - here.places.end))
         };
-        self.mixing.order.samples.get(place).map(|&sample| (sample, column))
+        self.mixing.order.samples.get(place).map(|&sample| (place, sample, column))
     }
 }
 
@@ -181,6 +196,7 @@ pub(super) mod tests {
             threads,
             level: Level::current(),
             machine: MACHINE,
+            blends: true,
         })
     }
 
@@ -199,11 +215,12 @@ pub(super) mod tests {
             threads: 1,
             level: Level::current(),
             machine: MACHINE,
+            blends: true,
         };
         let columns = Columns::new(&layout, 500, 0);
         let stretch = |index, places| Stretch { column: columns.get(index), places };
         let upcoming = |at, here: &Stretch, next: &Stretch| {
-            batch.upcoming(at, here, next).map(|(sample, column)| (sample, column.source))
+            batch.upcoming(at, here, next).map(|(_, sample, column)| (sample, column.source))
         };
         // At 500 elements, two samples ahead of the one read now, which is the partner.
         let (here, next) = (stretch(0, 0..4), stretch(1, 0..4));
@@ -219,6 +236,26 @@ pub(super) mod tests {
         // The next stretch is another part of the same column.
         let (here, next) = (stretch(1, 0..2), stretch(1, 2..4));
         assert_eq!([0, 1].map(|at| upcoming(at, &here, &next)), [Some((2, 500)), None]);
+    }
+
+    #[test]
+    fn what_is_kept_in_place_is_read_as_a_partner_alone() {
+        // A cycle of the samples 0, 1, 2, 3, and a pair.
+        let (partner, weight) = ([1, 2, 3, 0, 5, 4], [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        let order = Order::new(&partner);
+        assert_eq!(order.samples, [0, 1, 2, 3, 4, 5]);
+        let layout = Layout::new(&[6, 10], &[10, 1], &[10, 1]).unwrap();
+        let read = |blends| {
+            let samples = Samples::<f32> { first: std::ptr::null_mut(), step: 10 };
+            let mixing = Mixing { weight: &weight, partner: &partner, order: &order, regions: None };
+            let (source, target, level, machine) = (samples, samples, Level::current(), MACHINE);
+            let (bytes, threads) = (240, 1);
+            let batch = Batch { mixing, layout: &layout, source, target, bytes, threads, level, machine, blends };
+            std::array::from_fn(|place| batch.is_read(place, place))
+        };
+        // The first of a cycle may be the partner of its last.
+        assert_eq!(read(true), [true, true, false, false, true, false]);
+        assert_eq!(read(false), [false; 6]);
     }
 
     /// The length of a column, the number of columns, and the number of parts of the walk through each.
@@ -251,7 +288,7 @@ pub(super) mod tests {
             let mixing = Mixing { weight: &[], partner: &[], order: &Order::new(&[]), regions: None };
             let (source, target, level) = (samples, samples, Level::current());
             let (bytes, threads, machine) = (72_000, 1, MACHINE);
-            let batch = Batch { mixing, layout: &layout, source, target, bytes, threads, level, machine };
+            let batch = Batch { mixing, layout: &layout, source, target, bytes, threads, level, machine, blends: true };
             let (columns, _) = batch.columns();
             (0..columns.count()).map(|index| columns.get(index).len).collect::<Vec<_>>()
         };

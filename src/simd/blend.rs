@@ -81,8 +81,8 @@ pub(crate) fn blend_in_place<T: Element>(
     assert!(own.len() == partner.len());
     let (out, own) = (own, None);
     match recipe {
-        Recipe::KeepOwn => {}
-        Recipe::TakePartner => out.copy_from_slice(partner),
+        Recipe::KeepOwn => ahead.into_iter().for_each(|ahead| ahead.fetch(out.len())),
+        Recipe::TakePartner => copy(out, partner, ahead),
         Recipe::NearOwn(weight) => dispatch(level, Run::<T, true> { out, own, partner, weight, ahead }),
         Recipe::NearPartner(weight) => dispatch(level, Run::<T, false> { out, own, partner, weight, ahead }),
     }
