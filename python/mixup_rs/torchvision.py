@@ -50,15 +50,14 @@ class _Mixed(_Base):
     ):
         if mode not in ("batch", "elem"):
             raise ValueError(f"mode must be 'batch' or 'elem', got {mode!r}")
-        self._only_masks = masks and labels_getter is None
+        self.mode, self.masks, self._only_masks = mode, masks, masks and labels_getter is None
         getter: Any = itemgetter(1) if self._only_masks else labels_getter
         super().__init__(alpha=float(alpha), num_classes=num_classes, labels_getter=getter)
-        self.mode, self.masks = mode, masks
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *given: Any) -> Any:
         if not self.masks:
-            return super().forward(*inputs)
-        inputs = tree_map_only(tv_tensors.Mask, lambda mask: mask.as_subclass(_BatchMask), inputs)
+            return super().forward(*given)
+        inputs: Any = tree_map_only(tv_tensors.Mask, lambda mask: mask.as_subclass(_BatchMask), given)
         if not self._only_masks:
             return super().forward(*inputs)
         n = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor))
@@ -94,8 +93,9 @@ class _Mixed(_Base):
         if not is_mask:
             return apply(plan, inpt)
         mixed = mix_target(TORCH, plan, inpt.as_subclass(torch.Tensor), TargetOptions(), "the mask")
-        wrap = tv_tensors.Mask
-        return PairedTarget(*map(wrap, mixed[:2]), mixed.lam) if isinstance(mixed, PairedTarget) else wrap(mixed)
+        if isinstance(mixed, PairedTarget):
+            return PairedTarget(tv_tensors.Mask(mixed.y), tv_tensors.Mask(mixed.y_partner), mixed.lam)
+        return tv_tensors.Mask(mixed)
 
     def _mixup_label(self, label: torch.Tensor, *, lam: Any) -> torch.Tensor:
         lam = torch.from_numpy(lam).to(label.device).unsqueeze(1) if isinstance(lam, np.ndarray) else lam
