@@ -1,7 +1,4 @@
-"""torchvision's `MixUp` and `CutMix` with the arithmetic of this package.
-
-Draws, from torch's global generator, and labels are torchvision's own. Images, videos and masks are mixed by a plan.
-"""
+"""torchvision's `MixUp` and `CutMix` with the arithmetic of this package: its draws and labels, pixels by a plan."""
 
 from __future__ import annotations
 
@@ -50,9 +47,10 @@ class _Mixed(_Base):
     ):
         if mode not in ("batch", "elem"):
             raise ValueError(f"mode must be 'batch' or 'elem', got {mode!r}")
-        self.mode, self.masks, self._only_masks = mode, masks, masks and labels_getter is None
+        self._only_masks = masks and labels_getter is None
         getter: Any = itemgetter(1) if self._only_masks else labels_getter
         super().__init__(alpha=float(alpha), num_classes=num_classes, labels_getter=getter)
+        self.mode, self.masks = mode, masks  # after torchvision's own in `repr`
 
     def forward(self, *given: Any) -> Any:
         if not self.masks:
