@@ -112,7 +112,8 @@ function joined(samples) {
 
 function show(canvas, pixels, at, label) {
   [canvas.width, canvas.height] = SHAPE;
-  canvas.getContext("2d").putImageData(new ImageData(pixels.slice(at * PIXELS, (at + 1) * PIXELS), SIDE, SIDE), 0, 0);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.putImageData(new ImageData(pixels.slice(at * PIXELS, (at + 1) * PIXELS), SIDE, SIDE), 0, 0);
   canvas.setAttribute("aria-label", label);
 }
 

@@ -5,7 +5,6 @@ import functools
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +43,27 @@ def entries():
     return ask([])
 
 
+def chromium():
+    """A headless Chromium: the system's, else playwright's. Skips where there is none."""
+    from playwright.sync_api import Error, sync_playwright
+
+    system = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=system, args=["--no-sandbox"])
+        except Error as error:
+            pytest.skip(f"no Chromium: {error}")
+        yield browser
+        browser.close()
+
+
+def kept(name):
+    """The path of a screenshot, which is kept."""
+    folder = ROOT / "screenshots"
+    folder.mkdir(exist_ok=True)
+    return folder / name
+
+
 def array(text, dtype):
     """The array of these bytes, in base64."""
     return np.frombuffer(base64.b64decode(text), dtype)
@@ -52,6 +72,3 @@ def array(text, dtype):
 def text(array):
     """The bytes of an array in base64."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-__all__ = ["BUILT", "PAGE", "Path", "array", "ask", "built", "entries", "text"]
