@@ -1,4 +1,4 @@
-"""Builds what the page docs/explorer loads, docs/explorer/built.js: `python tools/explorer.py`.
+"""Builds what the page docs/explorer loads, docs/explorer/built/data.js: `python tools/explorer.py`.
 
 It holds the Rust core, compiled to WebAssembly, and two photographs that scikit-learn ships, as text, so that the page
 works from a file. Where no compiler for WebAssembly can be had, or with --planned, it holds plans drawn now instead,
@@ -24,7 +24,7 @@ import mixup_rs
 from mixup_rs import CutMix, Mixup, OneOf
 
 ROOT = Path(__file__).parents[1]
-BUILT = ROOT / "docs" / "explorer" / "built.js"
+BUILT = ROOT / "docs" / "explorer" / "built" / "data.js"
 TARGET = "wasm32-unknown-unknown"
 CARGO = ["build", "--quiet", "--locked", "--profile", "wasm", "--example", "explorer", "--target", TARGET]
 #: Debian's own compiler, which builds the standard library for any target from its sources.
@@ -48,6 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
     wasm = None if chosen.planned else compiled()
     core = {"plans": plans()} if wasm is None else {"wasm": text(wasm)}
     built = json.dumps(core | {"seed": SEED, "photos": photos(), "version": mixup_rs.__version__}, ensure_ascii=False)
+    chosen.out.parent.mkdir(exist_ok=True)
     chosen.out.write_text(f'"use strict";\nconst BUILT = {built};\n', encoding="utf-8")
     kind = "plans drawn now" if wasm is None else f"the core, {len(wasm) >> 10} KiB"
     print(f"{chosen.out}: {kind}, and two photographs")
@@ -58,8 +59,8 @@ def compiled() -> bytes | None:
     """The core for WebAssembly; None, and says why, where there is no compiler for it."""
     if (toolchain := compiler()) is None:
         print(
-            f"No Rust for {TARGET} was found: the page will show plans drawn now. To compile the core, run `rustup target "
-            f"add {TARGET}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src lld`.",
+            f"No Rust for {TARGET} was found: the page will show plans drawn now. To compile the core, run "
+            f"`rustup target add {TARGET}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src lld`.",
             file=sys.stderr,
         )
         return None
@@ -113,9 +114,11 @@ def plans() -> dict[str, list[dict[str, Any]]]:
 
     def drawn(rule: Any, batch: int) -> dict[str, Any]:
         plan = rule.plan(PICTURES, (SIDE, SIDE), rng=(SEED, batch))
-        boxes = None if plan.boxes is None else [[0, y0, x0, 1, y1, x1] for y0, x0, y1, x1 in plan.boxes.tolist()]
+        boxes = plan.boxes
+        if boxes is not None:
+            boxes = [bound for y0, x0, y1, x1 in boxes.tolist() for bound in (0, y0, x0, 1, y1, x1)]
         lists = {name: getattr(plan, name).tolist() for name in ("lam", "weight", "partner")}
-        return lists | {"boxes": None if boxes is None else sum(boxes, [])}
+        return lists | {"boxes": boxes}
 
     return {words(rule): [drawn(rule, batch) for batch in range(BATCHES)] for rule in PLANNED}
 

@@ -18,7 +18,7 @@ const state = { core: null, photos: [], pair: null, batch: null, entry: RULES[0]
 
 async function start() {
   if (typeof BUILT === "undefined") {
-    return note("The file built.js is missing. The command “make wasm” writes it.");
+    return note("The file built/data.js is missing. The command “make wasm” writes it.");
   }
   try {
     state.core = BUILT.wasm ? await Core.load(BUILT.wasm) : new PlannedCore(BUILT.plans);
@@ -27,6 +27,7 @@ async function start() {
     return note(`The page could not be started: ${error.message}`);
   }
   if (!state.core.any) {
+    find("claim").hidden = true;
     note("The core could not be compiled where this page was built. It shows plans that were drawn then: the options and the seed are fixed.");
   }
   state.seed = BUILT.seed;
@@ -261,7 +262,8 @@ function showBatch() {
     "import mixup_rs",
     "",
     `# x: nine pictures, (${[PICTURES, 3, ...SHAPE].join(", ")}); y: their classes, [${CLASSES.join(", ")}]`,
-    `plan = ${python(state.entry, state.chosen)}.plan(${PICTURES}, ${shape}, rng=${key})`,
+    `rule = ${python(state.entry, state.chosen)}`,
+    `plan = rule.plan(${PICTURES}, ${shape}, rng=${key})`,
     ...APPLIED,
   ].join("\n");
   plan.free();

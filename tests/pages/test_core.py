@@ -7,11 +7,11 @@ import pages
 import pytest
 from explorer import words
 from pages import array, ask, entries, text
+from rules import EXAMPLES, KINDS
 
 import mixup_rs
-from mixup_rs import CutMix, Mixup, MixPlan
+from mixup_rs import CutMix, MixPlan, Mixup
 from mixup_rs.rules import _CoreRule
-from rules import EXAMPLES, KINDS
 
 CLASSES = 5
 #: Beside the examples of all rules: an α that each sampler has, and what is drawn in several blocks.
@@ -99,7 +99,9 @@ def test_no_memory_is_lost():
     ],
 )
 def test_what_is_wrong_is_said(rule, message):
-    [answer, other] = ask([{"rule": rule, "n": 2, "shape": [4, 4], "key": [1]}, {"blend": 1.5, "shape": [4, 4]}])["answers"]
+    [answer, other] = ask([{"rule": rule, "n": 2, "shape": [4, 4], "key": [1]}, {"blend": 1.5, "shape": [4, 4]}])[
+        "answers"
+    ]
     assert message in answer["error"]
     assert "lam must lie in [0, 1], got 1.5" in other["error"]
 

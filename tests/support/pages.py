@@ -17,10 +17,10 @@ REQUESTS = ROOT / "tests" / "pages" / "requests.js"
 def built():
     """What the page has loaded, as a dict. Skips where it was not built, or without the core."""
     if not BUILT.exists():
-        pytest.skip("docs/explorer/built.js is missing: `make wasm` writes it")
+        pytest.skip("docs/explorer/built/data.js is missing: `make wasm` writes it")
     held = json.loads(BUILT.read_text(encoding="utf-8").split("const BUILT = ")[1].rstrip(";\n"))
     if "wasm" not in held:
-        pytest.skip("docs/explorer/built.js has no core: no compiler for WebAssembly was found")
+        pytest.skip("docs/explorer/built/data.js has no core: no compiler for WebAssembly was found")
     return held
 
 
