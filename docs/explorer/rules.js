@@ -12,7 +12,8 @@ const ALPHAS = [...steps(0, 0.5, 0.05), 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.5, 2, 2.5
 const alpha = (value) => ({ name: "alpha", label: "α", kind: "slider", value, values: ALPHAS, shown: true });
 const mode = (value, ...choices) => ({ name: "mode", label: "mode", kind: "choice", value, choices });
 const fold = { name: "fold", label: "fold λ to ½ … 1", kind: "switch", value: true };
-const prob = { name: "prob", label: "prob", kind: "slider", value: 1, values: SHARES };
+const ranged = (name, value, values) => ({ name, label: name, kind: "slider", value, values });
+const prob = ranged("prob", 1, SHARES);
 const range = (name, value, preset, values, whole = false) => ({
   name, label: name, kind: "list", value, preset: () => preset, values, whole, parts: () => ["min", "max"],
   fit: (list, at) => list.map((item, i) => (i < at ? Math.min(item, list[at]) : Math.max(item, list[at]))),
