@@ -71,7 +71,7 @@ const CONTROLS = {
       group.append(checkbox(option.label, chosen[option.name] !== null, preset));
     }
     const part = (name, at) =>
-      slider(`option-${option.name}-${at}`, name, option.values, chosen[option.name][at], (value) => {
+      slider(`option-${option.name}-${at}`, option.value === null ? name : `${option.label} ${name}`, option.values, chosen[option.name][at], (value) => {
         const fitted = option.fit(chosen[option.name].with(at, value), at);
         parts.forEach((part, i) => part.set(fitted[i]));
         change(fitted);
