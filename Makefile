@@ -19,7 +19,7 @@ demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustM
 .PHONY: test
 test: $(VENV)/test $(VENV)/built check types test-panic ## everything: Rust and Python tests, lints, stubs, the README's snippets
 	cargo test --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/pages
 
 .PHONY: test-panic
 test-panic: $(VENV)/test-core $(VENV)/built ## a panic becomes a RuntimeError, with a library built to panic
@@ -115,6 +115,14 @@ readme: $(VENV)/test $(VENV)/built ## write the README's tables, and docs' plots
 docs: $(VENV)/test $(VENV)/built ## write docs/fastai.md: what becomes of the hard cases, with fastai's callbacks and ours
 	$(BIN)/python tools/hard_cases.py docs/fastai.md
 
+.PHONY: wasm
+wasm: $(VENV)/pages $(VENV)/built ## compile the core for the page docs/explorer; without a compiler for it, draw plans instead
+	$(BIN)/python tools/explorer.py
+
+.PHONY: pages
+pages: wasm ## test the page docs/explorer, in Node and in a headless Chromium; screenshots go to screenshots/
+	$(BIN)/python -m pytest tests/pages
+
 .PHONY: fmt
 fmt: $(VENV)/test-core ## format all sources
 	cargo fmt
@@ -123,14 +131,14 @@ fmt: $(VENV)/test-core ## format all sources
 
 .PHONY: clean
 clean: ## remove what was built and installed
-	rm -rf $(VENV) .tools target demo dist python/mixup_rs/*.so
+	rm -rf $(VENV) .tools target demo dist screenshots docs/explorer/built python/mixup_rs/*.so
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	touch $@
 
-$(VENV)/test-core $(VENV)/test $(VENV)/bench $(VENV)/audit: $(VENV)/%: $(VENV)/created pyproject.toml
+$(VENV)/test-core $(VENV)/test $(VENV)/pages $(VENV)/bench $(VENV)/audit: $(VENV)/%: $(VENV)/created pyproject.toml
 	$(BIN)/python -m pip install --quiet --group $*
 	touch $@
 

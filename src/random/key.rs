@@ -7,8 +7,7 @@
 //!
 //! λ, partners, boxes and choices come from separate streams of that state, so a given λ does not change the partners.
 
-use rand::rngs::SysRng;
-use rand::{Rng, SeedableRng, TryRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// The version of the drawn values. A release that draws other values from the same key increases it.
@@ -64,7 +63,10 @@ impl Key {
     ///
     /// # Panics
     /// If the operating system has no random bytes.
+    #[cfg(not(target_os = "unknown"))]
     pub fn from_entropy() -> Self {
+        use rand::TryRng;
+        use rand::rngs::SysRng;
         let mut bytes = [0; 32];
         SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
         Self::from_bytes(bytes)
