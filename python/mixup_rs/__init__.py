@@ -14,6 +14,8 @@ from mixup_rs._core import (
     mix_batch,
     set_num_threads,
 )
+from mixup_rs.batches.targets import PairedTarget
+from mixup_rs.mixer import Mixer
 from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ __all__ = [
     "CutMix",
     "MixPlan",
     "MixedBatch",
+    "Mixer",
     "Mixup",
     "OneOf",
+    "PairedTarget",
     "Rule",
     "RustCutMix",
     "RustManifoldMixUp",

@@ -30,22 +30,27 @@ CORE = {"_core", "rules"}
 PYTHON = {
     "_core": set(),
     "rules": {"_core"},
-    "mixer": CORE,
+    "batches": {"_core"},
     "plot": CORE,
-    "torch": CORE | {"mixer"},
-    "fastai": CORE | {"mixer", "plot", "torch"},
-    "": CORE | {"mixer"},
+    "torch": CORE | {"batches"},
+    # Imports how torch's tensors are mixed when the first one comes.
+    "mixer": CORE | {"batches", "torch"},
+    "jax": CORE | {"batches"},
+    "fastai": CORE | {"batches", "mixer", "plot", "torch"},
+    "": CORE | {"batches", "mixer"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},
     "bench": CORE | {"", "mixer", "plot", "torch", "fastai"},
 }
-ANOTHER_FRAMEWORK = CORE | {"mixer", "torch"}
+ANOTHER_FRAMEWORK = CORE | {"batches", "mixer", "torch"}
 #: What of other packages stays where it is needed.
 FRAMEWORKS = {"torch", "torchvision", "fastai", "fastcore", "timm", "jax", "lightning"}
 OTHERS = {
     "_core": set(),
     "rules": set(),
+    "batches": {"numpy"},
     "mixer": {"numpy"},
+    "jax": {"numpy", "jax"},
     "": set(),
     "__main__": set(),
     "plot": {"numpy", "matplotlib"},

@@ -52,7 +52,8 @@ CORE = {
     for name, value in vars(mixup_rs).items()
     if not name.startswith("_")
     and callable(value)
-    and value.__module__ in ("mixup_rs", "mixup_rs._core", "mixup_rs.rules")
+    and value.__module__
+    in ("mixup_rs", "mixup_rs._core", "mixup_rs.rules", "mixup_rs.mixer", "mixup_rs.batches.targets")
 }
 RULES = {kind.__name__: kind for kind in KINDS}
 DOCUMENTED = (
@@ -63,7 +64,10 @@ DOCUMENTED = (
 
 
 def test_the_public_names_are_there():
-    mixing, settings = {"MixPlan", "MixedBatch", "mix_batch", "collate"}, {"get_num_threads", "set_num_threads"}
+    mixing, settings = (
+        {"MixPlan", "MixedBatch", "Mixer", "PairedTarget", "mix_batch", "collate"},
+        {"get_num_threads", "set_num_threads"},
+    )
     expected = mixing | set(RULES) | {"Rule"} | settings | {"clear_cache"}
     missing, unknown = sorted(expected - set(CORE)), sorted(set(CORE) - expected)
     assert not missing, f"python/mixup_rs/__init__.py does not import {missing}"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mixup_rs import CutMix, MixPlan
+from mixup_rs.batches.targets import TargetOptions
 from mixup_rs.torch import MixCollate, PairedTarget
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.nest import tree_leaves, tree_map
-from mixup_rs.torch.targets import TargetOptions
 
 N, SIZE = 4, (6, 7)
 PARTNER = [1, 2, 3, 0]

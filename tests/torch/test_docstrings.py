@@ -9,7 +9,7 @@ import pytest
 import mixup_rs.torch
 
 #: The modules whose docstrings have no examples: they are parts of the others, or their names are private.
-WITHOUT_EXAMPLES = {"_compat", "device", "separable", "shared", "stacking"}
+WITHOUT_EXAMPLES = {"_compat", "arrays", "device", "samples", "separable", "shared", "stacking"}
 MODULES = {module.name for module in pkgutil.iter_modules(mixup_rs.torch.__path__)}
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
 from mixup_rs import MixPlan, Mixup
+from mixup_rs.batches.roles import INPUT_NAMES, TARGET_NAMES
 from mixup_rs.torch import MixCollate, PairedTarget
-from mixup_rs.torch.roles import INPUT_NAMES, TARGET_NAMES
 
 N = 4
 PLAN = MixPlan([0.75, 0.5, 1.0, 0.9], [1, 2, 3, 0])

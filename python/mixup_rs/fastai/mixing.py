@@ -21,6 +21,7 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
+from mixup_rs.batches.targets import PairedTarget, TargetOptions
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
@@ -33,7 +34,6 @@ from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.losses import pair_of_losses, soft_target_loss
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
-from mixup_rs.torch.targets import PairedTarget, TargetOptions
 
 __all__ = ["LAYER", "Mixing"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from mixup_rs.batches.targets import TargetOptions
 from mixup_rs.rules import OneOf, Rule
 from mixup_rs.torch.nest import tree_leaves
 from mixup_rs.torch.separable import Parts, parts_of, tried_parts_of
-from mixup_rs.torch.targets import TargetOptions
 
 __all__ = ["needs_one_lam", "with_one_lam"]
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mixup_rs._core import DTYPES, MixPlan
+from mixup_rs.batches import arrays
 from mixup_rs.torch._compat import is_transformed, leave_graph, no_torch_function
 from mixup_rs.torch.device import mix_on_device, send_plan
 
@@ -63,7 +64,7 @@ def is_mixable(value: Any) -> bool:
 def only_copies(plan: MixPlan) -> bool:
     """Whether a plan has boxes and blends nothing outside of them: then it moves elements of any type."""
     leave_graph()
-    return plan.boxes is not None and bool(np.isin(plan.weight, (0, 1)).all())
+    return arrays.only_copies(plan)
 
 
 def apply(

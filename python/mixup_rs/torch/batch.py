@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from mixup_rs._core import MixPlan
+from mixup_rs.batches.arrays import has_region_shape, refuse_boxes
+from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
+from mixup_rs.torch.arrays import TORCH
 from mixup_rs.torch.nest import tree_leaves, tree_map
-from mixup_rs.torch.targets import PairedTarget, TargetOptions, has_region_shape, mix_target, refuse_boxes
 
 __all__ = ["MixedTargets", "batch_size", "mix_inputs", "mix_targets", "spatial_shape"]
 
@@ -164,7 +166,7 @@ def mix_targets(
     """
     leaves = tree_leaves(yb)
     # Class indices need no look: they stay, and so does the rest beside them.
-    mixed = [None if _is_class_index(plan, y, options) else mix_target(plan, y, options) for y in leaves]
+    mixed = [None if _is_class_index(plan, y, options) else mix_target(TORCH, plan, y, options) for y in leaves]
     if all(isinstance(y, torch.Tensor) for y in mixed):
         return MixedTargets(_nest(yb, mixed), None)
 

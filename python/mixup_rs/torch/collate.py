@@ -11,8 +11,9 @@ import torch
 from torch.utils.data import get_worker_info
 
 from mixup_rs._core import MixPlan, collate
+from mixup_rs.batches.heads import Heads
+from mixup_rs.batches.roles import Roles
 from mixup_rs.rules import Mixup, Rule, draw_by
-from mixup_rs.torch.roles import Roles
 from mixup_rs.torch.shared import NEVER, RuleOption, Setting, Settings, SharedSettings
 from mixup_rs.torch.stacking import Stacking
 
@@ -135,12 +136,7 @@ class MixCollate(SharedSettings):
 
     def _check(self) -> None:
         plan = MixPlan.identity(1)
-        given = self.num_classes
-        counts = given.values() if isinstance(given, Mapping) else given if isinstance(given, Sequence) else [given]
-        for count in counts:
-            plan.apply_labels(np.zeros(1, dtype=np.int64), 1 if count is None else count, self.label_smoothing)
-        if self.label_smoothing and given is None:
-            raise ValueError("label_smoothing needs num_classes")
+        Heads.check(self.num_classes, self.label_smoothing)
         if self.rng is not None:
             Mixup().plan(0, rng=(*self._seed(), 0))
         if self.normalize is None:

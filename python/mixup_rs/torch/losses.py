@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.torch.separable import IGNORED, Parts, is_fastais_smoothing, parts_of, tried_parts_of
-from mixup_rs.torch.targets import PairedTarget
 
 __all__ = ["mixed_loss", "pair_of_losses", "soft_target_loss"]
 

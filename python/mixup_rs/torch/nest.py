@@ -1,13 +1,13 @@
-"""Tensors in nests of tuples, lists, dicts and dataclasses, as models take them and data sets return them."""
+"""Tensors in nests of tuples, lists, mappings and dataclasses, as models take them and data sets return them."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from mixup_rs.batches.nest import children, rebuilt
 
 __all__ = ["tree_leaves", "tree_map"]
 
@@ -18,7 +18,7 @@ def tree_leaves(value: Any) -> list[torch.Tensor]:
     Parameters
     ----------
     value : Any
-        A tensor, or a nest of tuples, lists, dicts and dataclasses.
+        A tensor, or a nest of tuples, lists, mappings and dataclasses.
 
     Examples
     --------
@@ -27,14 +27,8 @@ def tree_leaves(value: Any) -> list[torch.Tensor]:
     """
     if isinstance(value, torch.Tensor):
         return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    elif not isinstance(value, (tuple, list)):
-        if not _is_dataclass(value):
-            return []
-        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     leaves: list[torch.Tensor] = []
-    for item in value:
+    for item in children(value) or ():
         if isinstance(item, torch.Tensor):
             leaves.append(item)
         else:
@@ -50,7 +44,7 @@ def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     function : callable
         Called with each tensor.
     value : Any
-        A tensor, or a nest of tuples, lists, dicts and dataclasses. Other values are returned as they are.
+        A tensor, or a nest of tuples, lists, mappings and dataclasses. Other values are returned as they are.
 
     Returns
     -------
@@ -64,26 +58,7 @@ def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     """
     if isinstance(value, torch.Tensor):
         return function(value)
-    if isinstance(value, dict):
-        items = {key: tree_map(function, item) for key, item in value.items()}
-        if type(value) is dict:
-            return items
-        # A subclass may be more than its items: transformers' outputs have them as attributes too.
-        copied = copy.copy(value)
-        for key, item in items.items():
-            copied[key] = item
-        return copied
-    if isinstance(value, (tuple, list)):
-        items = [function(item) if isinstance(item, torch.Tensor) else tree_map(function, item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if _is_dataclass(value):
-        copied = copy.copy(value)
-        for field in dataclasses.fields(value):
-            # As dataclasses' own __init__ does where they are frozen.
-            object.__setattr__(copied, field.name, tree_map(function, getattr(value, field.name)))
-        return copied
-    return value
-
-
-def _is_dataclass(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+    items = children(value)
+    if items is None:
+        return value
+    return rebuilt(value, [function(i) if isinstance(i, torch.Tensor) else tree_map(function, i) for i in items])

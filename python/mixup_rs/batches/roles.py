@@ -5,10 +5,13 @@ Inputs are blended or cut, targets are mixed as labels, other entries are left a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["INPUT_NAMES", "TARGET_NAMES", "Path", "Role", "Roles", "entries_of"]
+from mixup_rs.batches.nest import is_dataclass
+
+__all__ = ["INPUT_NAMES", "TARGET_NAMES", "Named", "Path", "Role", "Roles", "at", "entries_of", "named"]
 
 #: Where an entry is: the keys and positions that lead to it.
 Path: TypeAlias = tuple[int | str, ...]
@@ -63,7 +66,7 @@ class Roles:
         Parameters
         ----------
         value : Any
-            A sample or a batch: a tuple, a list, a mapping, or a single input.
+            A sample or a batch: a tuple, a list, a mapping, a dataclass, or a single input.
 
         Returns
         -------
@@ -79,25 +82,27 @@ class Roles:
         if entries is None:
             for paths, name in ((self.inputs, "inputs"), (self.targets, "targets")):
                 if paths:
-                    raise ValueError(f"{name} names {_text(paths[0])}, but a sample is a single {type(value).__name__}")
+                    got = type(value).__name__
+                    raise ValueError(f"{name} names {_text(paths[0])}, but the batch or a sample is a single {got}")
             return {(): "input"}
         roles: dict[Path, Role] = {}
-        named: list[tuple[Role, tuple[Path, ...] | None]] = [("input", self.inputs), ("target", self.targets)]
-        for role, paths in named:
+        given: list[tuple[Role, tuple[Path, ...] | None]] = [("input", self.inputs), ("target", self.targets)]
+        for role, paths in given:
             for path in paths or ():
                 roles[_resolved(value, path, f"{role}s")] = role
+        has_names = not isinstance(value, tuple | list)
         by_name = any(isinstance(key, str) and key in INPUT_NAMES for key in entries)
         named_tops = {path[:1] for path in roles}
-        for at, key in enumerate(entries):
+        for place, key in enumerate(entries):
             if (key,) in named_tops:
                 continue
-            if isinstance(key, str) and (by_name or isinstance(value, Mapping)):
+            if isinstance(key, str) and (by_name or has_names):
                 is_input, is_target = key in INPUT_NAMES, key in TARGET_NAMES
             else:
-                is_input, is_target = at == 0, at > 0
+                is_input, is_target = place == 0, place > 0
             if is_input and self.inputs is None:
                 roles[key,] = "input"
-            elif (is_target or (at > 0 and not isinstance(value, Mapping) and not by_name)) and self.targets is None:
+            elif (is_target or (place > 0 and not has_names and not by_name)) and self.targets is None:
                 roles[key,] = "target"
         if "input" not in roles.values():
             names = ", ".join(map(repr, entries))
@@ -120,13 +125,25 @@ def _paths(name: str, given: Named) -> tuple[Path, ...] | None:
 
 
 def entries_of(value: Any) -> list[int | str] | None:
-    """The keys of a mapping, the names or positions of a tuple or a list; None for anything else."""
+    """The keys of a mapping, the names or positions of a tuple, a list or a dataclass; None for anything else."""
+    if isinstance(value, tuple | list):
+        fields = getattr(value, "_fields", ()) if isinstance(value, tuple) else ()
+        return list(fields) if {*fields} & INPUT_NAMES else list(range(len(value)))
     if isinstance(value, Mapping):
         return list(value)
-    fields = getattr(value, "_fields", ()) if isinstance(value, tuple) else ()
-    if {*fields} & INPUT_NAMES:
-        return list(fields)
-    return list(range(len(value))) if isinstance(value, tuple | list) else None
+    return [field.name for field in dataclasses.fields(value)] if is_dataclass(value) else None
+
+
+def at(value: Any, path: Path) -> Any:
+    """The entry of a sample or a batch at a path."""
+    for key in path:
+        value = value[key] if isinstance(value, Mapping) or isinstance(key, int) else getattr(value, key)
+    return value
+
+
+def named(path: Path) -> str:
+    """An entry, for messages."""
+    return f"entry {_text(path)}" if path else "the input"
 
 
 def _resolved(value: Any, path: Path, name: str) -> Path:
@@ -137,14 +154,14 @@ def _resolved(value: Any, path: Path, name: str) -> Path:
         if entries is None:
             raise ValueError(f"{name} names {_text(path)}, but there is no such entry")
         fields = getattr(value, "_fields", ())
-        if isinstance(key, int) and not isinstance(value, Mapping) and -len(value) <= key < len(value):
+        if isinstance(key, int) and isinstance(value, tuple | list) and -len(value) <= key < len(value):
             key = entries[key]
         elif key in fields and key not in entries:
             key = fields.index(key)
         if key not in entries:
             raise ValueError(f"{name} names {_text(path)}, but the entries are {', '.join(map(repr, entries))}")
         resolved.append(key)
-        value = value[key] if isinstance(value, Mapping) or isinstance(key, int) else getattr(value, key)
+        value = at(value, (key,))
     return tuple(resolved)
 
 

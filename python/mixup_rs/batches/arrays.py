@@ -1,0 +1,159 @@
+"""What mixing asks of the library that an array is of; and NumPy's answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from mixup_rs._core import DTYPES, MixPlan
+
+__all__ = ["NUMPY", "Arrays", "Kind", "has_region_shape", "is_blended", "only_copies", "refuse_boxes"]
+
+#: Floats, integers of any width, booleans, complex numbers, text, and whatever else.
+Kind: TypeAlias = Literal["float", "integer", "bool", "complex", "text", "other"]
+
+_KINDS: dict[str, Kind] = {
+    "f": "float", "i": "integer", "u": "integer", "b": "bool", "c": "complex", "U": "text", "S": "text",
+}  # fmt: skip
+
+
+class Arrays:
+    """The arrays of a library: this class is NumPy's, others override what their library does otherwise.
+
+    Every method returns new arrays of the library, on the device of what it is given.
+    """
+
+    #: How an array of floats is made class indices, for messages.
+    to_indices = "y.astype(numpy.int64)"
+    #: What is mixed instead of complex numbers.
+    instead_of_complex = "their real and imaginary parts"
+
+    def kind(self, x: Any) -> Kind:
+        """The kind of the elements."""
+        name = x.dtype.name
+        return "float" if name.startswith(("float", "bfloat")) else _KINDS.get(x.dtype.kind, "other")
+
+    def is_mixable(self, x: Any) -> bool:
+        """Whether the elements are of a dtype that can be blended."""
+        return x.dtype.name in DTYPES
+
+    def view(self, x: Any) -> np.ndarray | None:
+        """The memory as NumPy sees it, where mixing by NumPy takes less than by the library itself; or None."""
+        return None
+
+    def host(self, x: Any) -> np.ndarray:
+        """The values, as NumPy has them."""
+        return x
+
+    def asarray(self, array: np.ndarray, like: Any) -> Any:
+        """An array of NumPy as one of the library, where `like` is."""
+        return array
+
+    def copy(self, x: Any) -> Any:
+        """The same values in memory of their own."""
+        return x.copy()
+
+    def blend(self, plan: MixPlan, x: Any, spatial_axes: list[int] | None = None) -> Any:
+        """The array mixed by a plan, of any dtype if the plan only copies."""
+        return plan.apply(x, spatial_axes=spatial_axes)
+
+    def soft(self, plan: MixPlan, y: Any, num_classes: int, label_smoothing: float) -> Any:
+        """Soft targets of class indices (n,), mixed: float32."""
+        return plan.apply_labels(y, num_classes, label_smoothing)[0]
+
+    def take(self, x: Any, rows: np.ndarray) -> Any:
+        """The samples of the given numbers."""
+        return x[rows]
+
+    def pick(self, x: Any, elements: tuple[np.ndarray, ...]) -> Any:
+        """Of each sample the elements of the given indices along its axes."""
+        return x[(slice(None), *elements)]
+
+    def where(self, rows: np.ndarray, x: Any, other: Any) -> Any:
+        """The samples of `x` where `rows` is True, and those of `other` elsewhere."""
+        return np.where(rows.reshape(-1, *[1] * (x.ndim - 1)), x, other)
+
+    def weights(self, lam: np.ndarray, like: Any) -> Any:
+        """Weights (n,) as float32."""
+        return lam.astype(np.float32)
+
+    def pair(self, plan: MixPlan, y: Any) -> tuple[Any, Any]:
+        """The partners' targets, and the weight of the own ones as float32."""
+        return self.take(y, plan.partner), self.weights(plan.lam, y)
+
+    def floats(self, x: Any) -> Any:
+        """The values as float32."""
+        return x.astype(np.float32)
+
+    def integers(self, x: Any) -> Any:
+        """The values as int64."""
+        return x.astype(np.int64)
+
+    def flat(self, x: Any) -> Any:
+        """The values of (n, 1) as (n,)."""
+        return x.reshape(-1)
+
+    def all(self, x: Any) -> bool:
+        """Whether all booleans are True."""
+        return bool(x.all())
+
+    def floor(self, x: Any) -> Any:
+        """The whole numbers below floats."""
+        return np.floor(x)
+
+    def extremes(self, x: Any) -> tuple[int, int]:
+        """The least integer and the largest."""
+        return int(x.min()), int(x.max())
+
+
+NUMPY = Arrays()
+
+
+def only_copies(plan: MixPlan) -> bool:
+    """Whether a plan has boxes and blends nothing outside of them: then it moves elements of any type."""
+    return plan.boxes is not None and bool(np.isin(plan.weight, (0, 1)).all())
+
+
+def has_region_shape(plan: MixPlan, x: Any) -> bool:
+    """Whether the last axes of a batch are the spatial axes that the plan's regions are along."""
+    shape = plan.spatial_shape
+    return shape is not None and x.ndim > len(shape) and tuple(x.shape[-len(shape) :]) == shape
+
+
+def is_blended(arrays: Arrays, x: Any, name: str) -> bool:
+    """Whether an input is blended. Integers of 32 bits and more (tokens, categories) and text are not.
+
+    Raises
+    ------
+    TypeError
+        If the input can neither be blended nor left as it is.
+
+    Examples
+    --------
+    >>> is_blended(NUMPY, np.zeros(2), "x"), is_blended(NUMPY, np.arange(2), "tokens")
+    (True, False)
+    """
+    refuse_boxes(x, name)
+    if arrays.is_mixable(x):
+        return True
+    kind = arrays.kind(x)
+    if kind == "bool":
+        raise TypeError(
+            f"{name} is an input of booleans, which are not blended: a mask must be of both samples; "
+            "convert it to floats, or name other inputs: inputs=..."
+        )
+    if kind == "complex":
+        raise TypeError(f"{name} is complex, which cannot be mixed; give {arrays.instead_of_complex} instead")
+    if kind in ("float", "other"):
+        raise TypeError(
+            f"{name} is an input of {x.dtype}, which cannot be mixed; convert it to float32, or name other inputs: "
+            "inputs=..."
+        )
+    return False
+
+
+def refuse_boxes(value: Any, name: str) -> None:
+    """Refuses torchvision's tensors of boxes and keypoints, as an input or a target: their averages mean nothing."""
+    if type(value).__name__ in ("BoundingBoxes", "KeyPoints"):
+        raise TypeError(f"{name} is of bounding boxes or keypoints, which cannot be averaged; they cannot be mixed yet")

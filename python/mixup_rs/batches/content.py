@@ -1,0 +1,95 @@
+"""A key of what a batch holds, for batches that nothing else numbers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from mixup_rs.batches.arrays import Arrays
+from mixup_rs.batches.roles import Path
+
+__all__ = ["content_key"]
+
+#: Inputs of at most so many bytes are read whole, with floats as float32.
+_SMALL = 64 << 10
+#: Of larger ones so many elements are read, at least as many of each sample, in runs of neighbours.
+_SAMPLED, _LEAST, _RUN = 8192, 4, 16
+
+
+def content_key(inputs: Iterable[tuple[Path, Arrays, Any]], targets: Iterable[tuple[Path, Arrays, Any]]) -> int:
+    """A number of 128 bits: of all elements of targets and of small inputs, and of some of each sample of large ones.
+
+    It depends on values, neither on how they lie in memory nor on how wide their type is: JAX narrows 64 bits to 32.
+    Floats therefore count as float32, and integers by their values.
+
+    Parameters
+    ----------
+    inputs, targets : iterable of (path, Arrays, array)
+        The entries of the batch.
+
+    Examples
+    --------
+    >>> from mixup_rs.batches.arrays import NUMPY
+    >>> x = np.arange(6.0).reshape(3, 2)
+    >>> key = content_key([((0,), NUMPY, x)], [])
+    >>> key == content_key([((0,), NUMPY, np.asfortranarray(x.astype(np.float32)))], [])
+    True
+    >>> key == content_key([((0,), NUMPY, x[::-1])], [])
+    False
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for role, entries in (("input", inputs), ("target", targets)):
+        # JAX sorts the names of dicts.
+        for _, arrays, x in sorted(entries, key=lambda entry: repr(entry[0])):
+            kind, shape = arrays.kind(x), tuple(x.shape)
+            if role == "input" and (elements := _elements(shape, 4 if kind == "float" else 1)):
+                x = arrays.pick(x, elements)
+            digest.update(f"{role} {kind} {shape}".encode())
+            for values in _values(arrays.host(x), kind):
+                digest.update(np.ascontiguousarray(values).data)
+    return int.from_bytes(digest.digest(), "little")
+
+
+@functools.lru_cache(maxsize=64)
+def _elements(shape: tuple[int, ...], itemsize: int) -> tuple[np.ndarray, ...] | None:
+    """The indices of the elements of each sample that are read; None for all of them."""
+    n, *rest = shape
+    size = int(np.prod(rest))
+    count = max(_SAMPLED // max(n, 1), _LEAST)
+    if n * size * itemsize <= _SMALL or count >= size:
+        return None
+    run = min(_RUN, count // 2)
+    # From the first run to the last one.
+    starts = np.linspace(0, size - run, count // run).astype(np.intp)
+    return np.unravel_index((starts[:, None] + np.arange(run)).ravel(), rest)
+
+
+def _values(x: np.ndarray, kind: str) -> list[np.ndarray]:
+    """The elements in a type that depends on their values alone."""
+    if kind == "integer":
+        return [_narrowed(x)]
+    if kind == "bool":
+        return [x.view(np.uint8)]
+    if x.dtype.itemsize < 8:
+        return [x.astype(np.float32, copy=False)]
+    with np.errstate(all="ignore"):
+        narrow = x.astype(np.float32)
+        # What float32 cannot hold at all would be the same in many batches.
+        size = np.abs(x)
+        is_lost = (size < np.finfo(np.float32).tiny) & (size > 0) | (size > np.finfo(np.float32).max) & (size < np.inf)
+    return [narrow, x[is_lost].astype(np.float64)] if is_lost.any() else [narrow]
+
+
+def _narrowed(x: np.ndarray) -> np.ndarray:
+    """Integers in the first type of a list that holds them, in the byte order of every machine."""
+    if not x.size or x.dtype == np.uint8:
+        return x
+    least, largest = int(x.min()), int(x.max())
+    for name in ("<u1", "<i2", "<i4", "<i8"):
+        if np.iinfo(name).min <= least and largest <= np.iinfo(name).max:
+            return x.astype(name)
+    return x.astype("<u8")

@@ -1,0 +1,110 @@
+"""Several targets in a batch: the options of each, and what is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from mixup_rs._core import MixPlan
+from mixup_rs.batches.arrays import Arrays
+from mixup_rs.batches.roles import Path
+from mixup_rs.batches.targets import TargetOptions
+
+__all__ = ["Heads", "are_numbers", "numbers", "refuse_box_name", "refuse_box_shape", "refuse_target"]
+
+
+class Heads:
+    """The options of the targets of a batch, in the order in which these come: several may have numbers of classes."""
+
+    def __init__(self, how: Any):
+        self._how, self._count = how, 0
+        #: The names in `num_classes` that targets have.
+        self._found: set[Any] = set()
+
+    def next(self, path: Path) -> TargetOptions:
+        """How the target at this path is mixed: its number of classes is that of its name, or of its place."""
+        how, classes = self._how, self._how.num_classes
+        place, self._count = self._count, self._count + 1
+        if isinstance(classes, Mapping):
+            found = next((key for key in (path, *reversed(path)) if key in classes), None)
+            self._found.add(found)
+            classes = None if found is None else classes[found]
+        elif isinstance(classes, Sequence):
+            if place >= len(classes):
+                raise ValueError(f"num_classes has {len(classes)} numbers, but there are more targets")
+            classes = classes[place]
+        smoothing = how.label_smoothing if classes is not None else 0.0
+        return TargetOptions(classes, smoothing, how.multi_label, how.pair)
+
+    def refuse_missing(self) -> None:
+        """Refuses numbers of classes without a target, after the last target."""
+        classes = self._how.num_classes
+        if isinstance(classes, Mapping):
+            if unknown := [key for key in classes if key not in self._found]:
+                raise ValueError(f"num_classes names {unknown[0]!r}, but no target has this name")
+        elif isinstance(classes, Sequence) and len(classes) > self._count:
+            raise ValueError(f"num_classes has {len(classes)} numbers, but there are {self._count} targets")
+
+    @staticmethod
+    def check(num_classes: Any, label_smoothing: Any) -> None:
+        """Refuses options that no target could have. Raises ValueError or TypeError."""
+        is_list = isinstance(num_classes, Sequence) and not isinstance(num_classes, str)
+        counts = num_classes.values() if isinstance(num_classes, Mapping) else num_classes if is_list else [num_classes]
+        for count in counts:
+            one = 1 if count is None else count
+            MixPlan.identity(1).apply_labels(np.zeros(1, dtype=np.int64), one, label_smoothing)
+        if label_smoothing and num_classes is None:
+            raise ValueError("label_smoothing needs num_classes")
+
+
+def are_numbers(values: Any) -> bool:
+    """Whether values are Python's or NumPy's numbers, at least one."""
+    return bool(values) and all(isinstance(value, int | float | np.number | np.bool_) for value in values)
+
+
+def numbers(values: Sequence[Any], name: str) -> np.ndarray:
+    """Numbers as an array: Python's as int64, float64 or bool. One float among ints makes all of them floats.
+
+    Raises
+    ------
+    TypeError
+        If they are not all numbers, or some are booleans.
+
+    Examples
+    --------
+    >>> numbers([1, 0.5], "the target")
+    array([1. , 0.5])
+    """
+    types = {*map(type, values)}
+    if types == {int}:  # most often
+        return np.array(values, np.int64)
+    array = np.asarray(values) if are_numbers(values) else np.empty(0, object)
+    if array.dtype.kind not in "iufb" or (len(types) > 1 and types & {bool, np.bool_}):
+        names = ", ".join(sorted(kind.__name__ for kind in types))
+        raise TypeError(f"{name} is a target of different types: {names}")
+    return array if array.dtype.kind == "b" else array.astype(np.promote_types(array.dtype, np.int64))
+
+
+def refuse_target(value: Any, name: str) -> NoReturn:
+    """Refuses what is no array, nor numbers, as a target."""
+    raise TypeError(
+        f"{name} is a target of type {type(value).__name__}, which cannot be mixed; convert it to a number, or name "
+        "other targets: targets=..."
+    )
+
+
+def refuse_box_name(path: Path, name: str) -> None:
+    """Refuses boxes and keypoints by the name of the entry."""
+    if path and path[-1] in ("boxes", "bboxes", "bbox", "keypoints"):
+        raise TypeError(f"{name} is of boxes or keypoints, which cannot be averaged; they cannot be mixed yet")
+
+
+def refuse_box_shape(arrays: Arrays, y: Any, name: str) -> None:
+    """Refuses targets of the shape of boxes, which nobody named as targets."""
+    if y.ndim == 3 and y.shape[-1] == 4 and arrays.kind(y) == "float":
+        raise TypeError(
+            f"{name} has the shape of bounding boxes, {tuple(y.shape[1:])}, which cannot be averaged; if it is none, "
+            "name it: targets=..."
+        )

@@ -1,0 +1,218 @@
+"""Arrays of the array API standard and of DLPack: JAX, CuPy, and whatever else.
+
+Those in the memory of the CPU are mixed by the Rust kernel in their own memory, others by the operations of their own
+library on their device: one gather and one blend.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mixup_rs._core import DTYPES, MixPlan
+from mixup_rs.batches.arrays import Arrays, Kind
+
+__all__ = ["Drawn", "NamespaceArrays", "blend", "namespace_of", "sent", "view"]
+
+#: The type of device by which DLPack means the memory of the CPU.
+_CPU = 1
+
+
+def namespace_of(x: Any) -> Any:
+    """The namespace of an array: the standard's, or the module it comes from if that speaks DLPack; else None."""
+    if (ask := getattr(x, "__array_namespace__", None)) is not None:
+        return ask()
+    module = sys.modules.get(type(x).__module__.partition(".")[0])
+    speaks_dlpack = hasattr(x, "__dlpack__") and hasattr(x, "shape") and hasattr(module, "from_dlpack")
+    return module if speaks_dlpack else None
+
+
+def view(x: Any) -> np.ndarray | None:
+    """The memory of an array as NumPy sees it, without a copy and not to be written to; None where it cannot."""
+    try:
+        if x.__dlpack_device__()[0] != _CPU:
+            return None
+        try:
+            seen = np.from_dlpack(x)
+        except (RuntimeError, BufferError, TypeError):
+            seen = np.asarray(x)  # bfloat16 does not pass
+    except Exception:
+        return None
+    return seen if seen.dtype.kind != "O" else None
+
+
+class NamespaceArrays(Arrays):
+    """The arrays of one namespace; each method is documented in `Arrays`."""
+
+    to_indices = "y.astype(int64)"
+
+    def __init__(self, namespace: Any):
+        self.xp = namespace
+
+    def kind(self, x: Any) -> Kind:
+        name = _name(x)
+        if name.startswith(("float", "bfloat")):
+            return "float"
+        if name.startswith(("int", "uint")):
+            return "integer"
+        return "bool" if name == "bool" else "complex" if name.startswith("complex") else "other"
+
+    def is_mixable(self, x: Any) -> bool:
+        return _name(x) in DTYPES
+
+    def view(self, x: Any) -> np.ndarray | None:
+        return view(x)
+
+    def host(self, x: Any) -> np.ndarray:
+        seen = view(x)
+        return np.asarray(x) if seen is None else seen
+
+    def asarray(self, array: np.ndarray, like: Any) -> Any:
+        return sent(self.xp, array, like)
+
+    def copy(self, x: Any) -> Any:
+        return self.xp.asarray(x, copy=True)
+
+    def blend(self, plan: MixPlan, x: Any, spatial_axes: list[int] | None = None) -> Any:
+        seen = view(x)
+        if seen is None:
+            return blend(self.xp, Drawn.of(plan), x, spatial_axes)
+        return self.asarray(plan.apply(seen, spatial_axes=spatial_axes), x)
+
+    def soft(self, plan: MixPlan, y: Any, num_classes: int, label_smoothing: float) -> Any:
+        return self.asarray(plan.apply_labels(self.host(y), num_classes, label_smoothing)[0], y)
+
+    def take(self, x: Any, rows: np.ndarray) -> Any:
+        return self.xp.take(x, self.asarray(rows, x), axis=0)
+
+    def pick(self, x: Any, elements: tuple[np.ndarray, ...]) -> Any:
+        if (seen := view(x)) is not None:
+            return super().pick(seen, elements)
+        flat = np.ravel_multi_index(elements, x.shape[1:])
+        return self.xp.take(self.xp.reshape(x, (x.shape[0], -1)), self.asarray(flat, x), axis=1)
+
+    def where(self, rows: np.ndarray, x: Any, other: Any) -> Any:
+        return self.xp.where(self.asarray(rows.reshape(-1, *[1] * (x.ndim - 1)), x), x, other)
+
+    def weights(self, lam: np.ndarray, like: Any) -> Any:
+        return self.asarray(lam.astype(np.float32), like)
+
+    def floats(self, x: Any) -> Any:
+        return self.xp.astype(x, self.xp.float32)
+
+    def integers(self, x: Any) -> Any:
+        return self.xp.astype(x, self.xp.int64)
+
+    def flat(self, x: Any) -> Any:
+        return self.xp.reshape(x, (-1,))
+
+    def all(self, x: Any) -> bool:
+        return bool(self.xp.all(x))
+
+    def floor(self, x: Any) -> Any:
+        return self.xp.floor(x)
+
+    def extremes(self, x: Any) -> tuple[int, int]:
+        return int(self.xp.min(x)), int(self.xp.max(x))
+
+
+class Drawn(NamedTuple):
+    """What a plan says of each sample, in the arrays of any library."""
+
+    partner: Any
+    #: The weight of the sample itself outside of its region, and that of its partner.
+    weight: Any
+    share: Any
+    #: (n, 2 * d), or None for a plan without regions.
+    boxes: Any
+    spatial_shape: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, plan: MixPlan) -> Drawn:
+        return cls(plan.partner, plan.weight, 1 - plan.weight, plan.boxes, plan.spatial_shape)
+
+
+def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = None) -> Any:
+    """Mix an array by the operations of its own library: for JAX, also under its transformations.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace of `x`.
+    drawn : Drawn
+        What is to be mixed.
+    x : array
+        (n, ...), of a dtype that can be blended, or any if nothing is blended.
+    spatial_axes : sequence of int, optional
+        The axes that regions are along; by default the last ones.
+
+    Returns
+    -------
+    array
+        The mixed batch: within rounding what the kernel gives, with a fused multiply and add or without.
+    """
+    if x.shape[0] == 0:
+        return x
+    name, per_sample = _name(x), (-1, *[1] * (x.ndim - 1))
+    other = xp.take(x, sent(xp, drawn.partner, x), axis=0)
+    mixed = x
+    if not isinstance(drawn.weight, np.ndarray) or bool((drawn.weight < 1).any()):
+        wide = xp.float64 if name == "float64" else xp.float32
+        own, share = (
+            xp.reshape(xp.astype(sent(xp, weight, x), wide), per_sample) for weight in (drawn.weight, drawn.share)
+        )
+        a, b = xp.astype(x, wide), xp.astype(other, wide)
+        mixed = xp.where(own >= 0.5, a + (b - a) * share, b + (a - b) * own)
+        is_float = name.startswith(("float", "bfloat"))
+        mixed = xp.astype(mixed if is_float else xp.round(mixed), x.dtype)
+        if is_float:
+            # Infinities and NaNs of what has no weight do not leak, and two equal infinities are one.
+            mixed = xp.where((share == 0) | ((a == b) & xp.isinf(a)), x, xp.where(own == 0, other, mixed))
+    if drawn.boxes is None:
+        return mixed
+    return xp.where(_inside(xp, drawn, x, spatial_axes), other, mixed)
+
+
+def _inside(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None) -> Any:
+    """Whether an element is in the region of its sample: of length 1 along the axes that are not spatial."""
+    shape = drawn.spatial_shape or ()
+    axes = range(x.ndim - len(shape), x.ndim) if spatial_axes is None else [axis % x.ndim for axis in spatial_axes]
+    got = tuple(x.shape[axis] for axis in axes)
+    if got != tuple(shape) or x.ndim <= len(shape):
+        raise ValueError(f"the plan's regions are along axes of {tuple(shape)}, got an array of shape {tuple(x.shape)}")
+    bounds, inside = sent(xp, drawn.boxes, x), None
+    for place, axis in enumerate(axes):
+        at = xp.reshape(sent(xp, np.arange(x.shape[axis]), x), tuple(-1 if k == axis else 1 for k in range(x.ndim)))
+        start, end = (
+            xp.reshape(bounds[:, column], (-1, *[1] * (x.ndim - 1))) for column in (place, place + len(shape))
+        )
+        along = (at >= start) & (at < end)
+        inside = along if inside is None else inside & along
+    return inside
+
+
+def sent(xp: Any, array: Any, like: Any) -> Any:
+    """An array of NumPy as one of the library, on the device of `like`, without a copy where the library can."""
+    if not isinstance(array, np.ndarray):
+        return array
+    try:
+        device = like.device
+    except Exception:
+        device = None
+    if device is None:
+        return xp.asarray(array)
+    try:
+        made = xp.from_dlpack(array)
+        if made.device == device:
+            return made
+    except (RuntimeError, BufferError, TypeError, ValueError, AttributeError):  # bfloat16 does not pass
+        pass
+    return xp.asarray(array, device=device)
+
+
+def _name(x: Any) -> str:
+    """The name of a dtype in the standard: libraries put their own before it."""
+    return str(x.dtype).rpartition(".")[2]

@@ -1,0 +1,86 @@
+"""torch's answers to what mixing asks of a library."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+
+from mixup_rs._core import MixPlan
+from mixup_rs.batches.arrays import Arrays, Kind
+from mixup_rs.torch.apply import MIXABLE_DTYPES, apply_labels, as_numpy, like, mix_tensor
+from mixup_rs.torch.device import send_pairs
+
+__all__ = ["TORCH", "TorchArrays"]
+
+
+class TorchArrays(Arrays):
+    """Tensors on any device; each method is documented in `Arrays`."""
+
+    to_indices = "y.long()"
+    instead_of_complex = "torch.view_as_real(x)"
+
+    def kind(self, x: torch.Tensor) -> Kind:
+        return _kind(x.dtype)
+
+    def is_mixable(self, x: torch.Tensor) -> bool:
+        return x.dtype in MIXABLE_DTYPES
+
+    def host(self, x: torch.Tensor) -> np.ndarray:
+        x = x.detach().as_subclass(torch.Tensor).cpu()
+        x = x.resolve_neg()
+        values = as_numpy(x)
+        return as_numpy(x.float()) if values is None else values  # pyright: ignore[reportReturnType]
+
+    def asarray(self, array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(array).to(like.device)
+
+    def copy(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    def blend(self, plan: MixPlan, x: torch.Tensor, spatial_axes: list[int] | None = None) -> torch.Tensor:
+        return mix_tensor(plan, x, spatial_axes=spatial_axes)
+
+    def soft(self, plan: MixPlan, y: torch.Tensor, num_classes: int, label_smoothing: float) -> torch.Tensor:
+        return apply_labels(plan, y, num_classes, label_smoothing)[0]
+
+    def take(self, x: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        return x.index_select(0, torch.from_numpy(rows).to(x.device))
+
+    def pick(self, x: torch.Tensor, elements: tuple[np.ndarray, ...]) -> torch.Tensor:
+        return x[(slice(None), *(torch.from_numpy(index).to(x.device) for index in elements))]
+
+    def where(self, rows: np.ndarray, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        rows_there = torch.from_numpy(rows).to(x.device).view(-1, *[1] * (x.ndim - 1))
+        return like(torch.where(rows_there, x, other), x)
+
+    def weights(self, lam: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(lam).float().to(like.device)
+
+    def pair(self, plan: MixPlan, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        partner, lam = send_pairs(plan, y.device)
+        return y.index_select(0, partner), lam
+
+    def floats(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float()
+
+    def integers(self, x: torch.Tensor) -> torch.Tensor:
+        return x.long()
+
+    def floor(self, x: torch.Tensor) -> torch.Tensor:
+        return x.floor()
+
+
+TORCH = TorchArrays()
+
+
+@functools.cache
+def _kind(dtype: torch.dtype) -> Kind:
+    if dtype.is_floating_point:
+        return "float"
+    if dtype.is_complex:
+        return "complex"
+    if dtype == torch.bool:
+        return "bool"
+    return "integer" if str(dtype).startswith(("torch.int", "torch.uint")) else "other"
