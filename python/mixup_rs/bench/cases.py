@@ -86,8 +86,8 @@ def _sweep_case(size: int) -> Case:
     return Case(f"sweep-{size}", shape, peers=False, quick=size.bit_length() % 4 == 3, weight=0.5)
 
 
-#: From 1 KB to 100 MB by factors of two, a range in which the number of threads changes.
-SWEEP = [_sweep_case(size) for size in [*(1 << k for k in range(10, 27)), 100 << 20]]
+#: From 1 KB to 300 MB by factors of two: the number of threads changes in this range, and the cache that holds a batch.
+SWEEP = [_sweep_case(size) for size in [*(1 << k for k in range(10, 29)), 300 << 20]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ LOADER = [
     *(_loader_case(source, workers) for source in ("memory", "jpeg") for workers in (0, 1, 2)),
 ]
 
-CASES = [*_BATCHES, *SWEEP, *LOADER]
+#: The DataLoader comes first: its workers are forked, before jax has started threads.
+CASES = [*LOADER, *_BATCHES, *SWEEP]
 
 
 def dtype_of(name: str) -> np.dtype:
