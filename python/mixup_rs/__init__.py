@@ -20,15 +20,16 @@ from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
 
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
+    from mixup_rs import jax as jax
     from mixup_rs import plot as plot
     from mixup_rs import torch as torch
     from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
-_MODULES = ("fastai", "plot", "torch")
+_MODULES = ("fastai", "jax", "plot", "torch")
 #: The extra that installs a library.
-_EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "torch": "torch"}
+_EXTRAS = {"fastai": "fastai", "jax": "jax", "matplotlib": "plot", "torch": "torch"}
 
 __all__ = [
     "STREAM_VERSION",

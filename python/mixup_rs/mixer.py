@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.arrays import NUMPY, Arrays, is_blended
+from mixup_rs.batches.arrays import NUMPY, Arrays, blended_by, is_blended
 from mixup_rs.batches.axes import Images
 from mixup_rs.batches.content import content_key
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
@@ -107,7 +107,7 @@ class Mixer:
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule) or isinstance(self.rule, type):
-            got = self.rule.__name__ if isinstance(self.rule, type) else type(self.rule).__name__
+            got = f"the class {self.rule.__name__}" if isinstance(self.rule, type) else type(self.rule).__name__
             raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {got}")
         object.__setattr__(self, "_roles", Roles(self.inputs, self.targets))
         Heads.check(self.num_classes, self.label_smoothing)
@@ -165,7 +165,7 @@ class _Mixing:
         self.how, self.batch = how, batch
         self.num_classes, self.label_smoothing, self.multi_label = how.num_classes, how.label_smoothing, how.multi_label
         self.roles: Roles = how._roles  # pyright: ignore[reportAttributeAccessIssue]
-        self.role_of = self.roles.of(batch)
+        self.role_of: dict[Path, Role] = self.roles.of(batch)
         self.entries: dict[Path, _Entry] = {}
         #: The shapes of the samples of all arrays of two axes.
         self.masks: set[Any] = set()
@@ -192,13 +192,13 @@ class _Mixing:
                 mixed[path] = self._target(plan, heads, path, arrays, value)
             elif path in blended:
                 axes = images.axes_to_cut(plan, path)
-                mixed[path] = _blended(arrays, plan if axes else plan.without_region(), value, axes, named(path))
+                mixed[path] = blended_by(arrays, plan if axes else plan.without_region(), value, named(path), axes)
         heads.refuse_missing()
         return self._placed(self.batch, (), mixed)
 
     def _find(self, value: Any, path: Path, role: Role | None) -> None:
         """Collect the inputs and the targets."""
-        role = self.role_of.get(path, role)
+        role = self.role_of[path] if path in self.role_of else role
         if (arrays := arrays_of(value)) is not None:
             if value.ndim == 3:
                 self.masks.add(tuple(value.shape[1:]))
@@ -251,8 +251,9 @@ class _Mixing:
         return n
 
     def _draw(self, images: Images, key: Key) -> MixPlan:
+        rng = self._rng(key)
         try:
-            return draw_by(self.how.rule, self.n, images.shape, None, self._rng(key))
+            return draw_by(self.how.rule, self.n, images.shape, None, rng)
         except ValueError as error:
             if images.shape is not None:
                 raise
@@ -282,7 +283,10 @@ class _Mixing:
         if (seen := arrays.view(value)) is not None:
             mixed = mix_target(NUMPY, plan, seen, options, name)
             if isinstance(mixed, PairedTarget):
-                return PairedTarget([arrays.asarray(part, value) for part in mixed])
+                # The own target is that view.
+                return PairedTarget(
+                    [arrays.copy(value) if part is seen else arrays.asarray(part, value) for part in mixed]
+                )
             return arrays.asarray(mixed, value)
         mixed = mix_target(arrays, plan, value, options, name)
         if isinstance(mixed, PairedTarget) and mixed.y is value:
@@ -339,13 +343,6 @@ def _as_array(values: Sequence[Any], name: str) -> np.ndarray:
         return np.stack([_as_array(value, name) for value in values])
     except ValueError as error:
         raise ValueError(f"{name} has lists of different lengths") from error
-
-
-def _blended(arrays: Arrays, plan: MixPlan, value: Any, axes: list[int] | None, name: str) -> Any:
-    try:
-        return arrays.blend(plan, value, axes)
-    except (TypeError, ValueError) as error:
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from error
 
 
 def _ints(name: str, given: Any) -> Any:

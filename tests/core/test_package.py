@@ -14,7 +14,7 @@ from rules import KINDS
 import mixup_rs
 from mixup_rs import CutMix, MixedBatch, MixPlan, Mixup, Rule, mix_batch
 
-HEAVY = ["torch", "fastai", "fastcore", "matplotlib", "scipy", "ml_dtypes", "PIL", "pandas"]
+HEAVY = ["torch", "fastai", "fastcore", "matplotlib", "scipy", "ml_dtypes", "PIL", "pandas", "jax"]
 
 
 def test_importing_it_imports_nothing_heavy(run_python):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixup_rs._core import DTYPES, MixPlan
 
-__all__ = ["NUMPY", "Arrays", "Kind", "has_region_shape", "is_blended", "only_copies", "refuse_boxes"]
+__all__ = ["NUMPY", "Arrays", "Kind", "blended_by", "has_region_shape", "is_blended", "only_copies", "refuse_boxes"]
 
 #: Floats, integers of any width, booleans, complex numbers, text, and whatever else.
 Kind: TypeAlias = Literal["float", "integer", "bool", "complex", "text", "other"]
@@ -16,6 +16,8 @@ Kind: TypeAlias = Literal["float", "integer", "bool", "complex", "text", "other"
 _KINDS: dict[str, Kind] = {
     "f": "float", "i": "integer", "u": "integer", "b": "bool", "c": "complex", "U": "text", "S": "text",
 }  # fmt: skip
+#: Of this machine's byte order. That of bfloat16 is known where ml_dtypes is installed.
+_MIXABLE = {np.dtype(name) for name in DTYPES if name != "bfloat16"}
 
 
 class Arrays:
@@ -31,12 +33,14 @@ class Arrays:
 
     def kind(self, x: Any) -> Kind:
         """The kind of the elements."""
-        name = x.dtype.name
-        return "float" if name.startswith(("float", "bfloat")) else _KINDS.get(x.dtype.kind, "other")
+        dtype = x.dtype
+        if dtype.kind == "V" and "float" in dtype.name:  # those of ml_dtypes
+            return "float"
+        return _KINDS.get(dtype.kind, "other")
 
     def is_mixable(self, x: Any) -> bool:
         """Whether the elements are of a dtype that can be blended."""
-        return x.dtype.name in DTYPES
+        return x.dtype in _MIXABLE or x.dtype.name == "bfloat16"
 
     def view(self, x: Any) -> np.ndarray | None:
         """The memory as NumPy sees it, where mixing by NumPy takes less than by the library itself; or None."""
@@ -119,6 +123,14 @@ def has_region_shape(plan: MixPlan, x: Any) -> bool:
     """Whether the last axes of a batch are the spatial axes that the plan's regions are along."""
     shape = plan.spatial_shape
     return shape is not None and x.ndim > len(shape) and tuple(x.shape[-len(shape) :]) == shape
+
+
+def blended_by(arrays: Arrays, plan: MixPlan, x: Any, name: str, spatial_axes: list[int] | None = None) -> Any:
+    """An array mixed by a plan. Raises TypeError or ValueError that names it, if the core refuses it."""
+    try:
+        return arrays.blend(plan, x, spatial_axes)
+    except (TypeError, ValueError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from error
 
 
 def is_blended(arrays: Arrays, x: Any, name: str) -> bool:

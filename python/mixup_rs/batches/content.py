@@ -17,7 +17,9 @@ __all__ = ["content_key"]
 #: Inputs of at most so many bytes are read whole, with floats as float32.
 _SMALL = 64 << 10
 #: Of larger ones so many elements are read, at least as many of each sample, in runs of neighbours.
-_SAMPLED, _LEAST, _RUN = 8192, 4, 16
+_SAMPLED, _LEAST, _RUN = 4096, 4, 8
+#: The types that integers are narrowed to, and what each holds.
+_INTEGERS = [(name, int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in ("<u1", "<i2", "<i4", "<i8")]
 
 
 def content_key(inputs: Iterable[tuple[Path, Arrays, Any]], targets: Iterable[tuple[Path, Arrays, Any]]) -> int:
@@ -75,21 +77,21 @@ def _values(x: np.ndarray, kind: str) -> list[np.ndarray]:
     if kind == "bool":
         return [x.view(np.uint8)]
     if x.dtype.itemsize < 8:
-        return [x.astype(np.float32, copy=False)]
+        return [x.astype("<f4", copy=False)]
     with np.errstate(all="ignore"):
-        narrow = x.astype(np.float32)
-        # What float32 cannot hold at all would be the same in many batches.
-        size = np.abs(x)
-        is_lost = (size < np.finfo(np.float32).tiny) & (size > 0) | (size > np.finfo(np.float32).max) & (size < np.inf)
-    return [narrow, x[is_lost].astype(np.float64)] if is_lost.any() else [narrow]
+        narrow = x.astype("<f4")
+    # What float32 cannot hold at all would be the same in many batches.
+    is_lost = ((narrow == 0) & (x != 0)) | (np.isinf(narrow) & np.isfinite(x))
+    return [narrow, x[is_lost].astype("<f8")] if is_lost.any() else [narrow]
 
 
 def _narrowed(x: np.ndarray) -> np.ndarray:
-    """Integers in the first type of a list that holds them, in the byte order of every machine."""
-    if not x.size or x.dtype == np.uint8:
+    """Integers in a type that depends on their number and values, in the byte order of every machine."""
+    if x.size <= _SMALL >> 3:
+        return x.astype("<i8")
+    if x.dtype == np.uint8:
         return x
+    # Masks are narrowed, since all of them is hashed.
     least, largest = int(x.min()), int(x.max())
-    for name in ("<u1", "<i2", "<i4", "<i8"):
-        if np.iinfo(name).min <= least and largest <= np.iinfo(name).max:
-            return x.astype(name)
-    return x.astype("<u8")
+    name = next((name for name, low, high in _INTEGERS if low <= least and largest <= high), "<u8")
+    return x.astype(name)

@@ -52,6 +52,7 @@ class Heads:
         """Refuses options that no target could have. Raises ValueError or TypeError."""
         is_list = isinstance(num_classes, Sequence) and not isinstance(num_classes, str)
         counts = num_classes.values() if isinstance(num_classes, Mapping) else num_classes if is_list else [num_classes]
+        count: Any
         for count in counts:
             one = 1 if count is None else count
             MixPlan.identity(1).apply_labels(np.zeros(1, dtype=np.int64), one, label_smoothing)

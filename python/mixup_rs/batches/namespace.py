@@ -74,7 +74,8 @@ class NamespaceArrays(Arrays):
         return sent(self.xp, array, like)
 
     def copy(self, x: Any) -> Any:
-        return self.xp.asarray(x, copy=True)
+        seen = view(x)
+        return self.xp.asarray(x, copy=True) if seen is None else self.asarray(seen.copy(), x)
 
     def blend(self, plan: MixPlan, x: Any, spatial_axes: list[int] | None = None) -> Any:
         seen = view(x)
@@ -129,10 +130,15 @@ class Drawn(NamedTuple):
     #: (n, 2 * d), or None for a plan without regions.
     boxes: Any
     spatial_shape: tuple[int, ...] | None
+    #: Whether every weight is 0 or 1: then elements of any type are moved.
+    only_copies: bool
 
     @classmethod
     def of(cls, plan: MixPlan) -> Drawn:
-        return cls(plan.partner, plan.weight, 1 - plan.weight, plan.boxes, plan.spatial_shape)
+        """That of a plan, in arrays of NumPy."""
+        weight = plan.weight
+        is_copy = bool(np.isin(weight, (0, 1)).all())
+        return cls(plan.partner, weight, 1 - weight, plan.boxes, plan.spatial_shape, is_copy)
 
 
 def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = None) -> Any:
@@ -158,12 +164,13 @@ def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = No
         return x
     name, per_sample = _name(x), (-1, *[1] * (x.ndim - 1))
     other = xp.take(x, sent(xp, drawn.partner, x), axis=0)
-    mixed = x
-    if not isinstance(drawn.weight, np.ndarray) or bool((drawn.weight < 1).any()):
-        wide = xp.float64 if name == "float64" else xp.float32
-        own, share = (
-            xp.reshape(xp.astype(sent(xp, weight, x), wide), per_sample) for weight in (drawn.weight, drawn.share)
-        )
+    wide = xp.float64 if name == "float64" else xp.float32
+    own, share = (
+        xp.reshape(xp.astype(sent(xp, weight, x), wide), per_sample) for weight in (drawn.weight, drawn.share)
+    )
+    if drawn.only_copies:
+        mixed = xp.where(own == 0, other, x)
+    else:
         a, b = xp.astype(x, wide), xp.astype(other, wide)
         mixed = xp.where(own >= 0.5, a + (b - a) * share, b + (a - b) * own)
         is_float = name.startswith(("float", "bfloat"))
@@ -202,11 +209,11 @@ def sent(xp: Any, array: Any, like: Any) -> Any:
         device = like.device
     except Exception:
         device = None
-    if device is None:
+    if device is None and hasattr(xp, "asarray"):
         return xp.asarray(array)
     try:
         made = xp.from_dlpack(array)
-        if made.device == device:
+        if device is None or made.device == device:
             return made
     except (RuntimeError, BufferError, TypeError, ValueError, AttributeError):  # bfloat16 does not pass
         pass

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.arrays import Arrays, has_region_shape, only_copies, refuse_boxes
+from mixup_rs.batches.arrays import Arrays, blended_by, has_region_shape, only_copies, refuse_boxes
 
 __all__ = ["PairedTarget", "TargetOptions", "mix_target"]
 
@@ -127,7 +127,7 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
         if ndim == 2 and y.shape[1] == options.num_classes:
             _refuse_smoothing(options, name)
         # What is blended outside of the regions is blended by `weight`, as the image is.
-        return arrays.blend(plan if has_region_shape(plan, y) else plan.without_region(), y)
+        return blended_by(arrays, plan if has_region_shape(plan, y) else plan.without_region(), y, name)
     if kind == "bool" and not is_mask:
         if options.num_classes is None or ndim > 1:
             _refuse_smoothing(options, name)

@@ -1,0 +1,216 @@
+"""Plans applied to JAX arrays, also under jit, grad and vmap; importing it makes `MixPlan` a pytree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+try:
+    import jax
+    import jax.numpy as jnp
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("mixup_rs.jax needs jax: pip install 'mixup-rs[jax]'", name="jax") from error
+
+from mixup_rs._core import MixPlan
+from mixup_rs.batches.namespace import Drawn, NamespaceArrays, blend, view
+
+__all__ = ["TracedPlan", "apply", "apply_labels"]
+
+_ARRAYS = NamespaceArrays(jnp)
+
+
+@dataclass(frozen=True)
+class TracedPlan:
+    """A plan as a function under a transformation gets it: its arrays are traced.
+
+    A `MixPlan` that is an argument of a jitted function arrives as this. One compiled function serves all plans of a
+    batch size, with one more for plans with regions, and one for plans that blend nothing.
+
+    Parameters
+    ----------
+    image, labels : Drawn
+        What is done to what has the spatial axes of the plan's regions, and to what has none.
+
+    Attributes
+    ----------
+    lam, partner : jax.Array
+        As those of `MixPlan`, in the types that JAX has.
+    """
+
+    image: Drawn
+    labels: Drawn
+
+    @property
+    def lam(self) -> Any:
+        """What remains of each sample, by which labels are weighted."""
+        return self.labels.weight
+
+    @property
+    def partner(self) -> Any:
+        """The index of the sample that each is mixed with."""
+        return self.image.partner
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...] | None:
+        """The lengths of a sample's spatial axes; None for a plan without regions."""
+        return self.image.spatial_shape
+
+    def without_region(self) -> TracedPlan:
+        """Return the plan for what has no such spatial axes."""
+        return TracedPlan(self.labels, self.labels)
+
+    def __len__(self) -> int:
+        return self.image.partner.shape[0]
+
+
+Plan: TypeAlias = MixPlan | TracedPlan
+
+
+def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> jax.Array:
+    """Mix an array by a plan.
+
+    Without boxes the result is ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``. With boxes, each sample is blended by
+    `plan.weight`, and then its box is copied from its partner.
+
+    In the memory of the CPU the Rust kernel mixes, without a copy of `x`. Under jit, grad and vmap and on accelerators
+    it is one gather and one blend, within rounding of the kernel's result: there pass the plan as an argument, like an
+    array. A plan that a jitted function closes over is compiled into it, anew for each plan.
+
+    Parameters
+    ----------
+    plan : MixPlan
+        The plan, of n samples; under a transformation what it arrives as.
+    x : jax.Array
+        Shape (n, ...); float64, float32, float16, bfloat16 or an integer of at most 16 bits. For a plan that only
+        copies (CutMix) any dtype.
+    spatial_axes : sequence of int, optional
+        The axes of `x` that boxes are along; by default the last ones.
+
+    Returns
+    -------
+    jax.Array
+        The mixed batch, of the dtype of `x` and on its device.
+
+    Raises
+    ------
+    TypeError
+        If the dtype cannot be mixed.
+    ValueError
+        If `x` is a batch of another length, or its spatial axes are not those of the boxes.
+
+    See Also
+    --------
+    apply_labels : Mix the labels of the batch.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from mixup_rs import MixPlan
+    >>> from mixup_rs.jax import apply
+    >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
+    >>> x = jnp.array([[8.0, 0.0], [0.0, 4.0]])
+    >>> apply(plan, x)
+    Array([[6., 1.],
+           [0., 4.]], dtype=float32)
+    >>> jax.jit(apply)(plan, x)
+    Array([[6., 1.],
+           [0., 4.]], dtype=float32)
+    """
+    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    drawn = plan.image if isinstance(plan, TracedPlan) else Drawn.of(plan)
+    if x.ndim == 0 or not (_ARRAYS.is_mixable(x) or (drawn.boxes is not None and drawn.only_copies)):
+        raise TypeError(
+            f"expected an array of shape (n, ...), of floats or of integers of at most 16 bits, got {x.dtype} of shape "
+            f"{x.shape}; indices are not blended: mix their embeddings"
+        )
+    if x.shape[0] != len(plan):
+        raise ValueError(f"the plan is for {len(plan)} samples, got an array of {x.shape[0]}")
+    if isinstance(plan, TracedPlan):
+        return blend(jnp, drawn, x, spatial_axes)
+    return _ARRAYS.blend(plan, x, None if spatial_axes is None else list(spatial_axes))
+
+
+def apply_labels(
+    plan: Plan, labels: Any, num_classes: int | None = None, label_smoothing: float = 0.0
+) -> tuple[jax.Array, jax.Array | None]:
+    """Mix labels by a plan.
+
+    Parameters
+    ----------
+    plan : MixPlan
+        The plan, of n samples; under a transformation what it arrives as.
+    labels : jax.Array
+        As for `MixPlan.apply_labels`: floats are blended; class indices (n,) become float32 soft targets with
+        `num_classes`, else they are returned beside those of the partners; booleans (n, k) are blended as float32.
+    num_classes : int, optional
+        At least 1. Class indices must be in [0, num_classes), which under a transformation cannot be checked: there one
+        that is not has a row of zeros.
+    label_smoothing : float, default 0.0
+        s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+
+    Returns
+    -------
+    tuple of (jax.Array, jax.Array or None)
+        The mixed labels and None, or class indices and those of the partners.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `MixPlan.apply_labels`; and if integers of several axes are given under a transformation.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from mixup_rs import MixPlan
+    >>> from mixup_rs.jax import apply_labels
+    >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
+    >>> apply_labels(plan, jnp.array([0, 2]), num_classes=3)[0]
+    Array([[0.75, 0.  , 0.25],
+           [0.  , 0.  , 1.  ]], dtype=float32)
+    """
+    y = labels if isinstance(labels, jax.Array) else jnp.asarray(labels)
+    if isinstance(plan, MixPlan) and (seen := view(y)) is not None:
+        own, partner = plan.apply_labels(seen, num_classes, label_smoothing)
+        return (_ARRAYS.asarray(own, y), None) if partner is None else (y, _ARRAYS.asarray(partner, y))
+    if y.ndim == 0 or y.shape[0] != len(plan):
+        raise ValueError(f"the plan is for {len(plan)} samples, got labels of shape {y.shape}")
+    drawn = plan.labels if isinstance(plan, TracedPlan) else Drawn.of(plan.without_region())
+    kind = _ARRAYS.kind(y)
+    # The checks of the core, on nothing.
+    of_kind = np.zeros(y.shape, np.int64 if kind == "integer" else np.float32)
+    _, pair = MixPlan.identity(len(plan)).apply_labels(of_kind, num_classes, label_smoothing)
+    if kind != "integer":
+        return blend(jnp, drawn, y.astype(jnp.float32) if kind == "bool" else y), None
+    if pair is not None:
+        return y, jnp.take(y, jnp.asarray(drawn.partner), axis=0)
+    assert num_classes is not None
+    if y.ndim > 1:
+        return blend(jnp, drawn, y.astype(jnp.float32)), None
+    hot = jax.nn.one_hot(y, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
+    return blend(jnp, drawn, hot), None
+
+
+def _flatten(plan: Plan) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    if isinstance(plan, MixPlan):
+        image, labels = Drawn.of(plan), Drawn.of(plan.without_region())
+    else:
+        image, labels = plan.image, plan.labels
+    arrays = (image.partner, image.weight, image.share, labels.weight, labels.share, image.boxes)
+    return arrays, (image.spatial_shape, image.only_copies, labels.only_copies)
+
+
+def _unflatten(known: tuple[Any, ...], arrays: tuple[Any, ...]) -> Plan:
+    partner, weight, share, lam, lam_share, boxes = arrays
+    shape, *only_copies = known
+    if all(isinstance(array, np.ndarray) for array in arrays[:5]) and weight.dtype == np.float64:
+        # As it was: nothing is traced.
+        return MixPlan(weight, partner) if boxes is None else MixPlan.from_boxes(boxes, shape, partner, weight)
+    image = Drawn(partner, weight, share, boxes, shape, only_copies[0])
+    return TracedPlan(image, Drawn(partner, lam, lam_share, None, None, only_copies[1]))
+
+
+for kind in (MixPlan, TracedPlan):
+    jax.tree_util.register_pytree_node(kind, _flatten, _unflatten)
