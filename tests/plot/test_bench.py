@@ -15,7 +15,7 @@ from mixup_rs.bench.cases import Batch, Case
 from mixup_rs.bench.contender import Contender
 from mixup_rs.bench.measure import measure
 from mixup_rs.bench.processor import processor, slug
-from mixup_rs.bench.results import FORMAT
+from mixup_rs.bench.results import FORMAT, Results
 
 pytest.importorskip("matplotlib")
 
@@ -55,6 +55,17 @@ def test_cases_are_added_to_the_results_of_the_processor(tmp_path):
     assert len(document["results"]) == len({(r["case"], r["contender"]) for r in document["results"]})
     commands = [f"mixup-rs bench --cases sweep-{size} --threads 1 --seconds 0.001" for size in (2048, 1024)]
     assert document["command"] == " && ".join(commands)
+
+
+def test_what_was_measured_otherwise_is_not_added():
+    before = Results(document_of())
+    for key, other in {
+        "machine": document_of(processor="B"),
+        "versions": {**document_of(), "versions": {"mixup-rs": "9"}},
+        "threads": document_of(threads=[1]),
+    }.items():
+        with pytest.raises(ValueError, match=f"expected results of the same {key}"):
+            before.added(Results(other))
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):

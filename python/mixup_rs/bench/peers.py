@@ -25,6 +25,10 @@ __all__ = ["PEERS", "Maker", "about_to_train", "jax_compiled", "need", "numpy_on
 Maker = Callable[[Batch], Iterable[Contender]]
 
 
+#: A batch of this many bytes is worth the threads of a pool.
+_WORTH_THREADS = 1 << 20
+
+
 def numpy_one_liner(batch: Batch) -> Iterator[Contender]:
     """NumPy one-liner."""
     x, integers = batch.x, batch.dtype.kind == "u"
@@ -237,7 +241,7 @@ def opencv_pairs(batch: Batch) -> Iterator[Contender]:
     def run() -> np.ndarray:
         lam, perm = _draw(batch, np.float64)
         lam, perm, threads = lam.tolist(), perm.tolist(), mixup_rs.get_num_threads()
-        if threads == 1:
+        if threads == 1 or batch.case.bytes < _WORTH_THREADS:
             blend(slice(None), lam, perm)
         else:
             # A call of OpenCV has one thread, and releases the lock.
