@@ -104,12 +104,16 @@ mutants: $(TOOLS)/cargo-mutants ## mutate the core: every mutant must make a tes
 	$(PYTHON) tools/reliability.py docs
 
 .PHONY: bench
-bench: $(VENV)/bench $(VENV)/built ## measure against the peers: table, JSON and plots
-	$(BIN)/python -m mixup_rs bench
+bench: $(VENV)/bench $(VENV)/built ## measure against the peers, and write the results to docs/bench under this processor's name
+	$(BIN)/python -m mixup_rs bench --out docs/bench
+
+.PHONY: bench-check
+bench-check: $(VENV)/built ## hold the results of all processors in docs/bench against what is promised
+	$(BIN)/python -m mixup_rs bench --check docs/bench
 
 .PHONY: readme
-readme: $(VENV)/test $(VENV)/built ## write the README's tables, and docs' plots, from docs/bench.json
-	$(BIN)/python tools/report.py docs/bench.json
+readme: $(VENV)/test $(VENV)/built ## write the README's tables, docs/benchmarks.md and its plots from docs/bench
+	$(BIN)/python tools/report.py docs/bench
 
 .PHONY: docs
 docs: $(VENV)/test $(VENV)/built ## write docs/fastai.md: what becomes of the hard cases, with fastai's callbacks and ours

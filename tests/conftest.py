@@ -29,8 +29,8 @@ def set_num_threads():
 
 @pytest.fixture
 def few_peers(monkeypatch):
-    """No numba and no timm: importing and compiling them would take longer than all else here."""
-    for library in ("numba", "timm"):
+    """Without peers whose importing and compiling would take longer than all else here."""
+    for library in ("numba", "timm", "jax", "kornia", "mixup"):
         monkeypatch.setitem(sys.modules, library, None)
 
 

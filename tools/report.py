@@ -1,13 +1,13 @@
-"""Writes the README's tables, and its pictures in docs: `python tools/report.py docs/bench.json`.
+"""Writes the README's tables, docs/benchmarks.md and its pictures: `python tools/report.py docs/bench`.
 
-The figures are those of `mixup-rs bench --json docs/bench.json`. The README's tables are never edited by hand.
+The figures are those of `mixup-rs bench --out docs/bench`, of every processor it ran on. None is written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from mixup_rs.bench.contender import (
     NUMPY,
     TIMM_COLLATE,
     UNMIXED,
+    UNMIXED_FLOATS,
+    WARM,
     drop_in,
 )
 from mixup_rs.bench.plots import save_plots
@@ -31,9 +33,10 @@ from mixup_rs.bench.results import Results, threads_text
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
-#: What the README calls them.
+#: What the tables call them.
 _ROLES = {
     INPLACE: "**mixup-rs, in place**",
+    WARM: "**mixup-rs, warm out**",
     NEW: "**mixup-rs, new result**",
     COLD: "**mixup-rs, very first result**",
     "scale": "*limit: scaling the batch in place*",
@@ -42,7 +45,10 @@ _ROLES = {
     NORMALISED: "**MixCollate, normalised**",
     drop_in(TIMM_COLLATE): f"**{drop_in(TIMM_COLLATE)}**",
     UNMIXED: "*limit: default_collate, unmixed*",
+    UNMIXED_FLOATS: "*limit: default_collate of normalised float32, unmixed*",
 }
+#: What each limit is the limit of.
+_LIMITED = {"scale": INPLACE, "copy": NEW}
 
 
 def repository() -> str:
@@ -53,15 +59,17 @@ def repository() -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="what `mixup-rs bench` measured, as JSON")
+    parser.add_argument("results", type=Path, help="a folder with what `mixup-rs bench` measured, a file a processor")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="(default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="(default: %(default)s)")
     options = parser.parse_args(args)
-    results = Results.read(options.results)
-    plots = save_plots(results, options.readme.parent / "docs")
-    update_readme(
-        options.readme, readme_section(results, [f"{repository()}/raw/main/docs/{plot.name}" for plot in plots])
-    )
-    print(*plots, options.readme, sep="\n")
+    every = Results.read_all(options.results)
+    plots = {results.processor: save_plots(results, options.results) for results in every}
+    here = options.page.parent
+    links = {name: [path.relative_to(here).as_posix() for path in paths] for name, paths in plots.items()}
+    options.page.write_text(page(every, links), encoding="utf-8")
+    update_readme(options.readme, readme_section(every))
+    print(*(path for paths in plots.values() for path in paths), options.page, options.readme, sep="\n")
 
 
 def update_readme(path: Path, section: str) -> None:
@@ -74,15 +82,47 @@ def update_readme(path: Path, section: str) -> None:
     path.write_text(f"{head}{BEGIN}\n{section}\n{END}{tail}", encoding="utf-8")
 
 
-def readme_section(results: Results, plots: list[str]) -> str:
-    """Markdown: where it was measured, the main case, the others, where we lose, and the pictures."""
-    parts = [_measured(results), _main_table(results), _other_table(results)]
-    parts += [_of_the_loader(results), _collate_table(results), _loader_table(results), _losses(results)]
-    parts += [
-        f"Left out: {'; '.join(_left_out(results))}." if results.document["skipped"] else "",
-        *(f"![{Path(plot).stem.replace('-', ' ')}]({plot})" for plot in plots),
+def readme_section(every: Sequence[Results]) -> str:
+    """Markdown: a small table a processor, and where we lose on any."""
+    parts = [
+        f"Milliseconds for {MAIN.title}, and how many times mixup-rs' own time that is, for the same job:",
+        *(_small_table(results) for results in every),
+        _losses(every),
+        f"All cases, all peers, versions and plots: [docs/benchmarks.md]({repository()}/blob/main/docs/benchmarks.md).",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def page(every: Sequence[Results], plots: Mapping[str, Sequence[str]]) -> str:
+    """The page of all figures: Markdown, a section a processor."""
+    names = ", ".join(results.processor for results in every)
+    parts = [
+        "# Benchmarks",
+        f"Measured on {names}. `mixup-rs bench` measures a machine, and writes the results under the name of its "
+        "processor; in a clone, `make bench` adds them here, `make readme` writes this page, and `mixup-rs bench "
+        "--check` holds them against what is promised.",
+        "Times are in milliseconds, medians of rounds in which all took turns, with how many times mixup-rs' own time "
+        "that is, for the same job. timm's, torchvision's, kornia's and the package mixup's include targets, which "
+        "they always make; the others' include drawing λ and partners. A *warm out* is an array that exists already.",
+        _losses(every),
+    ]
+    for results in every:
+        parts += [f"## {results.processor}", *_section(results, plots.get(results.processor, []))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(results: Results, plots: Sequence[str]) -> Iterator[str]:
+    """Where it was measured, the main case, the others, the DataLoader, and the pictures."""
+    yield _measured(results)
+    yield _main_table(results)
+    yield _other_table(results)
+    yield _of_the_loader(results)
+    yield _collate_table(results)
+    yield _loader_table(results)
+    if results.document["skipped"]:
+        yield f"Left out: {'; '.join(_left_out(results))}."
+    for plot in plots:
+        yield f"![{Path(plot).stem.replace('-', ' ')}]({plot})"
 
 
 def _measured(results: Results) -> str:
@@ -92,28 +132,45 @@ def _measured(results: Results) -> str:
     simd = f" ({where['simd']})" if where["simd"] else ""
     others = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"`{results.document['command']}` of {results.document['date']} on {where['cpu']}, {where['cores']} processors"
-        f"{memory}, {where['system']}: mixup-rs {ours}{simd}; {others}. Milliseconds, the median of rounds in which "
-        "all took turns, and how many times mixup-rs' own time that is, for the same job. timm's and torchvision's "
-        "include soft targets, which they always make; the others' include drawing λ and partners."
+        f"`{results.document['command']}` of {results.document['date']} on {results.processor} ({where['cpu']}), "
+        f"{where['cores']} processors{memory}, {where['system']}: mixup-rs {ours}{simd}; {others}."
     )
 
 
+#: The peers in the README's table.
+_WELL_KNOWN = [NUMPY, FASTAI, "timm Mixup (batch)", "torchvision MixUp"]
+
+
+def _small_table(results: Results) -> str:
+    rows = _main_rows(results, [INPLACE, NEW], ["scale"], _WELL_KNOWN)
+    rows[0][0] = results.processor
+    return _markdown(rows) if len(rows) > 2 else ""
+
+
 def _main_table(results: Results) -> str:
+    ours, peers = (results.contenders(MAIN.name, kind) for kind in ("ours", "peer"))
+    rows = _main_rows(results, ours, ["scale", "copy"], peers)
+    return _markdown(rows) if len(rows) > 2 else ""
+
+
+def _main_rows(results: Results, ours: list[str], limits: list[str], peers: list[str]) -> list[list[str]]:
+    """A heading and a row each, of those that were measured."""
     threads = results.threads
-    headings = [MAIN.title, *map(threads_text, threads), "times ours"]
-    rows = [headings, ["---", *["--:"] * (len(threads) + 1)]]
-    for name in results.contenders(MAIN.name, "ours"):
-        rows.append([_ROLES.get(name, f"**{name}**"), *_times(results, MAIN.name, name), ""])
-    for which, ours in (("scale", INPLACE), ("copy", NEW)):
-        limits = [results.limit(MAIN.name, count, which) for count in threads]
-        own = [results.ms(MAIN.name, ours, count) for count in threads]
-        ratios = [a / b if a and b else None for a, b in zip(limits, own, strict=True)]
-        rows.append([_ROLES[which], *map(number, limits), _factors(ratios)])
-    for name in results.contenders(MAIN.name, "peer"):
-        ratios = [results.ratio(MAIN.name, name, count) for count in threads]
-        rows.append([name, *_times(results, MAIN.name, name), _factors(ratios)])
-    return _markdown(rows) if results.contenders(MAIN.name) else ""
+    rows = [[MAIN.title, *map(threads_text, threads), "times ours"], ["---", *["--:"] * (len(threads) + 1)]]
+    for name in ours:
+        if name in results.contenders(MAIN.name):
+            rows.append([_ROLES.get(name, f"**{name}**"), *_times(results, MAIN.name, name), ""])
+    for which in limits:
+        times = [results.limit(MAIN.name, count, which) for count in threads]
+        own = [results.ms(MAIN.name, _LIMITED[which], count) for count in threads]
+        if any(times):
+            ratios = [a / b if a and b else None for a, b in zip(times, own, strict=True)]
+            rows.append([_ROLES[which], *map(number, times), _factors(ratios)])
+    for name in peers:
+        if name in results.contenders(MAIN.name):
+            ratios = [results.ratio(MAIN.name, name, count) for count in threads]
+            rows.append([name, *_times(results, MAIN.name, name), _factors(ratios)])
+    return rows
 
 
 def _other_table(results: Results) -> str:
@@ -137,7 +194,8 @@ def _of_the_loader(results: Results) -> str:
     if not (results.collates() or results.epochs()):
         return ""
     return (
-        "In the DataLoader: collates that give bytes, and collates that give normalised float32. The torch recipe "
+        "In the DataLoader: collates that give bytes, and collates that give normalised float32, of bytes or, by "
+        "default_collate, of samples that are so already (JPEG files: by ToTensor and Normalize). The torch recipe "
         "stacks, converts to float, normalises and mixes, out of place as it is mostly written, or in place where it "
         "can; fastai's MixUp does its part in the main process, torchvision's in the collate."
     )
@@ -184,20 +242,16 @@ def _fastest_peer(results: Results, case: str) -> str:
     return f"{' / '.join(_times(results, case, best))} ({best})"
 
 
-def _losses(results: Results) -> str:
-    """The sentence that says where we lose."""
-    losses = list(results.losses())
+def _losses(every: Sequence[Results]) -> str:
+    """Where we lose, on any of the processors."""
+    losses = [(results.processor, *loss) for results in every for loss in results.losses()]
     if not losses:
-        return "Where we lose: in none of these cases is a peer faster than mixup-rs doing the same job."
-    places = []
-    for title, group in groupby(losses, key=lambda loss: loss[0]["title"]):
-        # Epochs are measured with one number of threads, and their titles name the workers.
-        peers = [
-            f"{peer} is {times:.2f} times as fast" + ("" if "workers" in case else f" at {threads_text(threads)}")
-            for case, peer, threads, times in group
-        ]
-        places.append(f"{title}: {', '.join(peers)}")
-    return f"Where we lose: {'; '.join(places)}."
+        names = ", ".join(results.processor for results in every)
+        return f"Where we lose: in no case on {names} is a peer faster than mixup-rs doing the same job."
+    rows = [["where we lose", "processor", "threads", "faster peer", "factor"], ["---", "---", "--:", "---", "--:"]]
+    for processor, case, peer, threads, times in losses:
+        rows.append([case["title"], processor, str(threads), peer, f"{times:.2f}"])
+    return _markdown(rows)
 
 
 def _left_out(results: Results) -> Iterator[str]:

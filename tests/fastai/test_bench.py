@@ -4,7 +4,7 @@ import pytest
 
 import mixup_rs
 from mixup_rs.bench.cases import Case
-from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, drop_in
+from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP, WARM, drop_in
 from mixup_rs.bench.report import table
 from mixup_rs.bench.run import run_cases
 
@@ -19,7 +19,7 @@ def test_a_run_measures_all_who_are_there_and_names_who_is_not():
     assert mixup_rs.get_num_threads() == before
     threads = results.threads
     assert threads in ([1], [1, 2])
-    calls = {INPLACE, NEW, COLD, RUST_MIXUP, f"{RUST_MIXUP}(inplace=True)"}
+    calls = {INPLACE, WARM, NEW, COLD, RUST_MIXUP, f"{RUST_MIXUP}(inplace=True)"}
     drop_ins = {drop_in(f"torchvision {name}") for name in ("MixUp", "CutMix")}
     assert set(results.contenders("f32", "ours")) == calls | drop_ins
     assert {NUMPY, FASTAI} <= set(results.contenders("f32", "peer"))
@@ -32,6 +32,7 @@ def test_a_run_measures_all_who_are_there_and_names_who_is_not():
         assert record["threads"] in threads
         assert record["kind"] != "peer" or record["rival"] in results.contenders(record["case"], "ours")
     skipped = {(entry["contender"], entry["case"]): entry["why"] for entry in results.document["skipped"]}
-    assert {("timm's Mixup", ""), ("timm's FastCollateMixup", ""), ("numba loop", "")} <= skipped.keys()
+    libraries = ["timm's Mixup", "timm's FastCollateMixup", "numba loop", "kornia's RandomMixUpV2", "the package mixup"]
+    assert {(library, "") for library in libraries} <= skipped.keys()
     assert "RuntimeError" in skipped[FASTAI, "uint8 4x3x8x8"]
     assert "numba loop" in table(results)

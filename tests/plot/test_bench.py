@@ -4,7 +4,6 @@ import io
 import json
 import sys
 
-import checks
 import numpy as np
 import pytest
 from documents import document_of
@@ -15,7 +14,8 @@ from mixup_rs.bench import cases, peers
 from mixup_rs.bench.cases import Batch, Case
 from mixup_rs.bench.contender import Contender
 from mixup_rs.bench.measure import measure
-from mixup_rs.bench.results import FORMAT
+from mixup_rs.bench.processor import processor, slug
+from mixup_rs.bench.results import FORMAT, Results
 
 pytest.importorskip("matplotlib")
 
@@ -24,9 +24,9 @@ TINY = Case("f32", (4, 3, 8, 8))
 
 @pytest.mark.usefixtures("few_peers")
 def test_the_command_writes_json_that_reads_back(tmp_path, capsys):
-    path = tmp_path / "new" / "results.json"
+    path = tmp_path / "new" / f"{slug(processor())}.json"
     args = ["--quick", "--cases", "tiny,sweep-1024,sweep-16384", "--threads", "1", "--seconds", "0.001"]
-    assert bench.main([*args, "--json", str(path), "--plots", str(tmp_path)]) == 0
+    assert bench.main([*args, "--out", str(path.parent)]) == 0
     document = json.loads(path.read_text())
     assert document.keys() == document_of().keys()
     assert document["format"] == FORMAT
@@ -34,12 +34,44 @@ def test_the_command_writes_json_that_reads_back(tmp_path, capsys):
     assert document["versions"]["mixup-rs"] == mixup_rs.__version__
     assert [case["name"] for case in document["cases"]] == ["tiny", "sweep-1024", "sweep-16384"]
     assert str(tmp_path) not in path.read_text()
-    assert (tmp_path / "bench-time-by-size.png").stat().st_size > 1000
+    assert path.with_name(f"{path.stem}-time-by-size.png").stat().st_size > 1000
     captured = capsys.readouterr()
     assert "float32 4x3x8x8" in captured.out
     assert "[3/3" in captured.err
-    checks.main([str(path)])
-    assert "2. not measured fastai / in place >= 14" in capsys.readouterr().out
+    bench.main(["--check", str(path.parent)])
+    checked = capsys.readouterr().out
+    assert checked.startswith(f"{processor()}:\n")
+    assert "2. not measured fastai / in place >= 14" in checked
+
+
+@pytest.mark.usefixtures("few_peers")
+def test_cases_are_added_to_the_results_of_the_processor(tmp_path):
+    path = tmp_path / f"{slug(processor())}.json"
+    args = ["--threads", "1", "--seconds", "0.001", "--out", str(tmp_path)]
+    for cases_, more in (("sweep-2048", []), ("sweep-1024", ["--add"]), ("sweep-2048", ["--add"])):
+        assert bench.main([*args, "--cases", cases_, *more]) == 0
+    document = json.loads(path.read_text())
+    assert [case["name"] for case in document["cases"]] == ["sweep-1024", "sweep-2048"]
+    assert len(document["results"]) == len({(r["case"], r["contender"]) for r in document["results"]})
+    commands = [f"mixup-rs bench --cases sweep-{size} --threads 1 --seconds 0.001" for size in (2048, 1024)]
+    assert document["command"] == " && ".join(commands)
+
+
+def test_what_was_measured_otherwise_is_not_added():
+    before = Results(document_of())
+    for key, other in {
+        "machine": document_of(processor="B"),
+        "versions": {**document_of(), "versions": {"mixup-rs": "9"}},
+        "threads": document_of(threads=[1]),
+    }.items():
+        with pytest.raises(ValueError, match=f"expected results of the same {key}"):
+            before.added(Results(other))
+
+
+def test_a_folder_without_results_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--check", str(tmp_path)])
+    assert "expected a folder with results" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args", [["--cases", "nothing"], ["--threads", "0"], ["--threads", "two"]])
@@ -102,26 +134,38 @@ def test_layouts_are_what_they_are_called(layout, strides):
     assert batch.c_order.flags.c_contiguous
 
 
+#: Those that draw with NumPy, so that what they mix is known.
+DRAWN_WITH_NUMPY = [
+    peers.numpy_one_liner,
+    peers.opencv_pairs,
+    peers.numba_loop,
+    peers.torch_compiled,
+    peers.jax_compiled,
+]
+
+
+@pytest.mark.parametrize("maker", DRAWN_WITH_NUMPY, ids=lambda maker: maker.__name__)
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_peers_mix(dtype):
+def test_peers_mix(maker, dtype, set_num_threads):
     """What does not do the job is no peer."""
     batch = Batch(Case("peers", TINY.shape, dtype))
     lam, perm = peers._draw(batch)
     wide = batch.x.astype(np.float64)
     lam = lam.reshape(-1, 1, 1, 1).astype(np.float64)
     expected = lam * wide + (1 - lam) * wide[perm]
-    makers = [peers.numpy_one_liner]
-    if dtype == "float32" and sys.modules.get("numba", True) is not None:
-        makers += [peers.numba_loop]
-    for maker in makers:
-        try:
-            contenders = list(maker(batch))
-        except ImportError:
-            continue
-        for contender in contenders:
+    try:
+        contenders = list(maker(batch))
+    except ImportError as error:
+        pytest.skip(str(error))
+    assert contenders
+    for contender in contenders:
+        for threads in (1, 2):
+            set_num_threads(threads)
             batch.rng = np.random.default_rng(35)
             batch.rng.integers(0, 256, 1 << 20) if dtype == "uint8" else batch.rng.random(1 << 20)
-            mixed = contender.run().reshape(batch.shape)
+            batch.warm[...] = 0
+            mixed = contender.run()
+            mixed = np.asarray(batch.warm if mixed is None else mixed).reshape(batch.shape)
             np.testing.assert_allclose(mixed, expected, atol=0.501 if dtype == "uint8" else 1e-6)
 
 

@@ -5,7 +5,7 @@ from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIX
 from mixup_rs.bench.results import FORMAT, case_record
 
 
-def document_of(times=(), threads=(1, 2), memory=(), skipped=()):
+def document_of(times=(), threads=(1, 2), memory=(), skipped=(), processor="A Processor 5"):
     """A document with `times`: (case, contender, kind, rival, milliseconds at each number of threads)."""
     known = {case.name: case for case in cases.CASES}
     records = [
@@ -29,7 +29,14 @@ def document_of(times=(), threads=(1, 2), memory=(), skipped=()):
         "date": "2025-01-31",
         "command": "mixup-rs bench",
         "seconds": 1,
-        "machine": {"cpu": "A CPU", "cores": 2, "memory_gib": 7.5, "system": "Linux x86_64", "simd": "avx2"},
+        "machine": {
+            "processor": processor,
+            "cpu": "A CPU",
+            "cores": 2,
+            "memory_gib": 7.5,
+            "system": "Linux x86_64",
+            "simd": "avx2",
+        },
         "versions": {"mixup-rs": "1.2.3", "python": "3.11.7", "numpy": "2.4.6"},
         "threads": list(threads),
         "memory": list(memory),

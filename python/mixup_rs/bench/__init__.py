@@ -1,8 +1,9 @@
 """The benchmark: `mixup-rs bench`, which is `make bench`.
 
 Cases (`cases`) × contenders (`lineup`, `peers`, `limits`, and for the DataLoader `loader`) are measured in alternation
-(`measure`, `run`) into one JSON document (`results`). The table (`report`) and the plots (`plots`) are computed from
-that document. `step` measures the share of mixing in a training step.
+(`measure`, `run`) into one JSON document (`results`), named after the `processor`. The table (`report`), the plots
+(`plots`) and the ratios that are promised (`checks`) are computed from that document. `step` measures the share of
+mixing in a training step.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from mixup_rs.bench import checks
 from mixup_rs.bench.cases import CASES, Case
 from mixup_rs.bench.plots import save_plots
 from mixup_rs.bench.report import table
@@ -26,7 +28,7 @@ _SECONDS, _SECONDS_QUICK = 8.0, 0.5
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and write the results and the plots.
+    """Measure, print the table, and write the results and the plots; or check results that were written.
 
     Parameters
     ----------
@@ -36,10 +38,15 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status.
+        The exit status: 1 where `--check` finds a ratio that is not reached.
     """
     parser = _parser()
     options = parser.parse_args(args)
+    if options.check:
+        try:
+            return checks.check_all(Results.read_all(options.check))
+        except ValueError as error:
+            parser.error(str(error))
     if options.images and not any(options.images.glob("*.jpg")):
         parser.error(f"expected a folder of .jpg files, got {options.images}")
     if options.step:
@@ -55,9 +62,10 @@ def main(args: Sequence[str] | None = None) -> int:
         cases, options.threads, seconds, command=_command(options), quick=options.quick, images=options.images
     )
     print(table(results))
-    results.write(options.json)
-    print(f"\nresults: {options.json}")
-    _save_plots(results, options.plots)
+    if options.add and (before := options.out / f"{results.slug}.json").exists():
+        results = Results.read(before).added(results)
+    print(f"\nresults: {results.write(options.out)}")
+    _save_plots(results, options.out)
     return 0
 
 
@@ -71,8 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=_threads, metavar="1,2", help="numbers of threads (default: 1 and all)")
     add("--seconds", type=float, help=f"seconds of a case (default: {_SECONDS:g}, quick: {_SECONDS_QUICK:g})")
     add("--images", type=Path, metavar="FOLDER", help="JPEG files for the DataLoader (default: generated files)")
-    add("--json", type=Path, default=Path("bench/results.json"), help="file for the results (default: %(default)s)")
-    add("--plots", type=Path, default=Path("bench"), metavar="DIR", help="folder for the plots (default: %(default)s)")
+    folder = "folder for the results and the plots, named after the processor (default: %(default)s)"
+    add("--out", type=Path, default=Path("bench"), metavar="FOLDER", help=folder)
+    add("--add", action="store_true", help="add the cases to the processor's results in that folder")
+    promised = "measure nothing: hold all results of a folder against what is promised (default: %(const)s)"
+    add("--check", type=Path, nargs="?", const=Path("docs/bench"), metavar="FOLDER", help=promised)
     add("--step", action="store_true", help="measure only the share of mixing in a training step of resnet34")
     return parser
 

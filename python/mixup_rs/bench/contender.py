@@ -18,19 +18,23 @@ __all__ = [
     "TIMM_COLLATE",
     "TORCH_RECIPE",
     "UNMIXED",
+    "UNMIXED_FLOATS",
+    "WARM",
     "Contender",
     "drop_in",
 ]
 
-#: Calls of mixup-rs: in place; a new result in a loop; the first result of a process; the fastai callback.
-INPLACE, NEW, COLD, RUST_MIXUP = "in place", "new result", "new result, cold", "RustMixUp"
+#: Calls of mixup-rs: in place; into an array of the caller's; a new result in a loop; the first result of a process.
+INPLACE, WARM, NEW, COLD = "in place", "warm out", "new result", "new result, cold"
+#: The fastai callback.
+RUST_MIXUP = "RustMixUp"
 
 #: In the DataLoader: bytes that are stacked and mixed; the same, normalised to float32.
 MIX_COLLATE, NORMALISED = "MixCollate", "MixCollate, normalised"
 
 #: Peers and limits that several modules use.
 NUMPY, FASTAI, TIMM_COLLATE = "NumPy one-liner", "fastai MixUp", "timm FastCollateMixup"
-TORCH_RECIPE, UNMIXED = "torch recipe", "default_collate, unmixed"
+TORCH_RECIPE, UNMIXED, UNMIXED_FLOATS = "torch recipe", "default_collate, unmixed", "default_collate, unmixed float32"
 
 
 def drop_in(peer: str) -> str:

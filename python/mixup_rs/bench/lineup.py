@@ -7,10 +7,10 @@ from typing import Any
 
 import mixup_rs
 from mixup_rs.bench.cases import MAIN, SWEEP, Batch
-from mixup_rs.bench.contender import COLD, INPLACE, NEW, Contender
+from mixup_rs.bench.contender import COLD, INPLACE, NEW, WARM, Contender
 from mixup_rs.bench.limits import LIMITS
 from mixup_rs.bench.loader import COLLATES, EPOCHS, Feed
-from mixup_rs.bench.peers import PEERS, Maker, numpy_one_liner, torch_compiled
+from mixup_rs.bench.peers import PEERS, Maker, jax_compiled, numpy_one_liner, torch_compiled
 
 __all__ = ["lineup"]
 
@@ -54,7 +54,7 @@ def _peers(batch: Batch, quick: bool) -> list[Maker]:
     if not batch.case.peers:
         return []
     # Compiling for one shape takes seconds: a quick run does so in the main case only.
-    slow = {torch_compiled} if quick and batch.case is not MAIN else set()
+    slow = {torch_compiled, jax_compiled} if quick and batch.case is not MAIN else set()
     return [maker for maker in PEERS if maker not in slow]
 
 
@@ -65,6 +65,8 @@ def _ours(batch: Batch) -> Iterator[Contender]:
     yield Contender(NEW, lambda: mix(x), "ours")
     if batch.case in SWEEP:
         return
+    warm = batch.warm
+    yield Contender(WARM, lambda: mix(x, out=warm), "ours")
     yield Contender(COLD, lambda: mix(x), "ours", prepare=mixup_rs.clear_cache, single=True)
     if batch.c_order is not x:
         # In this case too, because two cases are measured minutes apart.

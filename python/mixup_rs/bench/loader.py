@@ -1,7 +1,7 @@
 """The DataLoader: collates alone, and whole epochs of images in memory and of JPEG files.
 
 Some contenders return bytes, mixed or not, which a training loop normalises on an accelerator. The others return
-normalised float32, for training on a CPU.
+normalised float32, for training on a CPU: of bytes, or of samples that are normalised floats already.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ import numpy as np
 
 from mixup_rs import Mixup
 from mixup_rs.bench.cases import Batch, LoaderCase
-from mixup_rs.bench.contender import MIX_COLLATE, NORMALISED, TIMM_COLLATE, TORCH_RECIPE, UNMIXED, Contender, drop_in
+from mixup_rs.bench.contender import (
+    MIX_COLLATE,
+    NORMALISED,
+    TIMM_COLLATE,
+    TORCH_RECIPE,
+    UNMIXED,
+    UNMIXED_FLOATS,
+    Contender,
+    drop_in,
+)
 from mixup_rs.bench.peers import about_to_train, need
 from mixup_rs.bench.results import size_text
 
@@ -63,8 +72,22 @@ class Feed:
         )
         return Repeated(images, self.case.samples)
 
+    @cached_property
+    def floats(self) -> Repeated:
+        """The data set with normalised float32 images: images in memory are so already, files are converted."""
+        images = Normalised(self.data.images)
+        if not self.case.jpeg:
+            images = [images[i] for i in range(len(images))]
+        return Repeated(images, self.case.samples)
+
     def contender(
-        self, name: str, collate: Callable[..., Any], kind: str = "peer", rival: str = "", then: Any = None
+        self,
+        name: str,
+        collate: Callable[..., Any],
+        kind: str = "peer",
+        rival: str = "",
+        then: Any = None,
+        data: Repeated | None = None,
     ) -> Contender:
         """Make a contender: one batch, or for a case with workers an epoch of a DataLoader.
 
@@ -76,16 +99,18 @@ class Feed:
             The collate function.
         then : callable, optional
             Called with each batch of an epoch in the main process.
+        data : Repeated, optional
+            The data set, by default `self.data`.
         """
         from torch.utils.data import DataLoader
 
         n, workers = self.case.shape[0], self.case.workers
+        dataset: Any = data or self.data  # a data set by its methods
         if workers is None:
-            samples = [(_laid_out(image, self.case.layout), y) for image, y in map(self.data.__getitem__, range(n))]
+            samples = [(_laid_out(image, self.case.layout), y) for image, y in map(dataset.__getitem__, range(n))]
             return _alone(name, collate, samples, kind, rival)
         # Workers persist, so that an epoch does not include the start of processes.
-        data: Any = self.data  # a data set by its methods
-        loader = DataLoader(data, n, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
+        loader = DataLoader(dataset, n, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
 
         def run() -> None:
             for batch in loader:
@@ -124,7 +149,7 @@ class Repeated:
     """
 
     def __init__(self, images: Any, samples: int):
-        self._images, self._samples = images, samples
+        self.images, self._samples = images, samples
 
     def __len__(self) -> int:
         return self._samples
@@ -132,7 +157,29 @@ class Repeated:
     def __getitem__(self, i: int) -> tuple[Any, int]:
         if i >= self._samples:
             raise IndexError(i)  # ends an iteration
-        return self._images[i % len(self._images)], i % _CLASSES
+        return self.images[i % len(self.images)], i % _CLASSES
+
+
+class Normalised:
+    """Images as the usual ToTensor and Normalize make them: contiguous float32 (C, H, W).
+
+    Parameters
+    ----------
+    images : sequence of torch.Tensor
+        The images, uint8 (C, H, W).
+    """
+
+    def __init__(self, images: Any):
+        import torch
+
+        self._images = images
+        self._mean, self._std = (torch.tensor(terms).view(-1, 1, 1) for terms in (_MEAN, _STD))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, i: int) -> Any:
+        return self._images[i].contiguous().float().div_(255).sub_(self._mean).div_(self._std)
 
 
 class JpegImages:
@@ -206,6 +253,7 @@ def torch_collates(feed: Feed) -> Iterator[Contender]:
     yield feed.contender(UNMIXED, default_collate, "limit", MIX_COLLATE)
     yield feed.contender(MIX_COLLATE, MixCollate(Mixup(_ALPHA), num_classes=_CLASSES), "ours")
     normalised = MixCollate(Mixup(_ALPHA), num_classes=_CLASSES, normalize=(_MEAN, _STD))
+    yield feed.contender(UNMIXED_FLOATS, default_collate, "limit", NORMALISED, data=feed.floats)
     yield feed.contender(NORMALISED, normalised, "ours")
 
 

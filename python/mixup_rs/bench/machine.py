@@ -13,21 +13,26 @@ from typing import Any
 import mixup_rs
 from mixup_rs import _core
 from mixup_rs.bench.measure import most_threads
+from mixup_rs.bench.processor import processor
 
 __all__ = ["extra_mib", "machine", "versions"]
 
-_PACKAGES = ["numpy", "torch", "fastai", "torchvision", "timm", "numba"]
+_PACKAGES = [
+    "numpy", "torch", "fastai", "torchvision", "timm", "kornia", "mixup", "numba", "jax", "opencv-python-headless",
+    "opencv-python",
+]  # fmt: skip
 
 
 def machine() -> dict[str, Any]:
-    """The model and number of processors, the memory and the system, without the name of the host."""
+    """The name, model and number of processors, the memory and the system, without the name of the host."""
     return {
+        "processor": processor(),
         "cpu": _proc("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": most_threads(),
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
-        "simd": getattr(_core, "SIMD_LEVEL", None),
-        "caches": getattr(_core, "CACHES", None),
+        "simd": _core.SIMD_LEVEL,
+        "caches": list(_core.CACHES),
     }
 
 

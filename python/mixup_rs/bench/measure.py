@@ -203,8 +203,10 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def set_threads(count: int) -> None:
-    """Set the number of threads of mixup-rs, and of torch and numba if they are loaded."""
+    """Set the number of threads of mixup-rs, and of torch, numba and OpenCV if they are loaded."""
     mixup_rs.set_num_threads(count)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(count)
     for library in ("torch", "numba"):
         module = sys.modules.get(library)
         if module is not None and module.get_num_threads() != count:

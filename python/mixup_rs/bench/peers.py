@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
+import mixup_rs
 from mixup_rs.bench.cases import Batch
 from mixup_rs.bench.contender import FASTAI, NEW, NUMPY, RUST_MIXUP, TIMM_COLLATE, Contender, drop_in
+from mixup_rs.bench.measure import most_threads
 
-__all__ = ["PEERS", "Maker", "about_to_train", "need", "numpy_one_liner", "torch_compiled"]
+__all__ = ["PEERS", "Maker", "about_to_train", "jax_compiled", "need", "numpy_one_liner", "torch_compiled"]
 
 #: A function that returns the contenders of a library for a batch.
 Maker = Callable[[Batch], Iterable[Contender]]
+
+
+#: A batch of this many bytes is worth the threads of a pool.
+_WORTH_THREADS = 1 << 20
 
 
 def numpy_one_liner(batch: Batch) -> Iterator[Contender]:
@@ -136,6 +143,7 @@ def torchvision_mixup(batch: Batch) -> Iterator[Contender]:
 
 def numba_loop(batch: Batch) -> Iterator[Contender]:
     """numba loop."""
+    need("numba")
     blend = _numba_blend(integers=batch.dtype.kind == "u")
     x, warm = batch.x.reshape(len(batch.x), -1), batch.warm.reshape(len(batch.x), -1)
 
@@ -203,14 +211,106 @@ def torch_compiled(batch: Batch) -> Iterator[Contender]:
     yield Contender("torch.compile, warm out", run, rival=NEW)
 
 
+def jax_compiled(batch: Batch) -> Iterator[Contender]:
+    """jax.jit on the CPU."""
+    need("jax")
+    import jax
+    import jax.numpy as jnp
+
+    integers = batch.dtype.kind == "u"
+    weights = np.float32 if integers else batch.dtype
+
+    def gather_and_blend(x: Any, perm: Any, lam: Any, _: Any) -> Any:
+        lam = lam.reshape(-1, *[1] * (x.ndim - 1))
+        mixed = lam * x + (1 - lam) * jnp.take(x, perm, axis=0, mode="clip")
+        return jnp.rint(mixed).astype(x.dtype) if integers else mixed
+
+    with jax.enable_x64(batch.dtype == np.float64):
+        x = jnp.array(batch.x)
+        # The result is in the memory of the last argument, which is the result before. XLA gives it one thread.
+        compiled = jax.jit(gather_and_blend, donate_argnums=3, keep_unused=True)
+        warm = [jnp.zeros_like(x)]
+
+    def run() -> Any:
+        with jax.enable_x64(batch.dtype == np.float64):
+            lam, perm = _draw(batch, weights)
+            warm[0] = compiled(x, perm, lam, warm[0]).block_until_ready()
+            return warm[0]
+
+    yield Contender("jax.jit, warm out", run, rival=NEW)
+
+
+def opencv_pairs(batch: Batch) -> Iterator[Contender]:
+    """cv2.addWeighted for each pair."""
+    if batch.dtype.name not in ("uint8", "float32", "float64"):
+        return
+    need("cv2")
+    import cv2
+
+    # Two axes, of which OpenCV makes no channels.
+    x, warm = (array.reshape(len(array), -1, array.shape[-1]) for array in (batch.x, batch.warm))
+    rows, out = list(x), list(warm)
+    pool = ThreadPoolExecutor(most_threads())
+
+    def blend(part: slice, lam: np.ndarray, perm: np.ndarray) -> None:
+        for own, weight, partner, mixed in zip(rows[part], lam[part], perm[part], out[part], strict=True):
+            cv2.addWeighted(own, weight, rows[partner], 1 - weight, 0, mixed)
+
+    def run() -> np.ndarray:
+        lam, perm = _draw(batch, np.float64)
+        lam, perm, threads = lam.tolist(), perm.tolist(), mixup_rs.get_num_threads()
+        if threads == 1 or batch.case.bytes < _WORTH_THREADS:
+            blend(slice(None), lam, perm)
+        else:
+            # A call of OpenCV has one thread, and releases the lock.
+            cuts = [len(rows) * k // threads for k in range(threads + 1)]
+            list(pool.map(lambda part: blend(part, lam, perm), map(slice, cuts, cuts[1:])))
+        return batch.warm
+
+    yield Contender("cv2.addWeighted, warm out", run, rival=NEW)
+
+
+def kornia_mixup(batch: Batch) -> Iterator[Contender]:
+    """kornia's RandomMixUpV2."""
+    if len(batch.shape) != 4:
+        return  # it mixes images alone
+    need("kornia.augmentation")
+    import torch
+    from kornia.augmentation import RandomMixUpV2
+
+    x, y, mixup = _tensor(batch), torch.from_numpy(batch.y), RandomMixUpV2(data_keys=["input", "class"])
+    yield Contender("kornia RandomMixUpV2", lambda: mixup(x, y), rival=NEW)
+
+
+def mixup_package(batch: Batch) -> Iterator[Contender]:
+    """the package mixup."""
+    need("mixup")
+    import torch
+    from mixup import VanillaMixUp
+
+    x, mixup = _tensor(batch), VanillaMixUp(alpha=batch.alpha)
+    y = torch.nn.functional.one_hot(torch.from_numpy(batch.y), batch.classes).to(x.dtype)
+
+    def run() -> Any:
+        if batch.dtype.kind == "u":
+            raise TypeError("it converts the weight to the dtype of the batch, in which it is 0")
+        return mixup(x, y)
+
+    yield Contender("mixup VanillaMixUp", run, rival=NEW)
+
+
 PEERS = [
     numpy_one_liner,
     fastai_callbacks,
     timm_mixup,
     timm_collate,
     torchvision_mixup,
+    kornia_mixup,
+    mixup_package,
+    opencv_pairs,
     numba_loop,
     torch_compiled,
+    jax_compiled,
 ]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIZES", "SPEEDUP", "save_plots"]
 
-SIZES, SPEEDUP = "bench-time-by-size.png", "bench-speed-up.png"
+SIZES, SPEEDUP = "time-by-size.png", "speed-up.png"
 
 _OURS = {INPLACE: "#d9480f", NEW: "#f08c00"}
 _MUTED = "#57606a"
@@ -25,13 +25,13 @@ _BARS = ["#ffc078", "#d9480f", "#862e9c", "#1f6feb"]
 
 
 def save_plots(results: Results, folder: Path) -> list[Path]:
-    """Save the plots for which there are figures, and return their paths."""
+    """Save the plots for which there are figures, named after the processor, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     saved = []
     if len(results.cases(sweep=True)) > 1:
-        saved.append(_plot_sizes(results, folder / SIZES))
+        saved.append(_plot_sizes(results, folder / f"{results.slug}-{SIZES}"))
     if results.contenders(MAIN.name, "peer"):
-        saved.append(_plot_speedup(results, folder / SPEEDUP))
+        saved.append(_plot_speedup(results, folder / f"{results.slug}-{SPEEDUP}"))
     return saved
 
 
@@ -59,7 +59,12 @@ def _draw_sizes(axes: Axes, results: Results, threads: int) -> None:
         label = f"mixup-rs, {contender}" if contender in _OURS else contender
         times = [results.ms(case["name"], contender, threads) or nan for case in cases]
         axes.plot(sizes, times, color=color, marker=".", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="bytes of the batch, float32", title=threads_text(threads))
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="bytes of the batch, float32",
+        title=f"{results.processor}, {threads_text(threads)}",
+    )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -79,7 +84,7 @@ def _plot_speedup(results: Results, path: Path) -> Path:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.invert_yaxis()
-    axes.set(xlabel="times the time of mixup-rs for the same job", title=MAIN.title)
+    axes.set(xlabel="times the time of mixup-rs for the same job", title=f"{MAIN.title}, {results.processor}")
     axes.margins(x=0.08)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mixup_rs.bench.cases import Case, LoaderCase
+from mixup_rs.bench.cases import CASES, Case, LoaderCase
+from mixup_rs.bench.processor import slug
 
 __all__ = ["FORMAT", "Results", "case_record", "size_text", "threads_text"]
 
 #: The version of the document's format, raised when older documents cannot be read any more.
-FORMAT = 1
+FORMAT = 2
 
 
 def case_record(case: Case) -> dict[str, Any]:
@@ -58,15 +59,60 @@ class Results:
         self._records = {(r["case"], r["contender"], r["threads"]): r for r in document["results"]}
         self._cases = {case["name"]: case for case in document["cases"]}
 
+    @property
+    def processor(self) -> str:
+        """The name of the processor."""
+        return self.document["machine"]["processor"]
+
+    @property
+    def slug(self) -> str:
+        """The name of the processor, for files."""
+        return slug(self.processor)
+
     @classmethod
     def read(cls, path: Path) -> Results:
         """Read a document from a file."""
         return cls(json.loads(path.read_text(encoding="utf-8")))
 
-    def write(self, path: Path) -> None:
-        """Write the document to a file, and make its folder."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+    @classmethod
+    def read_all(cls, folder: Path) -> list[Results]:
+        """Read the documents of a folder, one a processor. Raises ValueError if there are none."""
+        found = [cls.read(path) for path in sorted(folder.glob("*.json"))]
+        if not found:
+            raise ValueError(f"expected a folder with results of mixup-rs bench, got {folder}")
+        return found
+
+    def write(self, folder: Path) -> Path:
+        """Write the document to the processor's file in a folder, which is made; return the path of the file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.slug}.json"
         path.write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    def added(self, more: Results) -> Results:
+        """These results with the cases of another run, which replace those of the same names.
+
+        Raises
+        ------
+        ValueError
+            If the other run was on another machine, with other versions or other numbers of threads.
+        """
+        old, new = self.document, more.document
+        for key in ("machine", "versions", "threads"):
+            if old[key] != new[key]:
+                raise ValueError(f"expected results of the same {key}, got {new[key]} beside {old[key]}")
+        replaced = {case[name] for case in new["cases"] for name in ("name", "title")}
+        together = {
+            key: [entry for entry in old[key] if entry[name] not in replaced] + new[key]
+            for key, name in (("cases", "name"), ("results", "case"), ("skipped", "case"))
+        }
+        order = [case.name for case in CASES]
+        together["cases"].sort(key=lambda case: order.index(case["name"]) if case["name"] in order else len(order))
+        skipped = together["skipped"]
+        together["skipped"] = [entry for k, entry in enumerate(skipped) if entry not in skipped[:k]]
+        command = " && ".join(dict.fromkeys([*old["command"].split(" && "), new["command"]]))
+        seconds, memory = old["seconds"] + new["seconds"], new["memory"] or old["memory"]
+        return Results(new | together | {"command": command, "seconds": seconds, "memory": memory})
 
     def cases(self, sweep: bool = False) -> list[dict[str, Any]]:
         """The measured cases of batches: those of the sweep over sizes, or the others."""

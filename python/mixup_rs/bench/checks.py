@@ -1,15 +1,13 @@
-"""The ratios that this library promises to reach: `python tools/checks.py docs/bench.json`.
+"""The ratios that this library promises to reach: `mixup-rs bench --check`.
 
-Each is computed from the results of one run of `mixup-rs bench`. Fails where one is not reached.
+Each is computed from the results of one processor.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from math import log
 
 from mixup_rs.bench.contender import (
     COLD,
@@ -23,9 +21,13 @@ from mixup_rs.bench.contender import (
     TIMM_COLLATE,
     TORCH_RECIPE,
     UNMIXED,
+    UNMIXED_FLOATS,
+    WARM,
     drop_in,
 )
 from mixup_rs.bench.results import Results, size_text, threads_text
+
+__all__ = ["Check", "all_checks", "check_all"]
 
 #: Below the size that wakes a second thread, one and two threads run the same code: what differs is noise.
 _NOISE = 1.05
@@ -78,19 +80,36 @@ class Check:
         return f"{self.item:>2}. {verdict:12} {self.text} {sign} {self.bound:g}: {figures}{more}".rstrip(": ")
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Prints every check; returns the exit status: 1 where a ratio is not reached."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="what `mixup-rs bench` measured, as JSON")
-    checks = list(all_checks(Results.read(parser.parse_args(args).results)))
-    print(*checks, sep="\n")
-    return int(any(check.reached is False for check in checks))
+def check_all(every: Sequence[Results]) -> int:
+    """Print every check of the results of each processor.
+
+    Parameters
+    ----------
+    every : sequence of Results
+        The results, one a processor.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if a ratio is not reached.
+    """
+    reached = True
+    for results in every:
+        checks = list(all_checks(results))
+        print(f"{results.processor}:", *checks, "", sep="\n")
+        reached &= all(check.reached is not False for check in checks)
+    return int(not reached)
+
+
+#: Batches that no cache holds, and those that a third-level cache holds, of float32; and those of smaller elements.
+_MEMORY, _CACHE, _SMALL = ["f32", "f32-512"], ["f32-8", "sweep-1048576", "sweep-16777216"], ["f16", "bf16", "u8"]
 
 
 def all_checks(results: Results) -> Iterator[Check]:
     """All targets, in the order of their numbers."""
     every = results.threads
-    yield Check(1, "f32 in place / scaling", 1.15, _to_limit(results, ["f32"]))
+    for cases, where, bound in ((_MEMORY, "memory", 1.1), (_CACHE, "cache", 1.4), (_SMALL, "f16, bf16, u8", 1.5)):
+        yield Check(1, f"{where}: in place / scaling", bound, _to_limit(results, cases, INPLACE, "scale"))
     yield from _against_peers(results)
     yield Check(3, "NumPy / first result, cold", 2, _ratios(results, "f32", NUMPY, COLD, every), at_least=True)
     for threads, bound in _first_and_last(results, 6, 10):
@@ -101,8 +120,24 @@ def all_checks(results: Results) -> Iterator[Check]:
     yield Check(6, "tiny: NumPy / new result", 3, _ratios(results, "tiny", NUMPY, NEW, every), at_least=True)
     figures = _ratios(results, "tiny", FASTAI, RUST_MIXUP, every)
     yield Check(6, "tiny: fastai's before_batch / RustMixUp's", 6, figures, at_least=True)
-    yield Check(7, "8, 64, 512 images in place / scaling", 1.2, _to_limit(results, ["f32-8", "f32", "f32-512"]))
-    yield Check(7, "(16384, 256) in place / scaling", 1.5, _to_limit(results, ["rows"]))
+    for call in (NEW, WARM):
+        for cases, where, bound in ((_MEMORY, "memory", 1.15), (_CACHE, "cache", 1.5)):
+            yield Check(7, f"{where}: {call} / copying", bound, _to_limit(results, cases, call, "copy"))
+    figures = {
+        f"{case['name']}, {where}": figure
+        for case in results.cases()
+        for where, figure in _ratios(results, case["name"], NEW, WARM, every).items()
+    }
+    yield Check(7, "new result / warm out", 1.05, figures)
+    for threads, bound in _first_and_last(results, 2.0, 2.2):
+        figures = _to_limit(results, ["rows"], INPLACE, "scale", threads)
+        yield Check(7, "(16384, 256) in place / scaling", bound, figures)
+    figures = {
+        f"{peer}, {threads_text(threads)}": results.ratio("rows", peer, threads)
+        for peer in results.contenders("rows", "peer")
+        for threads in every
+    }
+    yield Check(7, "(16384, 256): every peer / ours", 1.5, figures, at_least=True)
     for layout, bound in (("channels-last", 1.05), ("fortran", 4)):
         figures = {
             f"{call}, {where}": figure
@@ -112,7 +147,8 @@ def all_checks(results: Results) -> Iterator[Check]:
         yield Check(8, f"{layout} / C order", bound, figures)
     memory = {threads_text(m["threads"]): m["extra_mib"] / m["threads"] for m in results.document["memory"]}
     yield Check(9, "peak extra MiB of a call in place, a thread", 1, memory)
-    yield Check(10, "most threads / one, any size", _NOISE, _threads_gain(results))
+    yield Check(10, "most threads / one, any case", _NOISE, _threads_gain(results))
+    yield Check(11, "any size / what its neighbours predict", 1.15, _steps(results))
     yield from _of_the_loader(results)
     yield from _of_drop_ins(results)
 
@@ -124,9 +160,16 @@ def _of_the_loader(results: Results) -> Iterator[Check]:
     yield Check("L1", "timm's FastCollateMixup / MixCollate", 7, figures, at_least=True)
     figures = _ratios(results, case, TORCH_RECIPE, NORMALISED, every)
     yield Check("L2", "torch recipe / MixCollate, normalised", 15, figures, at_least=True)
-    mixed, unmixed = (results.images_per_second("loader-jpeg-2", name) for name in (MIX_COLLATE, UNMIXED))
-    figures = {"images a second": mixed / unmixed if mixed and unmixed else None}
-    yield Check("L3", "JPEG files, 2 workers: MixCollate / unmixed", 0.97, figures, at_least=True)
+    for ours, limit, workers, bound in (
+        (MIX_COLLATE, UNMIXED, [0, 1, 2], 0.97),
+        (NORMALISED, UNMIXED_FLOATS, [1, 2], 0.95),
+    ):
+        figures = {
+            case["title"].removeprefix("DataLoader of "): _speed(results, case["name"], ours, limit)
+            for case in results.epochs()
+            if case["workers"] in workers
+        }
+        yield Check("L3", f"images a second: {ours} / {limit}", bound, figures, at_least=True)
 
 
 def _of_drop_ins(results: Results) -> Iterator[Check]:
@@ -153,9 +196,9 @@ def _against_peers(results: Results) -> Iterator[Check]:
     for threads, bound in _first_and_last(results, 5, 6.5):
         figures = _ratios(results, "f32", NUMPY, NEW, threads)
         yield Check(2, "NumPy / new result", bound, figures, at_least=True)
-    for library in ("numba", "torch.compile"):
+    for library in ("numba", "torch.compile", "jax.jit", "cv2"):
         figures = {
-            f"{case['name']}, {peer.removeprefix(library).lstrip(' ,')}, {threads_text(threads)}": results.ratio(
+            f"{case['name']}, {peer.removeprefix(library).lstrip(' ,.')}, {threads_text(threads)}": results.ratio(
                 case["name"], peer, threads
             )
             for case in results.cases()
@@ -176,13 +219,20 @@ def _ratios(results: Results, case: str, contender: str, to: str, threads: list[
     return {threads_text(count): results.ratio(case, contender, count, to) for count in threads}
 
 
-def _to_limit(results: Results, cases: list[str]) -> dict[str, float | None]:
+def _to_limit(
+    results: Results, cases: list[str], call: str, limit: str, threads: list[int] | None = None
+) -> dict[str, float | None]:
     figures = {}
     for case in cases:
-        for threads in results.threads:
-            own, limit = results.ms(case, INPLACE, threads), results.limit(case, threads)
-            figures[f"{case}, {threads_text(threads)}"] = own / limit if own and limit else None
+        for count in results.threads if threads is None else threads:
+            own, least = results.ms(case, call, count), results.limit(case, count, limit)
+            figures[f"{case}, {threads_text(count)}"] = own / least if own and least else None
     return figures
+
+
+def _speed(results: Results, case: str, contender: str, to: str) -> float | None:
+    own, other = (results.images_per_second(case, name) for name in (contender, to))
+    return own / other if own and other else None
 
 
 def _between_cases(results: Results, case: str, other: str) -> dict[str, float | None]:
@@ -197,12 +247,23 @@ def _between_cases(results: Results, case: str, other: str) -> dict[str, float |
 def _threads_gain(results: Results) -> dict[str, float | None]:
     most = max(results.threads)
     figures = {}
-    for case in results.cases(sweep=True) if most > 1 else []:
+    for case in [*results.cases(), *results.cases(sweep=True)] if most > 1 else []:
         for call in (INPLACE, NEW):
             one, more = results.ms(case["name"], call, 1), results.ms(case["name"], call, most)
             figures[f"{call}, {size_text(case['bytes'])}"] = more / one if one and more else None
     return figures
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _steps(results: Results) -> dict[str, float | None]:
+    """The time of each size of the sweep, divided by what the sizes beside it predict: a line between logarithms."""
+    sweep = sorted(results.cases(sweep=True), key=lambda case: case["bytes"])
+    figures = {}
+    for call in (INPLACE, NEW):
+        for threads in results.threads:
+            for cases in zip(sweep, sweep[1:], sweep[2:], strict=False):
+                below, here, above = (results.ms(case["name"], call, threads) for case in cases)
+                low, size, high = (log(case["bytes"]) for case in cases)
+                part = (size - low) / (high - low)
+                where = f"{call}, {size_text(cases[1]['bytes'])}, {threads_text(threads)}"
+                figures[where] = here / (below ** (1 - part) * above**part) if below and here and above else None
+    return figures
