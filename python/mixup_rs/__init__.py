@@ -14,7 +14,7 @@ from mixup_rs._core import (
     mix_batch,
     set_num_threads,
 )
-from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
+from mixup_rs.rules import CutMix, FMix, GridMix, Mixup, OneOf, Rule, SmoothMix
 
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
@@ -31,6 +31,8 @@ _EXTRAS = {"fastai": "fastai", "matplotlib": "plot", "torch": "torch"}
 __all__ = [
     "STREAM_VERSION",
     "CutMix",
+    "FMix",
+    "GridMix",
     "MixPlan",
     "MixedBatch",
     "Mixup",
@@ -40,6 +42,7 @@ __all__ = [
     "RustManifoldMixUp",
     "RustMix",
     "RustMixUp",
+    "SmoothMix",
     "__version__",
     "clear_cache",
     "collate",

@@ -158,6 +158,8 @@ class MixPlan:
         >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], (8, 8), partner=[1, 0]).lam
         array([0.5, 1. ])
         """
+    @staticmethod
+    def from_masks(masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None) -> MixPlan: ...
     @property
     def lam(self) -> NDArray[np.float64]:
         """What remains of each sample, by which labels are weighted: (n,) float64, a copy."""
@@ -170,6 +172,10 @@ class MixPlan:
     @property
     def boxes(self) -> NDArray[np.intp] | None:
         """The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions."""
+    @property
+    def masks(self) -> NDArray[np.float64] | None: ...
+    @property
+    def only_copies(self) -> bool: ...
     @property
     def spatial_shape(self) -> tuple[int, ...] | None:
         """The lengths of a sample's spatial axes; None for a plan without regions."""

@@ -2,16 +2,20 @@
 
 mod beta;
 mod boxes;
+mod field;
+mod fourier;
 mod key;
+mod normal;
 mod partners;
 mod portable;
 
 pub use key::{Key, STREAM_VERSION};
 
 pub(crate) use boxes::{Spans, check_minmax, draw_boxes, draw_sizes};
+pub(crate) use field::draw_field;
 pub(crate) use partners::{Cycles, draw_cycles, draw_matching};
 
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
 use crate::error::{MixError, Result};
 use crate::runtime;
@@ -62,6 +66,11 @@ pub(crate) fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool, limit: us
 /// The default limit on the threads of a draw.
 pub(crate) fn default_limit() -> usize {
     runtime::requested().unwrap_or_else(runtime::available)
+}
+
+/// The stream from which mask number `index` is drawn.
+pub(crate) fn mask_stream(key: Key, index: usize) -> impl Rng {
+    key.block(Stream::Mask, index)
 }
 
 /// `count` uniform numbers in [0, 1), for choices.

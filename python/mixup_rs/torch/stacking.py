@@ -41,7 +41,7 @@ class Stacking:
         self.plan, self.is_training = how._draw(len(samples), self._shape())
 
     def stacked(self) -> Any:
-        if self.plan.boxes is not None:
+        if self.plan.spatial_shape is not None:
             for path, axes in self.images.items():
                 shape = _at(self.samples[0], path).shape
                 if not axes.is_certain and self.plan.spatial_shape in (tuple(shape[-2:]), tuple(shape[-3:-1])):
@@ -167,7 +167,7 @@ class Stacking:
                         "the shape of an image does not tell its channels; say channels_last=True or False"
                     )
                 options["channel_axis"] = axes.channel + 1
-        if plan.boxes is not None:
+        if plan.spatial_shape is not None:
             shape = () if axes is None else tuple(arrays[0].shape[axis] for axis in axes.spatial)
             if axes is None or shape != plan.spatial_shape:
                 # Another size: blended by the share that is left, as the labels are.

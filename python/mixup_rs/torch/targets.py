@@ -191,7 +191,7 @@ def _refuse_class_numbers(y: torch.Tensor, options: TargetOptions, name: str) ->
 
 def _mask(plan: MixPlan, y: torch.Tensor, name: str) -> Any:
     """Masks of classes: cut where the plan has regions, and paired where it blends."""
-    if plan.boxes is None:
+    if plan.spatial_shape is None:
         return _pair(plan, y)
     if not has_region_shape(plan, y):
         raise ValueError(
@@ -200,13 +200,26 @@ def _mask(plan: MixPlan, y: torch.Tensor, name: str) -> Any:
         )
     if only_copies(plan):
         return mix_tensor(plan, y)
-    shape = cast("tuple[int, ...]", plan.spatial_shape)
-    regions = MixPlan.from_boxes(plan.boxes, shape, plan.partner)
-    cut = mix_tensor(regions, y)
+    cut = mix_tensor(_regions(plan, name), y)
     # A sample that is only cut has no other side: there the two are equal.
     blended = torch.from_numpy(plan.weight < 1).to(y.device).view(-1, *[1] * (y.ndim - 1))
     partner = torch.where(blended, y.index_select(0, torch.from_numpy(plan.partner).to(y.device)), cut)
     return PairedTarget(cut, like(partner, y), own_weight(plan, y.device))
+
+
+def _regions(plan: MixPlan, name: str) -> MixPlan:
+    """The regions of a plan, without its weights."""
+    shape = cast("tuple[int, ...]", plan.spatial_shape)
+    if plan.boxes is not None:
+        return MixPlan.from_boxes(plan.boxes, shape, plan.partner)
+    masks = cast("np.ndarray", plan.masks)
+    soft = ((masks > 0) & (masks < 1)).reshape(len(plan), -1).any(axis=1)
+    if (soft & (plan.weight == 1)).any():
+        raise TypeError(
+            f"{name} is a mask of classes, which cannot be blended by soft masks; a rule of hard ones cuts it, such as "
+            "FMix(soft=0.0)"
+        )
+    return MixPlan.from_masks(masks > 0, plan.partner, shape)
 
 
 def _pair(plan: MixPlan, y: torch.Tensor, one_lam: bool = False, name: str = "") -> PairedTarget:
