@@ -61,7 +61,8 @@ class MixPlan:
 
     ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
     by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
-    the weight times the share outside of the box.
+    the weight times the share outside of the box. A plan with masks (`from_masks`, or drawn by `FMix`) has a weight for
+    each pixel, and `lam` is their mean.
 
     Parameters
     ----------
@@ -159,23 +160,78 @@ class MixPlan:
         array([0.5, 1. ])
         """
     @staticmethod
-    def from_masks(masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None) -> MixPlan: ...
+    def from_masks(masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None) -> MixPlan:
+        """Return a plan of given masks: of saliency or attention, of segmentation, or of any shape.
+
+        Parameters
+        ----------
+        masks : array_like
+            The share of each sample itself in each of its pixels: booleans, uint8 (255 is all) or floats in [0, 1]. Shape
+            (height, width) for all samples or (n, height, width); of other axes see `shape`. It is copied.
+        partner : array_like
+            (n,) integers in [0, n); repeats allowed.
+        shape : sequence of int, optional
+            The lengths of a sample's one to three spatial axes. Then masks are of this shape for all samples, or have it
+            behind the axis of the batch. By default masks of one and two axes are for all samples, and of three and four
+            one for each.
+
+        Returns
+        -------
+        MixPlan
+            A plan whose `lam` is the mean of each mask.
+
+        Raises
+        ------
+        ValueError
+            If a share or an index is outside its range, or for another shape.
+        TypeError
+            For other types.
+
+        See Also
+        --------
+        from_boxes : A plan of boxes.
+        FMix, GridMix, SmoothMix : Rules that draw masks.
+
+        Examples
+        --------
+        Each image keeps its most salient half, given a map of what is salient in it:
+
+        >>> import numpy as np
+        >>> from mixup_rs import MixPlan
+        >>> saliency = np.random.default_rng(0).random((2, 8, 8))
+        >>> stays = saliency >= np.median(saliency, axis=(1, 2), keepdims=True)
+        >>> plan = MixPlan.from_masks(stays, partner=[1, 0])
+        >>> plan.lam
+        array([0.5, 0.5])
+        >>> mixed = plan.apply(np.zeros((2, 3, 8, 8)))
+
+        One mask for all samples, of two pixels, with soft shares:
+
+        >>> MixPlan.from_masks([1.0, 0.25], partner=[1, 0]).apply(np.array([[8.0, 8.0], [0.0, 4.0]]))
+        array([[8., 5.],
+               [0., 7.]])
+        """
     @property
     def lam(self) -> NDArray[np.float64]:
         """What remains of each sample, by which labels are weighted: (n,) float64, a copy."""
     @property
     def weight(self) -> NDArray[np.float64]:
-        """The weight of each sample outside of its box: (n,) float64, a copy; `lam` where there are no boxes."""
+        """The weight of each sample outside of its box or mask: (n,) float64, a copy; `lam` where there are neither."""
     @property
     def partner(self) -> NDArray[np.intp]:
         """The index of the sample that each is mixed with: (n,) intp, a copy."""
     @property
     def boxes(self) -> NDArray[np.intp] | None:
-        """The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions."""
+        """The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks."""
     @property
-    def masks(self) -> NDArray[np.float64] | None: ...
+    def masks(self) -> NDArray[np.float64] | None:
+        """The share of each sample itself in each pixel: (n, ...) float64; None for a plan without masks.
+
+        A plan of `OneOf` with masks and other regions has all of them here: a box as 0, and the weight outside of it.
+        """
     @property
-    def only_copies(self) -> bool: ...
+    def only_copies(self) -> bool:
+        """Whether the plan has regions and only copies, in them and outside: then it is applied to elements of any dtype."""
     @property
     def spatial_shape(self) -> tuple[int, ...] | None:
         """The lengths of a sample's spatial axes; None for a plan without regions."""
@@ -185,7 +241,7 @@ class MixPlan:
         Returns
         -------
         MixPlan
-            The same `lam` and `partner`, without boxes.
+            The same `lam` and `partner`, without boxes and masks.
 
         Examples
         --------
@@ -201,13 +257,13 @@ class MixPlan:
         ----------
         x : numpy.ndarray
             Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16; if
-            the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to
-            unless it is `out`.
+            the plan has boxes or masks and blends nothing, any dtype. It is not copied, and not written to unless it is
+            `out`.
         out : numpy.ndarray, optional
             An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
             way.
         spatial_axes : sequence of int, optional
-            The axes of `x` that the boxes are along; by default the last ones.
+            The axes of `x` that boxes and masks are along; by default the last ones.
 
         Returns
         -------

@@ -337,12 +337,12 @@ class GridMix(_CoreRule):
     Examples
     --------
     >>> from mixup_rs import GridMix
-    >>> plan = GridMix(cells=(2, 2)).plan(2, (4, 6), rng=6)
+    >>> plan = GridMix(cells=(2, 2)).plan(2, (4, 6), rng=10)
     >>> plan.masks[0].astype(int)
     array([[1, 1, 1, 0, 0, 0],
            [1, 1, 1, 0, 0, 0],
-           [1, 1, 1, 0, 0, 0],
-           [1, 1, 1, 0, 0, 0]])
+           [0, 0, 0, 1, 1, 1],
+           [0, 0, 0, 1, 1, 1]])
     >>> plan.lam
     array([0.5, 0.5])
     """
@@ -362,9 +362,9 @@ class GridMix(_CoreRule):
 class SmoothMix(_CoreRule):
     """SmoothMix: a round part of each sample comes from its partner, with soft edges, [1]_.
 
-    The weight of the partner is a Gaussian bell with its peak, of 1, anywhere in the sample, as wide as the sample's sides
-    are long. The whole bell has the share 1 - a of the sample, a ~ Beta(alpha, alpha); the edges of the sample cut it.
-    `lam` is the mean of what is left of the sample.
+    The weight of the partner is a Gaussian bell with its peak, of 1, anywhere in the sample, and with the sample's own
+    proportions. The whole bell has the share 1 - a of the sample, a ~ Beta(alpha, alpha); the edges of the sample cut
+    it. `lam` is the mean of what is left of the sample.
 
     Parameters
     ----------
@@ -387,8 +387,8 @@ class SmoothMix(_CoreRule):
 
     References
     ----------
-    .. [1] Lee, Zaheer, Astrid and Lee, "SmoothMix: a Simple Yet Effective Data Augmentation to Train Robust Classifiers",
-       CVPR Workshops 2020.
+    .. [1] Lee, Zaheer, Astrid and Lee, "SmoothMix: a Simple Yet Effective Data Augmentation to Train Robust
+       Classifiers", CVPR Workshops 2020.
 
     Examples
     --------

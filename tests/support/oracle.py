@@ -88,7 +88,7 @@ def mix_plan(x, plan, spatial_axes=None):
 
 
 def lam_of(plan):
-    """What is left of each sample, as fractions: its weight times the share outside of its box, or the mean of its mask."""
+    """What is left of each sample, as fractions: its weight times the share outside of its box, or its mask's mean."""
     weights = [Fraction(weight) for weight in plan.weight.tolist()]
     if plan.masks is not None:
         return [sum(map(Fraction, mask.ravel().tolist())) / mask.size for mask in plan.masks]

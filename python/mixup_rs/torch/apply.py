@@ -72,7 +72,8 @@ def apply(
     """Mix a tensor by a plan, on the tensor's device.
 
     Without regions the result is ``lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]``. With boxes, each sample is
-    blended by `plan.weight`, and then its box is copied from its partner. With masks, each pixel is blended by its share.
+    blended by `plan.weight`, and then its box is copied from its partner. With masks, each pixel is blended by its
+    share.
 
     Gradients flow, in reverse and in forward mode and under `torch.func`: the backward of a mix is a mix along the
     inverse partners. `torch.compile` ends its graph here, so ``fullgraph=True`` is refused.

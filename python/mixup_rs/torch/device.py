@@ -28,9 +28,9 @@ class DevicePlan(NamedTuple):
     partner : torch.Tensor
         Partners, shape (n,), int64.
     share : torch.Tensor
-        Weight of the partner outside of its region, shape (n, 1, ...), one axis for each axis of the batch; or, of a plan
-        with masks, its weight in each pixel, of length 1 along the axes that are not spatial and, for one mask, of the
-        batch.
+        Weight of the partner outside of its region, shape (n, 1, ...), one axis for each axis of the batch. Of a plan
+        with masks its weight in each pixel, of length 1 along the axes that are not spatial, and along that of the
+        batch if there is one mask.
     inside : torch.Tensor or None
         Whether an element is in the box of its sample: bool, of length 1 along the axes that are not spatial. None for
         a plan without boxes.
