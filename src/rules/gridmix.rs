@@ -12,8 +12,8 @@ use crate::plan::{Mask, MixPlan, Mode};
 use crate::random::{Key, mask_stream};
 
 /// The GridMix rule. The sample is divided into a grid with the same number of cells along each axis, drawn uniformly
-/// from `cells`. Of all cells a share λ ~ Beta(α, α), rounded to whole ones, stays: any are as likely. Cells are as large
-/// as pixels allow, so λ of the plan is the share of the pixels.
+/// from `cells`. Of all cells a share λ ~ Beta(α, α) stays, rounded to whole ones, but at least one stays and one is taken.
+/// Any are as likely. Cells are as large as pixels allow, so λ of the plan is the share of the pixels.
 ///
 /// ```
 /// use mixup_rs::{GridMix, Key, Rule};
@@ -58,11 +58,18 @@ impl Rule for GridMix {
             let mut rng = mask_stream(key, index);
             let cells = rng.random_range(self.cells.0 as u64..=self.cells.1 as u64) as usize;
             let count = cells.pow(shape.len() as u32);
-            let mut stays: Vec<bool> = (0..count).map(|cell| cell < (lam * count as f64).round() as usize).collect();
+            let kept = kept(lam, count);
+            let mut stays: Vec<bool> = (0..count).map(|cell| cell < kept).collect();
             stays.shuffle(&mut rng);
             Arc::new(of_cells(&stays, cells, shape))
         })
     }
+}
+
+/// The number of cells that stay. Rounding leaves a cell of each.
+fn kept(lam: f64, count: usize) -> usize {
+    let kept = (lam * count as f64).round() as usize;
+    if count > 1 && 0.0 < lam && lam < 1.0 { kept.clamp(1, count - 1) } else { kept }
 }
 
 /// In three axes a million cells.
@@ -89,6 +96,12 @@ mod tests {
         assert_eq!(mask.to_f64(), [row([1, 1, 0, 0, 0]), row([0, 0, 1, 1, 1])].concat());
         // More cells than pixels: some have none.
         assert_eq!(of_cells(&[true, false, true, false], 4, &[2]).to_f64(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_cell_of_each_is_left() {
+        assert_eq!([0.0, 1e-9, 0.3, 0.5, 0.99, 1.0].map(|lam| kept(lam, 4)), [0, 1, 1, 2, 3, 4]);
+        assert_eq!([0.0, 0.4, 0.6, 1.0].map(|lam| kept(lam, 1)), [0, 0, 1, 1]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 """Plans applied to tensors on an accelerator, by torch's own operations on that device.
 
-Only partners, weights and boxes are copied to the device, in one asynchronous transfer, and masks in another. The batch
-stays there.
+Only partners, weights, boxes and masks are copied to the device, in one asynchronous transfer. The batch stays there.
 """
 
 from __future__ import annotations
@@ -132,7 +131,10 @@ def spatial_axes_of(plan: MixPlan, x: torch.Tensor, given: Sequence[int] | None)
 
 def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None = None) -> DevicePlan:
     """Copy a plan to the device of `x`, in one asynchronous transfer."""
-    n, boxes, blends = len(plan), plan.boxes, plan.masks is None and bool((plan.weight < 1).any())
+    masks = plan.masks
+    if masks is not None:
+        return _send_masks(plan, masks, x, spatial_axes_of(plan, x, spatial_axes))
+    n, boxes, blends = len(plan), plan.boxes, bool((plan.weight < 1).any())
     rows, sources = _copied(plan) if blends and x.is_floating_point() else (np.empty(0, np.intp),) * 2
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     shares = _bits(1 - plan.weight, dtype) if blends else np.empty(0, np.int64)  # all are 0
@@ -148,24 +150,24 @@ def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None
             at = torch.arange(x.shape[axis], device=x.device).view([-1 if k == axis else 1 for k in range(x.ndim)])
             along = (at >= start.view(per_sample)) & (at < end.view(per_sample))
             inside = along if inside is None else inside & along
-    if plan.masks is not None:
-        share = _send_masks(plan.masks, x, dtype, spatial_axes_of(plan, x, spatial_axes))
-    else:
-        share = _weights(share, dtype) if blends else torch.zeros(n, dtype=dtype, device=x.device)
-        share = share.view(per_sample)
+    share = _weights(share, dtype) if blends else torch.zeros(n, dtype=dtype, device=x.device)
+    share = share.view(per_sample)
     return DevicePlan(partner, share, inside, *(copies if len(rows) else (None, None)))
 
 
-def _send_masks(masks: np.ndarray, x: torch.Tensor, dtype: torch.dtype, axes: list[int]) -> torch.Tensor:
-    """The weight of the partner in each pixel, along these axes of the batch."""
+def _send_masks(plan: MixPlan, masks: np.ndarray, x: torch.Tensor, axes: list[int]) -> DevicePlan:
+    """Copy partners, and the weight of the partner in each pixel along these axes, as bytes."""
     if len(masks) and masks.strides[0] == 0:  # one for all samples
         masks = masks[:1]
-    others = (1 - masks).astype(np.float64 if dtype == torch.float64 else np.float32)
-    # The axes of masks in the order that they have in the batch.
+    shares = (1 - masks).astype(np.float64 if x.dtype == torch.float64 else np.float32)
+    # The axes of the masks in the order that they have in the batch.
     order = sorted(range(len(axes)), key=axes.__getitem__)
-    ordered = np.ascontiguousarray(others.transpose(0, *(axis + 1 for axis in order)))
+    shares = shares.transpose(0, *(axis + 1 for axis in order)).ravel()
+    parts = [plan.partner.astype(np.int64).view(np.uint8), shares.view(np.uint8)]
+    partner, share = _to_device(np.concatenate(parts), x.device).split([*map(len, parts)])
     shape = [x.shape[axis] if axis in axes else 1 for axis in range(1, x.ndim)]
-    return _to_device(ordered.reshape(len(ordered), *shape), x.device)
+    share = share.view(torch.float64 if x.dtype == torch.float64 else torch.float32).view(len(masks), *shape)
+    return DevicePlan(partner.view(torch.int64), share, None, None, None)
 
 
 def send_pairs(plan: MixPlan, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
