@@ -302,8 +302,8 @@ class GridMix(_CoreRule):
     """GridMix: some cells of a grid come from the partner, [1]_.
 
     Each axis is divided into the same number of cells, drawn from `cells`. A share of them which is drawn from
-    Beta(alpha, alpha) stays, rounded to whole cells, but at least one stays and one is taken. Any of them are as likely.
-    `lam` is the share of the pixels that stay.
+    Beta(alpha, alpha) stays, rounded to whole cells, but at least one stays and one is taken. Any of them are as
+    likely. `lam` is the share of the pixels that stay.
 
     Parameters
     ----------

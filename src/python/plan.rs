@@ -409,5 +409,5 @@ fn bounds<'py>(py: Python<'py>, regions: &Regions) -> PyResult<Bound<'py, PyArra
             .map(|ends| ends.map(|bound| bound as isize))
             .map(|ends| ends[MAX_SPATIAL_AXES - axes..].to_vec())
     });
-    Ok(PyArray1::from_iter(py, bounds.flatten()).reshape([regions.of.len(), 2 * axes])?)
+    PyArray1::from_iter(py, bounds.flatten()).reshape([regions.of.len(), 2 * axes])
 }

@@ -154,8 +154,8 @@ fn butterfly<const FACTOR: usize>(x: [[f32; 2]; FACTOR], turns: &[[f32; 2]; FACT
         return sums;
     }
     sums[0] = x[0];
-    for j in 1..FACTOR {
-        sums[0] = add(sums[0], x[j]);
+    for &other in &x[1..] {
+        sums[0] = add(sums[0], other);
     }
     // The roots of j and FACTOR − j are conjugates.
     for k in 1..=FACTOR / 2 {

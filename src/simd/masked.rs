@@ -57,10 +57,10 @@ pub(crate) struct MaskedRun<'a, T> {
 pub(crate) fn blend_masked<T: Element>(level: Level, run: MaskedRun<'_, T>, shares: ShareRun<'_>) {
     match shares {
         ShareRun::Hard(shares) => match size_of::<T>() {
-            1 => vectorised(level, Hard { run: run.as_bits::<u8>(), shares }),
-            2 => vectorised(level, Hard { run: run.as_bits::<u16>(), shares }),
-            4 => vectorised(level, Hard { run: run.as_bits::<u32>(), shares }),
-            8 => vectorised(level, Hard { run: run.as_bits::<u64>(), shares }),
+            1 => vectorised(level, Hard { run: run.into_bits::<u8>(), shares }),
+            2 => vectorised(level, Hard { run: run.into_bits::<u16>(), shares }),
+            4 => vectorised(level, Hard { run: run.into_bits::<u32>(), shares }),
+            8 => vectorised(level, Hard { run: run.into_bits::<u64>(), shares }),
             _ => vectorised(level, Copied { run, shares }),
         },
         ShareRun::Single(shares) => vectorised(level, Soft { run, shares }),
@@ -71,7 +71,7 @@ pub(crate) fn blend_masked<T: Element>(level: Level, run: MaskedRun<'_, T>, shar
 impl<'a, T: Copy> MaskedRun<'a, T> {
     /// The run as unsigned integers of the size of its elements.
     #[allow(unsafe_code)]
-    fn as_bits<U>(self) -> MaskedRun<'a, U> {
+    fn into_bits<U>(self) -> MaskedRun<'a, U> {
         assert!(size_of::<T>() == size_of::<U>() && align_of::<T>() >= align_of::<U>());
         let len = self.out.len();
         // SAFETY: the sizes are the same, the alignment is enough, and any bits are an integer. Elements have no padding.

@@ -249,6 +249,14 @@ fn rules_of_masks_draw_these_masks() {
         masks(&SmoothMix::default(), 4, &[1000]),
         masks(&SmoothMix { mode: Mode::Elem, ..SmoothMix::default() }, 4, &[31, 40]),
     ];
-    let expected = [[0; 2]; 7];
+    let expected = [
+        [0x0cf6_7b20_8815_ab05, 0x6f04_cd26_42f5_b66d],
+        [0x92bf_8d1f_7d87_4865, 0xe19f_2552_a394_7bef],
+        [0x70de_7582_52d7_b8e1, 0x6fab_86d5_6727_b47d],
+        [0x0228_0d00_84ea_39e5, 0xdf87_5b2d_7bab_801f],
+        [0x14e5_93fe_07bd_27c5, 0xd2ed_91a8_44f2_7b97],
+        [0xb31b_d989_3eb2_4b25, 0x2b41_1bdd_253f_1525],
+        [0x5515_2d61_833c_2729, 0x6aa7_51c1_e314_1865],
+    ];
     assert_eq!(got, expected, "{got:#x?}");
 }
