@@ -87,15 +87,6 @@ class MixPlan:
     .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
     .. [2] Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
        arXiv 1905.04899.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mixup_rs import MixPlan
-    >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
-    >>> plan.apply(np.array([[8.0, 0.0], [0.0, 4.0]]))
-    array([[6., 1.],
-           [0., 4.]])
     """
     def __new__(cls, lam: ArrayLike, partner: ArrayLike) -> MixPlan: ...
     @staticmethod
@@ -116,12 +107,6 @@ class MixPlan:
         ------
         ValueError, TypeError
             If `n` is not an int of at least 0.
-
-        Examples
-        --------
-        >>> from mixup_rs import MixPlan
-        >>> MixPlan.identity(2)
-        MixPlan(lam=array([1., 1.]), partner=array([0, 1]))
         """
     @staticmethod
     def from_boxes(
@@ -152,12 +137,6 @@ class MixPlan:
             If a box is not within `shape`, or a number is outside its range.
         TypeError
             For other types.
-
-        Examples
-        --------
-        >>> from mixup_rs import MixPlan
-        >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], (8, 8), partner=[1, 0]).lam
-        array([0.5, 1. ])
         """
     @staticmethod
     def from_masks(masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None) -> MixPlan:
@@ -191,25 +170,6 @@ class MixPlan:
         --------
         from_boxes : A plan of boxes.
         FMix, GridMix, SmoothMix : Rules that draw masks.
-
-        Examples
-        --------
-        Each image keeps its most salient half, given a map of what is salient in it:
-
-        >>> import numpy as np
-        >>> from mixup_rs import MixPlan
-        >>> saliency = np.random.default_rng(0).random((2, 8, 8))
-        >>> stays = saliency >= np.median(saliency, axis=(1, 2), keepdims=True)
-        >>> plan = MixPlan.from_masks(stays, partner=[1, 0])
-        >>> plan.lam
-        array([0.5, 0.5])
-        >>> mixed = plan.apply(np.zeros((2, 3, 8, 8)))
-
-        One mask for all samples, of two pixels, with soft shares:
-
-        >>> MixPlan.from_masks([1.0, 0.25], partner=[1, 0]).apply(np.array([[8.0, 8.0], [0.0, 4.0]]))
-        array([[8., 5.],
-               [0., 7.]])
         """
     @property
     def lam(self) -> NDArray[np.float64]:
@@ -242,13 +202,6 @@ class MixPlan:
         -------
         MixPlan
             The same `lam` and `partner`, without boxes and masks.
-
-        Examples
-        --------
-        >>> from mixup_rs import MixPlan
-        >>> plan = MixPlan.from_boxes([[0, 4], [0, 0]], (8,), partner=[1, 0])
-        >>> plan.without_region() == MixPlan(lam=[0.5, 1.0], partner=[1, 0])
-        True
         """
     def apply(self, x: _Array, out: _Array | None = None, spatial_axes: Sequence[int] | None = None) -> _Array:
         """Mix an array.
@@ -274,18 +227,6 @@ class MixPlan:
         ------
         ValueError, TypeError
             Before anything is written, if an argument is not as described.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from mixup_rs import MixPlan
-        >>> x = np.array([[8, 0], [0, 4]], dtype=np.uint8)
-        >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
-        >>> plan.apply(x, out=x) is x
-        True
-        >>> x
-        array([[6, 1],
-               [0, 4]], dtype=uint8)
         """
     @overload
     def apply_labels(
@@ -314,17 +255,6 @@ class MixPlan:
         ------
         ValueError, TypeError
             If an argument is not as described.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from mixup_rs import MixPlan
-        >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
-        >>> plan.apply_labels(np.array([0, 2]), num_classes=3)[0]
-        array([[0.75, 0.  , 0.25],
-               [0.  , 0.  , 1.  ]], dtype=float32)
-        >>> plan.apply_labels(np.array([0, 2]))
-        (array([0, 2]), array([2, 0]))
         """
     @overload
     def apply_labels(
@@ -409,18 +339,6 @@ def mix_batch(
     References
     ----------
     .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
-
-    Examples
-    --------
-    >>> import numpy as np, mixup_rs
-    >>> x, y = np.array([[8.0, 0.0], [0.0, 4.0]]), np.array([0, 2])
-    >>> mixed = mixup_rs.mix_batch(x, y, lam=0.75, partner=[1, 0], num_classes=3)
-    >>> mixed.x
-    array([[6., 1.],
-           [2., 3.]])
-    >>> mixed.y
-    array([[0.75, 0.  , 0.25],
-           [0.25, 0.  , 0.75]], dtype=float32)
     """
 @overload
 def mix_batch(
@@ -484,14 +402,6 @@ def collate(
     See Also
     --------
     MixPlan.apply : Mix a batch that is stacked already.
-
-    Examples
-    --------
-    >>> import numpy as np, mixup_rs
-    >>> samples = [np.array([8, 0], dtype=np.uint8), np.array([0, 4], dtype=np.uint8)]
-    >>> mixup_rs.collate(samples, mixup_rs.MixPlan(lam=[0.75, 1.0], partner=[1, 0]))
-    array([[6, 1],
-           [0, 4]], dtype=uint8)
     """
 def draw(rule: Any, n: int, shape: Sequence[int] | None, labels: Any, rng: _Rng) -> MixPlan:
     """Draws a plan by a rule of this package. `mixup_rs.rules` documents the arguments."""
@@ -510,12 +420,6 @@ def get_num_threads() -> int:
     See Also
     --------
     set_num_threads : Set it.
-
-    Examples
-    --------
-    >>> import mixup_rs
-    >>> mixup_rs.get_num_threads() >= 1
-    True
     """
 def set_num_threads(num_threads: int) -> None:
     """Set the number of threads a large batch is mixed on, in this process.
@@ -537,21 +441,9 @@ def set_num_threads(num_threads: int) -> None:
     See Also
     --------
     get_num_threads : The number in use.
-
-    Examples
-    --------
-    >>> import mixup_rs
-    >>> mixup_rs.set_num_threads(1)
-    >>> mixup_rs.get_num_threads()
-    1
     """
 def clear_cache() -> None:
     """Return the memory that is kept for the next results to the system.
 
     A new result reuses the memory of an earlier one that has been freed. MIXUP_RS_CACHE_MB bounds how much is kept.
-
-    Examples
-    --------
-    >>> import mixup_rs
-    >>> mixup_rs.clear_cache()
     """

@@ -5,6 +5,7 @@ mod boxes;
 mod field;
 mod fourier;
 mod key;
+mod masks;
 mod normal;
 mod partners;
 mod portable;
@@ -13,9 +14,10 @@ pub use key::{Key, STREAM_VERSION};
 
 pub(crate) use boxes::{Spans, check_minmax, draw_boxes, draw_sizes};
 pub(crate) use field::draw_field;
+pub(crate) use masks::{draw_cells, draw_point};
 pub(crate) use partners::{Cycles, draw_cycles, draw_matching};
 
-use rand::{Rng, RngExt};
+use rand::RngExt;
 
 use crate::error::{MixError, Result};
 use crate::runtime;
@@ -66,11 +68,6 @@ pub(crate) fn draw_lam(key: Key, count: usize, alpha: f64, fold: bool, limit: us
 /// The default limit on the threads of a draw.
 pub(crate) fn default_limit() -> usize {
     runtime::requested().unwrap_or_else(runtime::available)
-}
-
-/// The stream from which mask number `index` is drawn.
-pub(crate) fn mask_stream(key: Key, index: usize) -> impl Rng {
-    key.block(Stream::Mask, index)
 }
 
 /// `count` uniform numbers in [0, 1), for choices.

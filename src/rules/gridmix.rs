@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use rand::RngExt;
-use rand::seq::SliceRandom;
-
 use super::masks::{Masks, plan_masks};
 use super::{Rule, check_alpha, check_prob};
 use crate::error::{MixError, Result};
 use crate::plan::{Mask, MixPlan, Mode};
-use crate::random::{Key, mask_stream};
+use crate::random::{Key, draw_cells};
 
 /// The GridMix rule. The sample is divided into a grid with the same number of cells along each axis, drawn uniformly
 /// from `cells`. Of all cells a share λ ~ Beta(α, α) stays, rounded to whole ones, but at least one stays and one is taken.
@@ -55,12 +52,7 @@ impl Rule for GridMix {
         self.check()?;
         let rule = Masks { alpha: self.alpha, mode: self.mode, prob: self.prob };
         plan_masks(rule, limit, n, shape, key, |index, lam| {
-            let mut rng = mask_stream(key, index);
-            let cells = rng.random_range(self.cells.0 as u64..=self.cells.1 as u64) as usize;
-            let count = cells.pow(shape.len() as u32);
-            let kept = kept(lam, count);
-            let mut stays: Vec<bool> = (0..count).map(|cell| cell < kept).collect();
-            stays.shuffle(&mut rng);
+            let (cells, stays) = draw_cells(key, index, self.cells, shape.len(), |count| kept(lam, count));
             Arc::new(of_cells(&stays, cells, shape))
         })
     }

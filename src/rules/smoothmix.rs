@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rand::RngExt;
-
 use super::masks::{Masks, plan_masks};
 use super::{Rule, check_alpha, check_prob};
 use crate::error::Result;
 use crate::plan::{Mask, MixPlan, Mode, Shares};
-use crate::random::{Key, mask_stream};
+use crate::random::{Key, draw_point};
 
 /// The SmoothMix rule. The weight of the partner is a Gaussian bell with a peak of 1 at a point uniform over the sample.
 /// Its standard deviation along each axis is in the proportion of the sample's, and such that the whole bell has a share
@@ -47,9 +45,7 @@ impl Rule for SmoothMix {
         self.check()?;
         let rule = Masks { alpha: self.alpha, mode: self.mode, prob: self.prob };
         plan_masks(rule, limit, n, shape, key, |index, lam| {
-            let mut rng = mask_stream(key, index);
-            let centre: Vec<f64> = shape.iter().map(|&len| rng.random::<f64>() * len as f64).collect();
-            Arc::new(outside(&centre, 1.0 - lam, shape))
+            Arc::new(outside(&draw_point(key, index, shape), 1.0 - lam, shape))
         })
     }
 }
