@@ -17,6 +17,12 @@ pub enum MixError {
     Alpha(f64),
     #[error("prob must lie in [0, 1], got {0}")]
     Prob(f64),
+    #[error("decay must be a finite number >= 0, got {0}")]
+    Decay(f64),
+    #[error("soft must lie in [0, 0.5], got {0}")]
+    Soft(f64),
+    #[error("cells must be two numbers, 1 <= min <= max <= {limit}, got ({least}, {most})")]
+    Cells { least: usize, most: usize, limit: usize },
     #[error("expected {expected} probs, each >= 0 and together at most 1, got {got:?}")]
     Probs { got: Vec<f64>, expected: usize },
     #[error("expected at least one rule to choose from, got none")]
@@ -54,9 +60,15 @@ pub enum MixError {
     Box { index: usize, value: Vec<usize>, shape: Vec<usize> },
     #[error("the bounds of a box must be at least 0, got {value} in the box at index {index}")]
     BoxBound { index: usize, value: i128 },
+    #[error("a mask must lie in [0, 1], got {value} at pixel {pixel}")]
+    MaskRange { pixel: usize, value: f64 },
+    #[error("a mask must have at least one pixel, got none")]
+    MaskEmpty,
+    #[error("a mask for samples of {shape:?} must have a share for each pixel, got {got} in the mask at index {index}")]
+    MaskLength { index: usize, got: usize, shape: Vec<usize> },
     #[error(
-        "a box needs the shape of a sample's one to three spatial axes, such as (height, width), (length,) or \
-         (depth, height, width), got {got} of them"
+        "a box needs the shape of a sample's one to three spatial axes, as a mask does, such as (height, width), \
+         (length,) or (depth, height, width), got {got} of them"
     )]
     SpatialRank { got: usize },
     #[error("plans of one batch must be for samples of one spatial shape, got {got:?} beside {expected:?}")]
@@ -65,8 +77,8 @@ pub enum MixError {
     NotBlended,
     #[error("spatial_axes must be {expected} different axes behind the batch, got {axes:?} for {ndim} dimensions")]
     SpatialAxes { axes: Vec<isize>, ndim: usize, expected: usize },
-    #[error("the boxes are for samples of {expected:?}, got an array with {got:?} on axes {axes:?}")]
-    SpatialShape { got: Vec<usize>, expected: Vec<usize>, axes: Vec<isize> },
+    #[error("the {regions} are for samples of {expected:?}, got an array with {got:?} on axes {axes:?}")]
+    SpatialShape { regions: &'static str, got: Vec<usize>, expected: Vec<usize>, axes: Vec<isize> },
     #[error(
         "normalize must be (mean, std), each a number or one per channel, finite and std > 0, got ({mean:?}, {std:?})"
     )]

@@ -1,4 +1,5 @@
-"""Writes the docstrings of the compiled module into its stubs, where editors show them: `python tools/stubs.py`.
+"""Writes the docstrings of the compiled module, but for examples, into its stubs, where editors show them:
+`python tools/stubs.py`.
 
 With --check it writes nothing and fails if they differ.
 """
@@ -25,7 +26,8 @@ def documented(source: str) -> str:
     seen: set[str] = set()
     edits: list[tuple[int, int, list[str]]] = []
     for name, node in _definitions(tree):
-        doc = inspect.getdoc(_found(name))
+        # The stubs name what is passed and returned; `help` shows examples.
+        doc = (inspect.getdoc(_found(name)) or "").split("\n\nExamples\n---")[0]
         if name.startswith("_") or name.rsplit(".")[-1].startswith("_") or not doc:
             continue
         if name in seen:  # an overload

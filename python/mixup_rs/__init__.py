@@ -16,7 +16,7 @@ from mixup_rs._core import (
 )
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.mixer import Mixer
-from mixup_rs.rules import CutMix, Mixup, OneOf, Rule
+from mixup_rs.rules import CutMix, FMix, GridMix, Mixup, OneOf, Rule, SmoothMix
 
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
@@ -46,6 +46,8 @@ _EXTRAS = {
 __all__ = [
     "STREAM_VERSION",
     "CutMix",
+    "FMix",
+    "GridMix",
     "MixPlan",
     "MixedBatch",
     "Mixer",
@@ -57,6 +59,7 @@ __all__ = [
     "RustManifoldMixUp",
     "RustMix",
     "RustMixUp",
+    "SmoothMix",
     "__version__",
     "clear_cache",
     "collate",

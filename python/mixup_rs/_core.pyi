@@ -63,7 +63,8 @@ class MixPlan:
 
     ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
     by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
-    the weight times the share outside of the box.
+    the weight times the share outside of the box. A plan with masks (`from_masks`, or drawn by `FMix`) has a weight for
+    each pixel, and `lam` is their mean.
 
     Parameters
     ----------
@@ -88,15 +89,6 @@ class MixPlan:
     .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
     .. [2] Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
        arXiv 1905.04899.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mixup_rs import MixPlan
-    >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
-    >>> plan.apply(np.array([[8.0, 0.0], [0.0, 4.0]]))
-    array([[6., 1.],
-           [0., 4.]])
     """
     def __new__(cls, lam: ArrayLike, partner: ArrayLike) -> MixPlan: ...
     @staticmethod
@@ -117,12 +109,6 @@ class MixPlan:
         ------
         ValueError, TypeError
             If `n` is not an int of at least 0.
-
-        Examples
-        --------
-        >>> from mixup_rs import MixPlan
-        >>> MixPlan.identity(2)
-        MixPlan(lam=array([1., 1.]), partner=array([0, 1]))
         """
     @staticmethod
     def from_boxes(
@@ -153,25 +139,61 @@ class MixPlan:
             If a box is not within `shape`, or a number is outside its range.
         TypeError
             For other types.
+        """
+    @staticmethod
+    def from_masks(masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None) -> MixPlan:
+        """Return a plan of given masks: of saliency or attention, of segmentation, or of any shape.
 
-        Examples
+        Parameters
+        ----------
+        masks : array_like
+            The share of each sample itself in each of its pixels: booleans, uint8 (255 is all) or floats in [0, 1]. Shape
+            (height, width) for all samples or (n, height, width); of other axes see `shape`. It is copied.
+        partner : array_like
+            (n,) integers in [0, n); repeats allowed.
+        shape : sequence of int, optional
+            The lengths of a sample's one to three spatial axes. Then masks are of this shape for all samples, or have it
+            behind the axis of the batch. By default masks of one and two axes are for all samples, and of three and four
+            one for each.
+
+        Returns
+        -------
+        MixPlan
+            A plan whose `lam` is the mean of each mask.
+
+        Raises
+        ------
+        ValueError
+            If a share or an index is outside its range, or for another shape.
+        TypeError
+            For other types.
+
+        See Also
         --------
-        >>> from mixup_rs import MixPlan
-        >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], (8, 8), partner=[1, 0]).lam
-        array([0.5, 1. ])
+        from_boxes : A plan of boxes.
+        FMix, GridMix, SmoothMix : Rules that draw masks.
         """
     @property
     def lam(self) -> NDArray[np.float64]:
         """What remains of each sample, by which labels are weighted: (n,) float64, a copy."""
     @property
     def weight(self) -> NDArray[np.float64]:
-        """The weight of each sample outside of its box: (n,) float64, a copy; `lam` where there are no boxes."""
+        """The weight of each sample outside of its box or mask: (n,) float64, a copy; `lam` where there are neither."""
     @property
     def partner(self) -> NDArray[np.intp]:
         """The index of the sample that each is mixed with: (n,) intp, a copy."""
     @property
     def boxes(self) -> NDArray[np.intp] | None:
-        """The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions."""
+        """The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks."""
+    @property
+    def masks(self) -> NDArray[np.float64] | None:
+        """The share of each sample itself in each pixel: (n, ...) float64; None for a plan without masks.
+
+        A plan of `OneOf` with masks and other regions has all of them here: a box as 0, and the weight outside of it.
+        """
+    @property
+    def only_copies(self) -> bool:
+        """Whether the plan has regions and only copies, in them and outside: then it is applied to elements of any dtype."""
     @property
     def spatial_shape(self) -> tuple[int, ...] | None:
         """The lengths of a sample's spatial axes; None for a plan without regions."""
@@ -181,14 +203,7 @@ class MixPlan:
         Returns
         -------
         MixPlan
-            The same `lam` and `partner`, without boxes.
-
-        Examples
-        --------
-        >>> from mixup_rs import MixPlan
-        >>> plan = MixPlan.from_boxes([[0, 4], [0, 0]], (8,), partner=[1, 0])
-        >>> plan.without_region() == MixPlan(lam=[0.5, 1.0], partner=[1, 0])
-        True
+            The same `lam` and `partner`, without boxes and masks.
         """
     def apply(self, x: _Array, out: _Array | None = None, spatial_axes: Sequence[int] | None = None) -> _Array:
         """Mix an array.
@@ -197,13 +212,13 @@ class MixPlan:
         ----------
         x : numpy.ndarray
             Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16; if
-            the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to
-            unless it is `out`.
+            the plan has boxes or masks and blends nothing, any dtype. It is not copied, and not written to unless it is
+            `out`.
         out : numpy.ndarray, optional
             An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
             way.
         spatial_axes : sequence of int, optional
-            The axes of `x` that the boxes are along; by default the last ones.
+            The axes of `x` that boxes and masks are along; by default the last ones.
 
         Returns
         -------
@@ -214,18 +229,6 @@ class MixPlan:
         ------
         ValueError, TypeError
             Before anything is written, if an argument is not as described.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from mixup_rs import MixPlan
-        >>> x = np.array([[8, 0], [0, 4]], dtype=np.uint8)
-        >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
-        >>> plan.apply(x, out=x) is x
-        True
-        >>> x
-        array([[6, 1],
-               [0, 4]], dtype=uint8)
         """
     @overload
     def apply_labels(
@@ -254,17 +257,6 @@ class MixPlan:
         ------
         ValueError, TypeError
             If an argument is not as described.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from mixup_rs import MixPlan
-        >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
-        >>> plan.apply_labels(np.array([0, 2]), num_classes=3)[0]
-        array([[0.75, 0.  , 0.25],
-               [0.  , 0.  , 1.  ]], dtype=float32)
-        >>> plan.apply_labels(np.array([0, 2]))
-        (array([0, 2]), array([2, 0]))
         """
     @overload
     def apply_labels(
@@ -349,18 +341,6 @@ def mix_batch(
     References
     ----------
     .. [1] Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
-
-    Examples
-    --------
-    >>> import numpy as np, mixup_rs
-    >>> x, y = np.array([[8.0, 0.0], [0.0, 4.0]]), np.array([0, 2])
-    >>> mixed = mixup_rs.mix_batch(x, y, lam=0.75, partner=[1, 0], num_classes=3)
-    >>> mixed.x
-    array([[6., 1.],
-           [2., 3.]])
-    >>> mixed.y
-    array([[0.75, 0.  , 0.25],
-           [0.25, 0.  , 0.75]], dtype=float32)
     """
 @overload
 def mix_batch(
@@ -424,14 +404,6 @@ def collate(
     See Also
     --------
     MixPlan.apply : Mix a batch that is stacked already.
-
-    Examples
-    --------
-    >>> import numpy as np, mixup_rs
-    >>> samples = [np.array([8, 0], dtype=np.uint8), np.array([0, 4], dtype=np.uint8)]
-    >>> mixup_rs.collate(samples, mixup_rs.MixPlan(lam=[0.75, 1.0], partner=[1, 0]))
-    array([[6, 1],
-           [0, 4]], dtype=uint8)
     """
 def draw(rule: Any, n: int, shape: Sequence[int] | None, labels: Any, rng: _Rng) -> MixPlan:
     """Draws a plan by a rule of this package. `mixup_rs.rules` documents the arguments."""
@@ -450,12 +422,6 @@ def get_num_threads() -> int:
     See Also
     --------
     set_num_threads : Set it.
-
-    Examples
-    --------
-    >>> import mixup_rs
-    >>> mixup_rs.get_num_threads() >= 1
-    True
     """
 def set_num_threads(num_threads: int) -> None:
     """Set the number of threads a large batch is mixed on, in this process.
@@ -477,21 +443,9 @@ def set_num_threads(num_threads: int) -> None:
     See Also
     --------
     get_num_threads : The number in use.
-
-    Examples
-    --------
-    >>> import mixup_rs
-    >>> mixup_rs.set_num_threads(1)
-    >>> mixup_rs.get_num_threads()
-    1
     """
 def clear_cache() -> None:
     """Return the memory that is kept for the next results to the system.
 
     A new result reuses the memory of an earlier one that has been freed. MIXUP_RS_CACHE_MB bounds how much is kept.
-
-    Examples
-    --------
-    >>> import mixup_rs
-    >>> mixup_rs.clear_cache()
     """

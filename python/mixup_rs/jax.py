@@ -27,7 +27,7 @@ class TracedPlan:
     """A plan as a function under a transformation gets it: its arrays are traced.
 
     A `MixPlan` that is an argument of a jitted function arrives as this. One compiled function serves all plans of a
-    batch size, with one more for plans with regions, and one for plans that blend nothing.
+    batch size, with one more for each kind of region, and one for plans that blend nothing.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
     """Mix an array by a plan.
 
     Without boxes the result is ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``. With boxes, each sample is blended by
-    `plan.weight`, and then its box is copied from its partner.
+    `plan.weight`, and then its box is copied from its partner. With masks, each pixel is blended by its share.
 
     In the memory of the CPU the Rust kernel mixes, without a copy of `x`. Under jit, grad and vmap and on accelerators
     it is one gather and one blend, within rounding of the kernel's result: there pass the plan as an argument, like an
@@ -87,7 +87,7 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
         Shape (n, ...); float64, float32, float16, bfloat16 or an integer of at most 16 bits. For a plan that only
         copies (CutMix) any dtype.
     spatial_axes : sequence of int, optional
-        The axes of `x` that boxes are along; by default the last ones.
+        The axes of `x` that boxes or masks are along; by default the last ones.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
     TypeError
         If the dtype cannot be mixed.
     ValueError
-        If `x` is a batch of another length, or its spatial axes are not those of the boxes.
+        If `x` is a batch of another length, or its spatial axes are not those of the boxes or masks.
 
     See Also
     --------
@@ -121,7 +121,7 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
     """
     x = x if isinstance(x, jax.Array) else jnp.asarray(x)
     drawn = plan.image if isinstance(plan, TracedPlan) else Drawn.of(plan)
-    if x.ndim == 0 or not (_ARRAYS.is_mixable(x) or (drawn.boxes is not None and drawn.only_copies)):
+    if x.ndim == 0 or not (_ARRAYS.is_mixable(x) or (drawn.spatial_shape is not None and drawn.only_copies)):
         raise TypeError(
             f"expected an array of shape (n, ...), of floats or of integers of at most 16 bits, got {x.dtype} of shape "
             f"{x.shape}; indices are not blended: mix their embeddings"
@@ -207,7 +207,11 @@ def _unflatten(known: tuple[Any, ...], arrays: tuple[Any, ...]) -> Plan:
     shape, *only_copies = known
     if all(isinstance(array, np.ndarray) for array in arrays[:5]) and weight.dtype == np.float64:
         # As it was: nothing is traced.
-        return MixPlan(weight, partner) if boxes is None else MixPlan.from_boxes(boxes, shape, partner, weight)
+        if boxes is not None:
+            return MixPlan.from_boxes(boxes, shape, partner, weight)
+        if shape is not None:
+            return MixPlan.from_masks(weight if len(weight) == len(partner) else weight[0], partner, shape)
+        return MixPlan(weight, partner)
     image = Drawn(partner, weight, share, boxes, shape, only_copies[0])
     return TracedPlan(image, Drawn(partner, lam, lam_share, None, None, only_copies[1]))
 

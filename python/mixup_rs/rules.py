@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
 
-__all__ = ["CutMix", "Mixup", "OneOf", "Rule"]
+__all__ = ["CutMix", "FMix", "GridMix", "Mixup", "OneOf", "Rule", "SmoothMix"]
 
 Mode: TypeAlias = Literal["elem", "pair", "batch"]
 
@@ -238,6 +238,172 @@ class CutMix(_CoreRule):
     def __post_init__(self) -> None:
         self._freeze("minmax")
         super().__post_init__()
+
+
+@dataclass(frozen=True)
+class FMix(_CoreRule):
+    """FMix: each sample keeps the brightest part of an image of smooth noise, [1]_.
+
+    The mask keeps a share lam ~ Beta(alpha, alpha) of the pixels, to the nearest whole number of them: shapes of any
+    form, with rough edges. Along one spatial axis these are spans of time, along three bodies.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Finite, 0 for no mixing.
+    decay : float, default 3.0
+        The waves of the noise have the amplitude of their frequency to the power -decay: the more, the smoother and the
+        fewer the shapes. Finite, at least 0.
+    soft : float, default 0.0
+        In [0, 0.5]: the share of the pixels on either side of an edge which are blended.
+    mode : {"batch", "elem", "pair"}, default "batch"
+        One mask for the batch; a mask per sample; one that i and its partner share.
+    prob : float, default 1.0
+        The probability with which each mask that is drawn is used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    See Also
+    --------
+    OneOf : One rule of several.
+    MixPlan.from_masks : A plan of given masks.
+
+    Notes
+    -----
+    An axis whose length has a prime factor above 7 is cut from noise of the next length that has none.
+
+    References
+    ----------
+    .. [1] Harris, Marcu, Painter, Niranjan, Prügel-Bennett and Hare, "FMix: Enhancing Mixed Sample Data Augmentation",
+       arXiv 2002.12047.
+
+    Examples
+    --------
+    >>> from mixup_rs import FMix
+    >>> plan = FMix().plan(2, (8, 8), rng=1)
+    >>> bool(plan.lam[0] == plan.masks[0].mean())
+    True
+    >>> bool(((plan.masks == 0) | (plan.masks == 1)).all())
+    True
+    """
+
+    alpha: float = 1.0
+    decay: float = 3.0
+    soft: float = 0.0
+    mode: Mode = "batch"
+    prob: float = 1.0
+    _rule: ClassVar[str] = "fmix"
+
+
+@dataclass(frozen=True)
+class GridMix(_CoreRule):
+    """GridMix: some cells of a grid come from the partner, [1]_.
+
+    Each axis is divided into the same number of cells, drawn from `cells`. A share of them which is drawn from
+    Beta(alpha, alpha) stays, rounded to whole cells, but at least one stays and one is taken. Any of them are as
+    likely. `lam` is the share of the pixels that stay.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Finite, 0 for no mixing.
+    cells : (int, int), default (2, 6)
+        The least and the largest number of cells along an axis, from 1 to 100.
+    mode : {"batch", "elem", "pair"}, default "batch"
+        One grid for the batch; a grid per sample; one that i and its partner share.
+    prob : float, default 1.0
+        The probability with which each grid that is drawn is used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    See Also
+    --------
+    OneOf : One rule of several.
+    MixPlan.from_masks : A plan of given masks.
+
+    Notes
+    -----
+    The paper adds a loss of the label of each cell. This is its way of mixing alone.
+
+    References
+    ----------
+    .. [1] Baek, Bang and Shim, "GridMix: Strong regularization through local context mapping", Pattern Recognition 109,
+       2021.
+
+    Examples
+    --------
+    >>> from mixup_rs import GridMix
+    >>> plan = GridMix(cells=(2, 2)).plan(2, (4, 6), rng=10)
+    >>> plan.masks[0].astype(int)
+    array([[1, 1, 1, 0, 0, 0],
+           [1, 1, 1, 0, 0, 0],
+           [0, 0, 0, 1, 1, 1],
+           [0, 0, 0, 1, 1, 1]])
+    >>> plan.lam
+    array([0.5, 0.5])
+    """
+
+    alpha: float = 1.0
+    cells: tuple[int, int] = (2, 6)
+    mode: Mode = "batch"
+    prob: float = 1.0
+    _rule: ClassVar[str] = "gridmix"
+
+    def __post_init__(self) -> None:
+        self._freeze("cells")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class SmoothMix(_CoreRule):
+    """SmoothMix: a round part of each sample comes from its partner, with soft edges, [1]_.
+
+    The weight of the partner is a Gaussian bell with its peak, of 1, anywhere in the sample, and with the sample's own
+    proportions. The whole bell has the share 1 - a of the sample, a ~ Beta(alpha, alpha); the edges of the sample cut
+    it. `lam` is the mean of what is left of the sample.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Finite, 0 for no mixing.
+    mode : {"batch", "elem", "pair"}, default "batch"
+        One bell for the batch; a bell per sample; one that i and its partner share.
+    prob : float, default 1.0
+        The probability with which each bell that is drawn is used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    See Also
+    --------
+    OneOf : One rule of several.
+    MixPlan.from_masks : A plan of given masks.
+
+    References
+    ----------
+    .. [1] Lee, Zaheer, Astrid and Lee, "SmoothMix: a Simple Yet Effective Data Augmentation to Train Robust
+       Classifiers", CVPR Workshops 2020.
+
+    Examples
+    --------
+    >>> from mixup_rs import SmoothMix
+    >>> plan = SmoothMix().plan(2, (8, 8), rng=1)
+    >>> bool(abs(plan.lam[0] - plan.masks[0].mean()) < 1e-12)
+    True
+    """
+
+    alpha: float = 1.0
+    mode: Mode = "batch"
+    prob: float = 1.0
+    _rule: ClassVar[str] = "smoothmix"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ use super::batch::Batch;
 use super::columns::Stretch;
 use super::tuning::is_streamed;
 use crate::arithmetic::Element;
+use crate::plan::Region;
 use crate::runtime;
-use crate::simd::{blend_into, stream};
+use crate::simd::{MaskedRun, stream};
 
 #[allow(unsafe_code)]
 impl<T: Element> Batch<'_, T> {
@@ -35,25 +36,25 @@ impl<T: Element> Batch<'_, T> {
                     let partner = source.get(self.mixing.partner[i], column.len);
                     let out = target.get_mut(i, column.len);
                     let (recipe, ahead) = (self.mixing.recipe::<T>(i), self.ahead(at, &here, &next));
-                    let take_region = |from: usize, out: &mut [T]| {
-                        let window = column.at + from..column.at + from + out.len();
-                        self.mixing.take_region(i, window, out, &partner[from..][..out.len()]);
-                    };
+                    let region = self.mixing.region(i);
+                    let is_copy = recipe.is_copy() && !matches!(region, Some((Region::Mask(_), _)));
                     // Where the cache holds the batch, a copy waits for nothing else: with the fetch, a cut of 8 images of
                     // float32 takes 1.2 times as long (Emerald Rapids).
-                    let ahead = ahead.filter(|_| streamed || !recipe.is_copy());
-                    let has_region = self.mixing.has_region(i);
+                    let ahead = ahead.filter(|_| streamed || !is_copy);
+                    let mix = |from: usize, out: &mut [T]| {
+                        let at = from..from + out.len();
+                        let run = MaskedRun {
+                            own: Some(&own[at.clone()]),
+                            partner: &partner[at],
+                            ahead: ahead.map(|ahead| ahead.skip(from)),
+                            out,
+                        };
+                        self.mixing.mix(self.level, i, column.at + from, run);
+                    };
                     match scratch {
-                        Some(scratch) if has_region => {
-                            stream::blend_and(self.level, recipe, out, own, partner, ahead, scratch, take_region);
-                        }
+                        Some(scratch) if region.is_some() => stream::by_blocks(out, scratch, mix),
                         Some(scratch) => stream::blend_into(self.level, recipe, out, own, partner, ahead, scratch),
-                        None => {
-                            blend_into(self.level, recipe, out, own, partner, ahead);
-                            if has_region {
-                                take_region(0, out);
-                            }
-                        }
+                        None => mix(0, out),
                     }
                 }
             }

@@ -10,20 +10,21 @@
 //! - *packed*, for runs that are not contiguous in both arrays (a mirrored axis, C to Fortran order): gather the column
 //!   of all samples, mix it in place, scatter it.
 //!
-//! Each blends a sample by its weight, then copies the partner's elements over its region.
+//! Each blends a sample by its weight, then takes its region from the partner: copies a box, blends by a mask (`masked`).
 //!
 //! If samples are too small to give every thread a column, the walk itself is divided among threads.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use super::columns::{Column, Columns, Samples, Stretch};
-use super::grid::{Grid, Runs};
+use super::grid::Grid;
 use super::layout::Layout;
+use super::masked::Pixels;
 use super::tuning::{COLUMN_BYTES_MIN, PAGE, column_bytes, fetched_to, lookahead};
 use crate::arithmetic::Element;
-use crate::plan::{Order, Region};
+use crate::plan::{Order, Rect, Region};
 use crate::runtime::{self, Machine};
-use crate::simd::{Ahead, CACHE_LINE, Cache, Level, Recipe};
+use crate::simd::{Ahead, CACHE_LINE, Cache, Level, MaskedRun, Recipe, blend_in_place, blend_into, blend_masked};
 
 /// The plan of a batch, with one entry per sample.
 #[derive(Clone, Copy)]
@@ -40,29 +41,67 @@ impl Mixing<'_> {
         if self.partner[i] == i { Recipe::KeepOwn } else { Recipe::new::<T>(self.weight[i]) }
     }
 
-    /// The stretches of a sample that come from its partner, within a window of its elements. `None` without a region.
-    pub fn runs(&self, i: usize, window: Range<usize>) -> Option<Runs> {
+    /// The region of a sample that comes from its partner, and the grid to find it by.
+    #[inline]
+    pub fn region(&self, i: usize) -> Option<(&Region, &Grid)> {
         let (regions, grid) = self.regions?;
-        match &regions[i] {
-            Region::None => None,
-            Region::Box(rect) => Some(grid.runs(rect, window)),
+        Some((&regions[i], grid)).filter(|(region, _)| self.partner[i] != i && !matches!(region, Region::None))
+    }
+
+    /// Whether mixing may read all elements of a sample and of its partner, and not only those of a box.
+    fn reads_all(&self, i: usize) -> bool {
+        self.weight[i] != 1.0 || self.regions.is_some_and(|(regions, _)| regions[i].mask().is_some())
+    }
+
+    /// The pixels of the masks, if not all samples have the same one.
+    fn different_masks(&self) -> Option<&Pixels> {
+        let (regions, grid) = self.regions?;
+        let mut masks = regions.iter().filter_map(Region::mask);
+        let first = masks.next()?;
+        masks.any(|mask| !Arc::ptr_eq(mask, first)).then_some(&grid.pixels)
+    }
+
+    /// Prefetches the mask of the sample that is mixed after this one, unless it is the same.
+    #[inline]
+    fn fetch_mask(&self, sample: usize, after: Option<&usize>, column: &Column) {
+        let Some((regions, grid)) = self.regions else { return };
+        let mask = |i: usize| regions[i].mask();
+        if let Some(next) = after.and_then(|&after| mask(after))
+            && mask(sample).is_none_or(|mask| !Arc::ptr_eq(mask, next))
+        {
+            grid.pixels.fetch(next, column.at..column.at + column.len);
         }
     }
 
-    /// Whether a region of a sample comes from its partner.
+    /// Mixes elements of a sample, from element `start` on: blends them by its weight, and takes its region.
     #[inline]
-    pub fn has_region(&self, i: usize) -> bool {
-        self.regions.is_some_and(|(regions, _)| regions[i] != Region::None)
-    }
-
-    /// Copies the partner's elements over the region. Both slices hold this window of elements.
-    #[inline]
-    pub fn take_region<T: Copy>(&self, i: usize, window: Range<usize>, own: &mut [T], partner: &[T]) {
-        let start = window.start;
-        for run in self.runs(i, window).into_iter().flatten() {
-            let run = run.start - start..run.end - start;
-            own[run.clone()].copy_from_slice(&partner[run]);
+    pub fn mix<T: Element>(&self, level: Level, i: usize, start: usize, run: MaskedRun<'_, T>) {
+        let region = self.region(i);
+        let MaskedRun { out, own, partner, ahead } = run;
+        if let Some((Region::Mask(mask), grid)) = region {
+            return grid.pixels.shares(mask, start..start + out.len(), |at, shares| {
+                let (own, ahead) = (own.map(|own| &own[at.clone()]), ahead.map(|ahead| ahead.skip(at.start)));
+                let run = MaskedRun { out: &mut out[at.clone()], own, partner: &partner[at], ahead };
+                blend_masked(level, run, shares);
+            });
         }
+        let recipe = self.recipe::<T>(i);
+        match own {
+            Some(own) => blend_into(level, recipe, out, own, partner, ahead),
+            None => blend_in_place(level, recipe, out, partner, ahead),
+        }
+        if let Some((Region::Box(rect), grid)) = region {
+            take_box(grid, rect, start, out, partner);
+        }
+    }
+}
+
+/// Copies the partner's elements over a box. Both slices hold the elements of a sample from `start` on.
+#[inline]
+pub(super) fn take_box<T: Copy>(grid: &Grid, rect: &Rect, start: usize, own: &mut [T], partner: &[T]) {
+    for run in grid.runs(rect, start..start + own.len()) {
+        let run = run.start - start..run.end - start;
+        own[run.clone()].copy_from_slice(&partner[run]);
     }
 }
 
@@ -86,7 +125,7 @@ pub(crate) unsafe fn mix<T: Element>(
     let source = Samples { first: source.cast_mut(), step: layout.source_step };
     let target = Samples { first: target, step: layout.target_step };
     let (level, machine) = (Level::current(), Machine::current());
-    let blends = mixing.weight.iter().any(|weight| *weight != 1.0);
+    let blends = (0..layout.n).any(|i| mixing.reads_all(i));
     let batch = Batch { mixing, layout, source, target, bytes, threads, level, machine, blends };
     // SAFETY: as required above. The conditions that each driver adds are checked here.
     unsafe {
@@ -111,7 +150,7 @@ pub(super) struct Batch<'a, T> {
     pub threads: usize,
     pub level: Level,
     pub machine: &'a Machine,
-    /// Whether any sample is blended, and not only cut.
+    /// Whether any sample is blended, and not only cut: see [`Mixing::reads_all`].
     pub blends: bool,
 }
 
@@ -127,14 +166,20 @@ impl<T: Element> Batch<'_, T> {
         let fair = run_bytes * self.layout.runs() / jobs;
         let bytes = fair.clamp(COLUMN_BYTES_MIN, column_bytes(self.machine, self.bytes)).next_multiple_of(CACHE_LINE);
         let lead = self.target.first as usize % PAGE;
-        let columns = Columns::new(self.layout, bytes / size_of::<T>(), lead / size_of::<T>());
+        let mut columns = Columns::new(self.layout, bytes / size_of::<T>(), lead / size_of::<T>());
+        if let Some(pixels) = self.mixing.different_masks() {
+            // Those of the same pixels follow each other, so that masks are read from memory once for all channels.
+            columns = columns.sorted_by_key(|at| pixels.pixel(at));
+        }
         let parts = jobs.div_ceil(columns.count());
         (columns, parts)
     }
 
     /// The run to prefetch while the sample at place `at` of a stretch is blended, see [`Batch::upcoming`]. Also
-    /// prefetches that sample's entries in the plan, which are read in random order.
+    /// prefetches that sample's entries in the plan, which are read in random order, and the mask of the next sample.
     pub(super) fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
+        let (after, column) = if at + 1 < here.places.end { (at + 1, here) } else { (next.places.start, next) };
+        self.mixing.fetch_mask(self.mixing.order.samples[at], self.mixing.order.samples.get(after), &column.column);
         let (place, sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
         let in_place = self.is_in_place();
         if in_place && !self.is_read(place, sample) {
@@ -150,10 +195,10 @@ impl<T: Element> Batch<'_, T> {
     /// Whether mixing in place reads all of the sample at this place of the order: whether it is blended itself, or the
     /// sample that it is the partner of. That of the first sample of a cycle is the last one, which is not looked up.
     fn is_read(&self, place: usize, sample: usize) -> bool {
-        let Mixing { weight, partner, order, .. } = self.mixing;
+        let Mixing { partner, order, .. } = self.mixing;
         let before = place.checked_sub(1).map(|place| order.samples[place]);
         let reader = before.filter(|&before| partner[before] == sample);
-        self.blends && (weight[sample] != 1.0 || reader.is_none_or(|reader| weight[reader] != 1.0))
+        self.blends && (self.mixing.reads_all(sample) || reader.is_none_or(|reader| self.mixing.reads_all(reader)))
     }
 
     /// The place, the sample and its column that is read some samples after place `at` of a stretch: in this stretch, or

@@ -66,13 +66,6 @@ pub(crate) struct Column {
     pub len: usize,
 }
 
-impl Column {
-    /// Its elements, in the order of the layout.
-    pub fn window(&self) -> Range<usize> {
-        self.at..self.at + self.len
-    }
-}
-
 /// Every run of a layout divided into columns of `len` elements, the first `lead` elements shorter. With the lead of a
 /// batch that begins inside a page, as NumPy's do, the other columns start at page boundaries: in the first sample, and
 /// in all samples if each fills whole pages. If each fills whole cache lines, they start at line boundaries.
@@ -81,20 +74,30 @@ pub(crate) struct Columns<'a> {
     pub len: usize,
     lead: usize,
     per_run: usize,
+    /// The order in which they are visited; none for that in memory.
+    order: Option<Vec<usize>>,
 }
 
 impl<'a> Columns<'a> {
     pub fn new(layout: &'a Layout, len: usize, lead: usize) -> Self {
         let len = len.clamp(1, layout.run.len);
         let lead = if len < layout.run.len { lead % len } else { 0 };
-        Self { layout, len, lead, per_run: (layout.run.len + lead).div_ceil(len) }
+        Self { layout, len, lead, per_run: (layout.run.len + lead).div_ceil(len), order: None }
     }
 
     pub fn count(&self) -> usize {
         self.layout.runs() * self.per_run
     }
 
+    /// The same columns, visited in the order of this key of their first elements.
+    pub fn sorted_by_key(self, key: impl Fn(usize) -> usize) -> Self {
+        let mut order: Vec<usize> = (0..self.count()).collect();
+        order.sort_by_key(|&index| key(self.get(index).at));
+        Self { order: Some(order), ..self }
+    }
+
     pub fn get(&self, index: usize) -> Column {
+        let index = self.order.as_ref().map_or(index, |order| order[index]);
         let (source, target) = self.layout.run_start(index / self.per_run);
         let end = (index % self.per_run + 1) * self.len - self.lead;
         let (start, end) = (end.saturating_sub(self.len), end.min(self.layout.run.len));
@@ -148,7 +151,14 @@ mod tests {
         let layout = Layout::new(&[3, 2, 10], &[50, 25, -2], &[20, 10, 1]).unwrap();
         let columns = Columns::new(&layout, 4, 0);
         let got: Vec<_> = (0..columns.count()).map(|index| columns.get(index)).collect();
-        assert!(got.iter().map(Column::window).eq([0..4, 4..8, 8..10, 10..14, 14..18, 18..20]));
+        assert!(got.iter().map(|column| column.at..column.at + column.len).eq([
+            0..4,
+            4..8,
+            8..10,
+            10..14,
+            14..18,
+            18..20
+        ]));
         let got: Vec<_> = got.iter().map(|column| (column.source, column.target, column.len)).collect();
         assert_eq!(got, [(0, 0, 4), (-8, 4, 4), (-16, 8, 2), (25, 10, 4), (17, 14, 4), (9, 18, 2)]);
         // The target is mirrored as well, with a stride of more than one element.
@@ -171,6 +181,13 @@ mod tests {
         // A single column is not divided.
         assert_eq!(lengths(10, 3), [(0, 10)]);
         assert_eq!(lengths(11, 3), [(0, 10)]);
+    }
+
+    #[test]
+    fn columns_are_visited_in_the_order_of_a_key() {
+        let layout = Layout::new(&[3, 2, 6], &[12, 6, 1], &[12, 6, 1]).unwrap();
+        let columns = Columns::new(&layout, 2, 0).sorted_by_key(|at| at % 6);
+        assert!((0..6).map(|index| columns.get(index).at).eq([0, 6, 2, 8, 4, 10]));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::layout::SampleAxis;
+use super::masked::Pixels;
 use crate::plan::{MAX_SPATIAL_AXES, Rect, SpatialAxes};
 
 /// Each spatial axis, and the merged axes before it.
@@ -20,6 +21,8 @@ pub(crate) struct Grid {
     count: usize,
     /// The number of elements per step along the last level.
     unit: usize,
+    /// The pixels of the elements in a mask.
+    pub pixels: Pixels,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,7 +36,7 @@ struct Level {
 impl Grid {
     /// The grid of samples with these axes, outermost first, without axes of length 1.
     pub fn new(axes: impl Iterator<Item = SampleAxis>, spatial: SpatialAxes) -> Self {
-        let mut grid = Self { levels: [Level::default(); MAX_LEVELS], count: 0, unit: 1 };
+        let mut grid = Self { levels: [Level::default(); MAX_LEVELS], count: 0, unit: 1, pixels: Pixels::default() };
         // The product of the axes since the last spatial one.
         let mut between = 1;
         for SampleAxis { number, len, is_reversed } in axes {
@@ -48,6 +51,8 @@ impl Grid {
             between = 1;
         }
         grid.unit = between;
+        let levels = grid.levels[..grid.count].iter().map(|level| (level.len, level.axis, level.is_reversed));
+        grid.pixels = Pixels::new(levels, between);
         grid
     }
 

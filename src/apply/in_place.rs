@@ -1,11 +1,11 @@
 //! The driver that mixes in place, along the partners.
 
-use super::batch::Batch;
+use super::batch::{Batch, take_box};
 use super::columns::{Column, Samples, Stretch};
 use crate::arithmetic::Element;
-use crate::plan::{Last, Segment};
+use crate::plan::{Last, Region, Segment};
 use crate::runtime;
-use crate::simd::{Ahead, Recipe, blend_in_place};
+use crate::simd::{Ahead, MaskedRun, Recipe};
 
 #[allow(unsafe_code)]
 impl<T: Element> Batch<'_, T> {
@@ -90,20 +90,18 @@ impl<T: Element> Batch<'_, T> {
                     Last::Head => &head[..],
                     Last::HeadOf(segment) => &heads[segment * len..][..len],
                 };
-                blend_in_place(self.level, Recipe::new::<T>(self.mixing.weight[i]), own, partner, ahead(at));
-                if self.mixing.has_region(i) {
-                    self.mixing.take_region(i, column.window(), own, partner);
-                }
+                let run = MaskedRun { out: own, own: None, partner, ahead: ahead(at) };
+                self.mixing.mix(self.level, i, column.at, run);
             }
         }
     }
 
     /// Saves the elements of the first sample of a cycle that its last sample, `reader`, needs.
     fn save(&self, reader: usize, column: &Column, first: &[T], head: &mut Vec<T>) {
-        match (self.mixing.recipe::<T>(reader), self.mixing.regions) {
-            (Recipe::KeepOwn, Some(_)) => {
+        match (self.mixing.recipe::<T>(reader), self.mixing.region(reader)) {
+            (Recipe::KeepOwn, Some((Region::Box(rect), grid))) => {
                 head.resize(first.len(), T::default());
-                self.mixing.take_region(reader, column.window(), head, first);
+                take_box(grid, rect, column.at, head, first);
             }
             _ => {
                 head.clear();

@@ -11,6 +11,7 @@ mod grid;
 mod in_place;
 mod interleaved;
 mod layout;
+mod masked;
 mod normalized;
 mod overlap;
 mod packed;
@@ -152,7 +153,7 @@ impl MixPlan {
         axes: impl FnOnce() -> I,
     ) -> Result<Option<Grid>> {
         let Some(regions) = self.regions() else { return Ok(None) };
-        let spatial = regions.shape.axes_of(shape, spatial_axes)?;
+        let spatial = regions.axes_of(shape, spatial_axes)?;
         Ok(Some(Grid::new(axes(), spatial)))
     }
 

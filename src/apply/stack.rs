@@ -14,9 +14,9 @@ use super::normalized::Normalized;
 use super::tuning::{COLLATE_COLUMN_BYTES, fetched_to};
 use crate::arithmetic::{Element, Normalize, NormalizedOutput, Pixel};
 use crate::error::Result;
-use crate::plan::MixPlan;
+use crate::plan::{MixPlan, Region};
 use crate::runtime::{self, Machine};
-use crate::simd::{Ahead, Level, Recipe, blend_into};
+use crate::simd::{Ahead, Level, MaskedRun, Recipe, ShareRun, blend_into, blend_masked};
 
 /// Blends only.
 struct Blended;
@@ -25,6 +25,11 @@ impl<T: Element> Finish<T> for Blended {
     type Out = T;
     fn finish(&self, level: Level, weight: f64, out: &mut [T], stretch: StretchOf<'_, T>) {
         blend_into(level, Recipe::new::<T>(weight), out, stretch.own, stretch.partner, stretch.ahead);
+    }
+
+    fn finish_masked(&self, level: Level, shares: ShareRun<'_>, out: &mut [T], stretch: StretchOf<'_, T>) {
+        let StretchOf { own, partner, ahead, .. } = stretch;
+        blend_masked(level, MaskedRun { out, own: Some(own), partner, ahead }, shares);
     }
 }
 
@@ -173,10 +178,20 @@ impl MixPlan {
                         let to = fetched_to(machine, size_of_val(next), usize::MAX, false)?;
                         Some(Ahead::new(next.as_ptr(), to))
                     });
+                    if let Some((Region::Mask(mask), grid)) = mixing.region(i) {
+                        grid.pixels.shares(mask, start..end, |at, shares| {
+                            let ahead = ahead.map(|ahead| ahead.skip(at.start));
+                            let stretch = stretch_of(i, start + at.start, start + at.end, ahead);
+                            finish.finish_masked(level, shares, &mut out[at], stretch);
+                        });
+                        continue;
+                    }
                     finish.finish(level, weight, out, stretch_of(i, start, end, ahead));
-                    for run in mixing.runs(i, start..end).into_iter().flatten() {
-                        let out = &mut out[run.start - start..run.end - start];
-                        finish.finish(level, 0.0, out, stretch_of(i, run.start, run.end, None));
+                    if let Some((Region::Box(rect), grid)) = mixing.region(i) {
+                        for run in grid.runs(rect, start..end) {
+                            let out = &mut out[run.start - start..run.end - start];
+                            finish.finish(level, 0.0, out, stretch_of(i, run.start, run.end, None));
+                        }
                     }
                 }
             },

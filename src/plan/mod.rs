@@ -1,15 +1,17 @@
 //! Mixing plans: the partner of each sample, its weight, and the region taken from the partner.
 
 mod labels;
+mod mask;
 mod order;
 mod region;
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{MixError, Result, memory_for};
 
 pub use labels::SoftTargets;
+pub use mask::{Mask, Shares};
 pub use region::{MAX_SPATIAL_AXES, Rect, Region};
 
 pub(crate) use order::{Last, Order, Segment};
@@ -57,7 +59,7 @@ impl Lam {
 /// replaced by that of x[partner[i]]. Applies to any array whose axis 0 is the batch.
 ///
 /// Mixup (Zhang et al., arXiv 1710.09412) has no region, CutMix (Yun et al., arXiv 1905.04899) a weight of 1, and a
-/// plan can have both. Labels are weighted by `lam`, the weight times the share of the sample outside the region.
+/// plan can have both. A region may also be a mask, which gives each pixel a weight of its own. Labels are weighted by `lam`, the weight times the share of the sample outside the region.
 ///
 /// ```
 /// use mixup_rs::{Lam, MixPlan};
@@ -129,8 +131,33 @@ impl MixPlan {
     /// [`MixError::PartnerRange`] if a value is out of range, [`MixError::TooManySamples`] if memory runs out.
     pub fn from_boxes(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
         let n = boxes.len();
-        let regions = Regions::of_boxes(boxes, shape, weight.for_samples(n, "weight")?)?;
-        check_partners(&partner, n)?;
+        Self::of_regions(Regions::of_boxes(boxes, shape, weight.for_samples(n, "weight")?)?, partner)
+    }
+
+    /// A plan with these masks, one per sample. A pixel of a sample is blended with that of its partner by its share in
+    /// the mask. `shape` holds the lengths of a sample's one to three spatial axes.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use mixup_rs::{Mask, MixPlan};
+    /// let left = Arc::new(Mask::hard([true, true, false, false]));
+    /// let plan = MixPlan::from_masks(vec![left; 2], &[1, 4], vec![1, 0])?;
+    /// assert_eq!(plan.lam(), [0.5, 0.5]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MixError::SpatialRank`] unless `shape` has one to three axes, [`MixError::MaskLength`] if a mask does not have
+    /// the pixels of `shape`, [`MixError::PartnerLength`] or [`MixError::PartnerRange`] as [`MixPlan::new`],
+    /// [`MixError::TooManySamples`] if memory runs out.
+    pub fn from_masks(masks: Vec<Arc<Mask>>, shape: &[usize], partner: Vec<usize>) -> Result<Self> {
+        memory_for(masks.len())?;
+        Self::of_regions(Regions::of_masks(masks, shape)?, partner)
+    }
+
+    /// A plan with regions of any kind.
+    pub(crate) fn of_regions(regions: Regions, partner: Vec<usize>) -> Result<Self> {
+        check_partners(&partner, regions.of.len())?;
         Ok(Self { lam: regions.lam(), partner, regions: Some(regions), order: OnceLock::new() })
     }
 
@@ -151,14 +178,17 @@ impl MixPlan {
         let changed = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0);
         let partner: Vec<usize> = (0..n).map(|i| changed(i).unwrap_or(other).partner[i]).collect();
         let order = (partner == other.partner).then(|| other.order.get().cloned()).flatten();
-        let weight = Lam::Each((0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect());
-        let mut shapes = drawn().filter_map(|plan| plan.spatial_shape());
-        let Some(shape) = shapes.next() else { return Ok(Self::new(weight, partner)?.with_order(order)) };
+        let weight: Vec<f64> = (0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect();
+        let mut shapes = drawn().filter_map(|plan| plan.regions.as_ref()).map(|regions| regions.shape);
+        let Some(shape) = shapes.next() else { return Ok(Self::new(Lam::Each(weight), partner)?.with_order(order)) };
         if let Some(other) = shapes.find(|other| *other != shape) {
-            return Err(MixError::SpatialShapes { got: other.to_vec(), expected: shape.to_vec() });
+            let [got, expected] = [other, shape].map(|shape| shape.as_slice().to_vec());
+            return Err(MixError::SpatialShapes { got, expected });
         }
-        let rect = |i: usize| chosen(i).and_then(|plan| plan.regions.as_ref()).map_or(Rect::NONE, |r| r.of[i].rect());
-        Ok(Self::from_boxes((0..n).map(rect).collect(), shape, partner, weight)?.with_order(order))
+        let region =
+            |i| chosen(i).and_then(|plan| plan.regions.as_ref()).map_or(Region::None, |regions| regions.of[i].clone());
+        let regions = Regions { shape, weight, of: (0..n).map(region).collect() };
+        Ok(Self::of_regions(regions, partner)?.with_order(order))
     }
 
     /// The number of samples.
@@ -186,9 +216,17 @@ impl MixPlan {
         &self.partner
     }
 
-    /// The boxes taken from the partners, one per sample; `None` for a plan without regions.
+    /// The boxes taken from the partners, one per sample; `None` for a plan without regions, or with masks.
     pub fn boxes(&self) -> Option<Vec<Rect>> {
-        self.regions.as_ref().map(|regions| regions.of.iter().map(Region::rect).collect())
+        let regions = self.regions.as_ref().filter(|regions| !regions.has_masks())?;
+        Some(regions.of.iter().map(Region::rect).collect())
+    }
+
+    /// The share of each sample itself in each of its pixels, one vector per sample, its weight and a box included;
+    /// `None` for a plan without masks.
+    pub fn masks(&self) -> Option<Vec<Vec<f64>>> {
+        let regions = self.regions.as_ref().filter(|regions| regions.has_masks())?;
+        Some((0..self.len()).map(|i| regions.shares(i)).collect())
     }
 
     /// The lengths of a sample's spatial axes; `None` for a plan without regions.
@@ -204,9 +242,9 @@ impl MixPlan {
         }
     }
 
-    /// Whether the plan has regions and blends nothing outside them. Such a plan applies to elements of any type.
+    /// Whether the plan has regions and blends nothing, outside them or in them. Such a plan applies to elements of any type.
     pub fn only_copies(&self) -> bool {
-        self.regions.as_ref().is_some_and(|regions| regions.weight.iter().all(|&weight| weight == 1.0 || weight == 0.0))
+        self.regions.as_ref().is_some_and(Regions::only_copy)
     }
 
     pub(crate) fn regions(&self) -> Option<&Regions> {
@@ -271,7 +309,9 @@ fn check_partners(partner: &[usize], n: usize) -> Result<()> {
 
 impl PartialEq for MixPlan {
     fn eq(&self, other: &Self) -> bool {
-        self.lam == other.lam && self.partner == other.partner && self.regions == other.regions
+        // With regions λ follows from them, to the last bit but for how masks are stored.
+        let is_same = self.regions == other.regions && (self.regions.is_some() || self.lam == other.lam);
+        is_same && self.partner == other.partner
     }
 }
 

@@ -1,20 +1,25 @@
-//! The region of a sample that is taken from its partner: none, or a box along one to three spatial axes.
+//! The region of a sample that is taken from its partner: none, a box along one to three spatial axes, or a mask.
 //!
-//! A new kind of region is a variant of [`Region`], and code in `apply` that copies it.
+//! A new kind of region is a variant of [`Region`], and code in `apply` that takes it.
 
+use std::sync::Arc;
+
+use super::mask::Mask;
 use crate::error::{MixError, Result};
 
 /// The largest number of spatial axes of a sample.
 pub const MAX_SPATIAL_AXES: usize = 3;
 
 /// The region of a sample that is taken from its partner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Region {
     /// No region: the whole sample is blended.
     #[default]
     None,
     /// A box along the spatial axes.
     Box(Rect),
+    /// A share of each pixel. Samples may have a mask in common. The weight outside the region is 1.
+    Mask(Arc<Mask>),
 }
 
 /// A half-open box along three axes. If samples have fewer spatial axes, the first axes have length 1, except in
@@ -65,12 +70,33 @@ impl Region {
         if is_zero { Self::None } else { Self::Box(rect) }
     }
 
-    /// The region as a box.
+    /// The region as a box; none for a mask.
     pub(crate) fn rect(&self) -> Rect {
         match self {
-            Self::None => Rect::NONE,
+            Self::None | Self::Mask(_) => Rect::NONE,
             Self::Box(rect) => *rect,
         }
+    }
+
+    pub(crate) fn mask(&self) -> Option<&Arc<Mask>> {
+        match self {
+            Self::None | Self::Box(_) => None,
+            Self::Mask(mask) => Some(mask),
+        }
+    }
+
+    /// The share of the sample outside the region, among `size` pixels.
+    fn share_outside(&self, size: f64) -> f64 {
+        match self {
+            Self::None => 1.0,
+            Self::Box(rect) => 1.0 - rect.size() / size,
+            Self::Mask(mask) => mask.mean(),
+        }
+    }
+
+    /// Whether the region is copied, and not blended.
+    fn is_copied(&self) -> bool {
+        self.mask().is_none_or(|mask| mask.is_hard())
     }
 }
 
@@ -103,9 +129,9 @@ impl SpatialShape {
         (0..MAX_SPATIAL_AXES).all(|axis| rect.start[axis] <= rect.end[axis] && rect.end[axis] <= self.len[axis])
     }
 
-    /// The axes of the regions in a batch of `shape`, as indices from 0: those given, negative ones counted from the
-    /// end, or by default the last ones.
-    pub fn axes_of(&self, shape: &[usize], given: Option<&[isize]>) -> Result<SpatialAxes> {
+    /// The axes of the regions, called `regions` in messages, in a batch of `shape`, as indices from 0: those given,
+    /// negative ones counted from the end, or by default the last ones.
+    fn axes_of(&self, regions: &'static str, shape: &[usize], given: Option<&[isize]>) -> Result<SpatialAxes> {
         let ndim = shape.len();
         let last: Vec<isize> = (1..=self.axes as isize).rev().map(|axis| -axis).collect();
         let given = given.unwrap_or(&last);
@@ -124,7 +150,8 @@ impl SpatialShape {
         }
         let got: Vec<usize> = found.iter().map(|&axis| shape[axis]).collect();
         if got != self.as_slice() {
-            return Err(MixError::SpatialShape { got, expected: self.as_slice().to_vec(), axes: given.to_vec() });
+            let (expected, axes) = (self.as_slice().to_vec(), given.to_vec());
+            return Err(MixError::SpatialShape { regions, got, expected, axes });
         }
         Ok(SpatialAxes(axes))
     }
@@ -155,14 +182,51 @@ impl Regions {
         Ok(Self { shape, weight, of })
     }
 
+    /// Checks that masks have the pixels of samples of this shape.
+    pub fn of_masks(masks: Vec<Arc<Mask>>, shape: &[usize]) -> Result<Self> {
+        let shape = SpatialShape::new(shape)?;
+        if let Some(index) = masks.iter().position(|mask| mask.len() as f64 != shape.size()) {
+            let got = masks[index].len();
+            return Err(MixError::MaskLength { index, got, shape: shape.as_slice().to_vec() });
+        }
+        Ok(Self { shape, weight: vec![1.0; masks.len()], of: masks.into_iter().map(Region::Mask).collect() })
+    }
+
+    /// The axes of the regions in a batch of `shape`: those given, or by default the last ones.
+    pub fn axes_of(&self, shape: &[usize], given: Option<&[isize]>) -> Result<SpatialAxes> {
+        self.shape.axes_of(if self.has_masks() { "masks" } else { "boxes" }, shape, given)
+    }
+
+    /// Whether a sample has a mask.
+    pub fn has_masks(&self) -> bool {
+        self.of.iter().any(|region| region.mask().is_some())
+    }
+
+    /// Whether samples are copied in whole and in part, and never blended.
+    pub fn only_copy(&self) -> bool {
+        self.weight.iter().all(|&weight| weight == 1.0 || weight == 0.0) && self.of.iter().all(Region::is_copied)
+    }
+
+    /// The share of sample `i` itself in each of its pixels, in C order.
+    pub fn shares(&self, i: usize) -> Vec<f64> {
+        if let Region::Mask(mask) = &self.of[i] {
+            return mask.to_f64();
+        }
+        let ([depth, height, width], rect) = (self.shape.len, self.of[i].rect());
+        let is_inside = |index: [usize; MAX_SPATIAL_AXES]| {
+            (0..MAX_SPATIAL_AXES).all(|axis| (rect.start[axis]..rect.end[axis]).contains(&index[axis]))
+        };
+        let share = |z, y, x| if is_inside([z, y, x]) { 0.0 } else { self.weight[i] };
+        (0..depth)
+            .flat_map(|z| (0..height).flat_map(move |y| (0..width).map(move |x| (z, y, x))))
+            .map(|(z, y, x)| share(z, y, x))
+            .collect()
+    }
+
     /// The share of each sample itself in the result: its weight times the share outside its region.
     pub fn lam(&self) -> Vec<f64> {
         let size = self.shape.size().max(1.0);
-        let kept = |(region, weight): (&Region, &f64)| match region {
-            Region::None => *weight,
-            Region::Box(rect) => weight * (1.0 - rect.size() / size),
-        };
-        self.of.iter().zip(&self.weight).map(kept).collect()
+        self.of.iter().zip(&self.weight).map(|(region, weight)| weight * region.share_outside(size)).collect()
     }
 }
 
@@ -171,7 +235,7 @@ mod tests {
     use super::*;
 
     fn axes_of(shape: &[usize], batch: &[usize], given: Option<&[isize]>) -> Result<Vec<usize>> {
-        let axes = SpatialShape::new(shape).unwrap().axes_of(batch, given)?;
+        let axes = SpatialShape::new(shape).unwrap().axes_of("boxes", batch, given)?;
         Ok(axes.0.into_iter().flatten().collect())
     }
 
@@ -190,7 +254,8 @@ mod tests {
         let one = MixError::SpatialAxes { axes: vec![1], ndim: 3, expected: 2 };
         assert_eq!(axes_of(&[3, 4], &[2, 3, 4], Some(&[1])), Err(one));
         assert!(axes_of(&[3, 4], &[2, 3], None).is_err());
-        let turned = MixError::SpatialShape { got: vec![4, 3], expected: vec![3, 4], axes: vec![1, 2] };
+        let (got, expected, axes) = (vec![4, 3], vec![3, 4], vec![1, 2]);
+        let turned = MixError::SpatialShape { regions: "boxes", got, expected, axes };
         assert_eq!(axes_of(&[3, 4], &[2, 4, 3], Some(&[1, 2])), Err(turned));
         assert_eq!(SpatialShape::new(&[]), Err(MixError::SpatialRank { got: 0 }));
         assert_eq!(SpatialShape::new(&[1; 4]), Err(MixError::SpatialRank { got: 4 }));

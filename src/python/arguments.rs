@@ -41,7 +41,7 @@ pub(super) fn count(name: &str, value: &Bound<'_, PyAny>, least: i64) -> PyResul
 }
 
 /// A real number. An int too large for a float has a valid type, so it is a ValueError.
-fn real(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+pub(super) fn real(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     value.extract::<f64>().map_err(|error| {
         let py = value.py();
         if error.is_instance_of::<PyOverflowError>(py) {
@@ -85,6 +85,17 @@ pub(super) fn minmax(value: &Bound<'_, PyAny>) -> PyResult<Option<(f64, f64)>> {
         others => {
             let len = others.len();
             Err(PyValueError::new_err(format!("minmax must be two fractions, got a sequence of {len}")))
+        }
+    }
+}
+
+/// Two counts.
+pub(super) fn cells(value: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
+    match &items("cells", "two ints", value)?[..] {
+        [least, most] => Ok((count("cells", least, 1)?, count("cells", most, 1)?)),
+        others => {
+            let len = others.len();
+            Err(PyValueError::new_err(format!("cells must be two ints, got a sequence of {len}")))
         }
     }
 }

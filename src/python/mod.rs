@@ -9,6 +9,7 @@ mod dtype;
 mod errors;
 mod key;
 mod labels;
+mod masks;
 mod plan;
 mod rules;
 mod settings;

@@ -5,16 +5,17 @@ use numpy::{PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan};
+use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Regions};
 
 use super::errors::catch_panics;
-use super::{arguments, arrays, labels};
+use super::{arguments, arrays, labels, masks};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 ///
 /// ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
 /// by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
-/// the weight times the share outside of the box.
+/// the weight times the share outside of the box. A plan with masks (`from_masks`, or drawn by `FMix`) has a weight for
+/// each pixel, and `lam` is their mean.
 ///
 /// Parameters
 /// ----------
@@ -131,13 +132,93 @@ impl PyMixPlan {
         })
     }
 
+    /// Return a plan of given masks: of saliency or attention, of segmentation, or of any shape.
+    ///
+    /// Parameters
+    /// ----------
+    /// masks : array_like
+    ///     The share of each sample itself in each of its pixels: booleans, uint8 (255 is all) or floats in [0, 1]. Shape
+    ///     (height, width) for all samples or (n, height, width); of other axes see `shape`. It is copied.
+    /// partner : array_like
+    ///     (n,) integers in [0, n); repeats allowed.
+    /// shape : sequence of int, optional
+    ///     The lengths of a sample's one to three spatial axes. Then masks are of this shape for all samples, or have it
+    ///     behind the axis of the batch. By default masks of one and two axes are for all samples, and of three and four
+    ///     one for each.
+    ///
+    /// Returns
+    /// -------
+    /// MixPlan
+    ///     A plan whose `lam` is the mean of each mask.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If a share or an index is outside its range, or for another shape.
+    /// TypeError
+    ///     For other types.
+    ///
+    /// See Also
+    /// --------
+    /// from_boxes : A plan of boxes.
+    /// FMix, GridMix, SmoothMix : Rules that draw masks.
+    ///
+    /// Examples
+    /// --------
+    /// Each image keeps its most salient half, given a map of what is salient in it:
+    ///
+    /// >>> import numpy as np
+    /// >>> from mixup_rs import MixPlan
+    /// >>> saliency = np.random.default_rng(0).random((2, 8, 8))
+    /// >>> stays = saliency >= np.median(saliency, axis=(1, 2), keepdims=True)
+    /// >>> plan = MixPlan.from_masks(stays, partner=[1, 0])
+    /// >>> plan.lam
+    /// array([0.5, 0.5])
+    /// >>> mixed = plan.apply(np.zeros((2, 3, 8, 8)))
+    ///
+    /// One mask for all samples, of two pixels, with soft shares:
+    ///
+    /// >>> MixPlan.from_masks([1.0, 0.25], partner=[1, 0]).apply(np.array([[8.0, 8.0], [0.0, 4.0]]))
+    /// array([[8., 5.],
+    ///        [0., 7.]])
+    #[staticmethod]
+    #[pyo3(signature = (masks, partner, shape=None))]
+    fn from_masks(
+        masks: &Bound<'_, PyAny>,
+        partner: &Bound<'_, PyAny>,
+        shape: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        catch_panics(|| {
+            let shape = shape.map(arguments::shape).transpose()?;
+            Ok(Self(masks::plan(masks, arguments::partner(partner)?, shape)?))
+        })
+    }
+
+    /// The plan with regions of any kind, as `__reduce__` takes it apart.
+    #[staticmethod]
+    fn _restore(
+        boxes: &Bound<'_, PyAny>,
+        masks: Vec<Bound<'_, PyAny>>,
+        which: Vec<isize>,
+        #[pyo3(from_py_with = arguments::shape)] shape: Vec<usize>,
+        partner: &Bound<'_, PyAny>,
+        weight: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        catch_panics(|| {
+            let boxes = arguments::boxes(boxes, shape.len())?;
+            let weight = arguments::weight(weight)?.for_samples(boxes.len(), "weight")?;
+            let regions = masks::restored(Regions::of_boxes(boxes, &shape, weight)?, &masks, &which)?;
+            Ok(Self(MixPlan::of_regions(regions, arguments::partner(partner)?)?))
+        })
+    }
+
     /// What remains of each sample, by which labels are weighted: (n,) float64, a copy.
     #[getter]
     fn lam<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         catch_panics(|| Ok(PyArray1::from_slice(py, self.0.lam())))
     }
 
-    /// The weight of each sample outside of its box: (n,) float64, a copy; `lam` where there are no boxes.
+    /// The weight of each sample outside of its box or mask: (n,) float64, a copy; `lam` where there are neither.
     #[getter]
     fn weight<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         catch_panics(|| Ok(PyArray1::from_slice(py, self.0.weight())))
@@ -149,16 +230,27 @@ impl PyMixPlan {
         catch_panics(|| Ok(PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))))
     }
 
-    /// The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions.
+    /// The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks.
     #[getter]
     fn boxes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<isize>>>> {
-        catch_panics(|| {
-            let (Some(boxes), Some(shape)) = (self.0.boxes(), self.0.spatial_shape()) else { return Ok(None) };
-            let first = MAX_SPATIAL_AXES - shape.len();
-            let bounds = |rect: &crate::Rect| [rect.start, rect.end].map(|ends| ends[first..].to_vec()).concat();
-            let flat = boxes.iter().flat_map(bounds).map(|bound| bound as isize);
-            Ok(Some(PyArray1::from_iter(py, flat).reshape([boxes.len(), 2 * shape.len()])?))
+        catch_panics(|| match self.0.regions().filter(|regions| !regions.has_masks()) {
+            Some(regions) => bounds(py, regions).map(Some),
+            None => Ok(None),
         })
+    }
+
+    /// The share of each sample itself in each pixel: (n, ...) float64; None for a plan without masks.
+    ///
+    /// A plan of `OneOf` with masks and other regions has all of them here: a box as 0, and the weight outside of it.
+    #[getter]
+    fn masks<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        catch_panics(|| masks::to_array(py, &self.0))
+    }
+
+    /// Whether the plan has regions and only copies, in them and outside: then it is applied to elements of any dtype.
+    #[getter]
+    fn only_copies(&self) -> bool {
+        self.0.only_copies()
     }
 
     /// The lengths of a sample's spatial axes; None for a plan without regions.
@@ -172,7 +264,7 @@ impl PyMixPlan {
     /// Returns
     /// -------
     /// MixPlan
-    ///     The same `lam` and `partner`, without boxes.
+    ///     The same `lam` and `partner`, without boxes and masks.
     ///
     /// Examples
     /// --------
@@ -193,13 +285,13 @@ impl PyMixPlan {
     /// ----------
     /// x : numpy.ndarray
     ///     Shape (n, ...), dtype float64, float32, float16, bfloat16 (of ml_dtypes), uint8, int8, uint16 or int16; if
-    ///     the plan has boxes and blends nothing outside of them, any dtype. It is not copied, and not written to
-    ///     unless it is `out`.
+    ///     the plan has boxes or masks and blends nothing, any dtype. It is not copied, and not written to unless it is
+    ///     `out`.
     /// out : numpy.ndarray, optional
     ///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
     ///     way.
     /// spatial_axes : sequence of int, optional
-    ///     The axes of `x` that the boxes are along; by default the last ones.
+    ///     The axes of `x` that boxes and masks are along; by default the last ones.
     ///
     /// Returns
     /// -------
@@ -286,18 +378,36 @@ impl PyMixPlan {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, plan) = (slf.py(), slf.get());
-        if plan.0.spatial_shape().is_none() {
+        let Some(regions) = plan.0.regions() else {
             return (slf.get_type(), (plan.lam(py)?, plan.partner(py)?)).into_pyobject(py);
-        }
-        let arguments = (plan.boxes(py)?, plan.spatial_shape(py)?, plan.partner(py)?, plan.weight(py)?);
-        (slf.getattr("from_boxes")?, arguments).into_pyobject(py)
+        };
+        let (boxes, (masks, which)) = (bounds(py, regions)?, masks::table(py, regions)?);
+        let arguments = (boxes, masks, which, plan.spatial_shape(py)?, plan.partner(py)?, plan.weight(py)?);
+        (slf.getattr("_restore")?, arguments).into_pyobject(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let (lam, partner) = (self.lam(py)?.repr()?, self.partner(py)?.repr()?);
-        Ok(match self.boxes(py)? {
-            None => format!("MixPlan(lam={lam}, partner={partner})"),
-            Some(boxes) => format!("MixPlan(lam={lam}, partner={partner}, boxes={})", boxes.repr()?),
+        Ok(match (self.boxes(py)?, self.0.regions()) {
+            (None, None) => format!("MixPlan(lam={lam}, partner={partner})"),
+            (None, Some(_)) => {
+                let shape = self
+                    .spatial_shape(py)?
+                    .map_or(Ok(String::new()), |shape| Ok::<_, PyErr>(shape.repr()?.to_string()))?;
+                format!("MixPlan(lam={lam}, partner={partner}, masks of {shape})")
+            }
+            (Some(boxes), _) => format!("MixPlan(lam={lam}, partner={partner}, boxes={})", boxes.repr()?),
         })
     }
+}
+
+/// The boxes of all samples, starts then ends.
+fn bounds<'py>(py: Python<'py>, regions: &Regions) -> PyResult<Bound<'py, PyArray2<isize>>> {
+    let axes = regions.shape.as_slice().len();
+    let bounds = regions.of.iter().map(crate::Region::rect).flat_map(|rect| {
+        [rect.start, rect.end]
+            .map(|ends| ends.map(|bound| bound as isize))
+            .map(|ends| ends[MAX_SPATIAL_AXES - axes..].to_vec())
+    });
+    PyArray1::from_iter(py, bounds.flatten()).reshape([regions.of.len(), 2 * axes])
 }

@@ -9,7 +9,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use crate::error::MixError;
 use crate::plan::MixPlan;
 use crate::random::{DRAWN_ALONE, Key};
-use crate::rules::{Choice, CutMix, Mixup, Rule};
+use crate::rules::{Choice, CutMix, FMix, GridMix, Mixup, Rule, SmoothMix};
 
 use super::describe::type_name;
 use super::errors::catch_panics;
@@ -68,6 +68,16 @@ impl<'py> Options<'py> {
                 let minmax = arguments::minmax(&get(intern!(py, "minmax"))?)?;
                 Self::Rule(Box::new(CutMix { alpha: alpha()?, mode: mode()?, minmax, prob: prob()? }))
             }
+            "fmix" => {
+                let decay = arguments::real("decay", &get(intern!(py, "decay"))?)?;
+                let soft = arguments::real("soft", &get(intern!(py, "soft"))?)?;
+                Self::Rule(Box::new(FMix { alpha: alpha()?, decay, soft, mode: mode()?, prob: prob()? }))
+            }
+            "gridmix" => {
+                let cells = arguments::cells(&get(intern!(py, "cells"))?)?;
+                Self::Rule(Box::new(GridMix { alpha: alpha()?, cells, mode: mode()?, prob: prob()? }))
+            }
+            "smoothmix" => Self::Rule(Box::new(SmoothMix { alpha: alpha()?, mode: mode()?, prob: prob()? })),
             "one_of" => {
                 let rules = get(intern!(py, "rules"))?;
                 let Ok(rules) = rules.cast::<PyTuple>() else {

@@ -103,9 +103,9 @@ impl Loop for Pairs<'_> {
     }
 }
 
-/// log₂ x for a normal x in (0, 1), with a relative error below 2.5 · 2⁻⁵². Branch-free, with IEEE 754 operations only.
+/// log₂ x for a normal x in (0, 1], with a relative error below 2.5 · 2⁻⁵². Branch-free, with IEEE 754 operations only.
 #[inline(always)]
-fn log2(x: f64) -> f64 {
+pub(super) fn log2(x: f64) -> f64 {
     const SQRT_HALF: u64 = 0x3FE6_A09E_667F_3BCD;
     const MANTISSA: u64 = (1 << 52) - 1;
     const TWO_52: f64 = (1_u64 << 52) as f64;
@@ -128,7 +128,7 @@ fn log2(x: f64) -> f64 {
 
 /// 2ˣ for x ≤ 0, with a relative error below 2 · 2⁻⁵²; 0 if it is below 2⁻¹⁰²¹, about the least normal number.
 #[inline(always)]
-fn exp2(x: f64) -> f64 {
+pub(super) fn exp2(x: f64) -> f64 {
     const LEAST: f64 = -1021.0;
     // Adding and subtracting it rounds to an integer. The sum holds that integer in its last bits.
     const ROUNDER: f64 = 1.5 * (1_u64 << 52) as f64;

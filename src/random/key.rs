@@ -5,7 +5,7 @@
 //! the key selects the block to encrypt, and the block is the next state. Different keys therefore give unrelated
 //! streams, also (0, 1) and (1, 0), or (1,) and (1, 0).
 //!
-//! λ, partners, boxes and choices come from separate streams of that state, so a given λ does not change the partners.
+//! λ, partners, boxes, choices and masks come from separate streams of that state, so a given λ does not change the partners.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -30,6 +30,7 @@ pub(super) enum Stream {
     Partner = 2,
     Box = 3,
     Choice = 4,
+    Mask = 5,
 }
 
 impl Key {
@@ -131,7 +132,7 @@ mod tests {
         let key = Key::new(&[7]);
         let (first, second) = (key.child(0), key.child(1));
         let draw = |key: Key, stream| key.stream(stream).next_u64();
-        for stream in [Stream::Lam, Stream::Box, Stream::Choice] {
+        for stream in [Stream::Lam, Stream::Box, Stream::Choice, Stream::Mask] {
             let drawn = [draw(key, stream), draw(first, stream), draw(second, stream), draw(first.child(0), stream)];
             assert!((0..4).all(|i| (0..i).all(|j| drawn[i] != drawn[j])), "{stream:?}");
         }

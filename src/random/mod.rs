@@ -2,13 +2,19 @@
 
 mod beta;
 mod boxes;
+mod field;
+mod fourier;
 mod key;
+mod masks;
+mod normal;
 mod partners;
 mod portable;
 
 pub use key::{Key, STREAM_VERSION};
 
 pub(crate) use boxes::{Spans, check_minmax, draw_boxes, draw_sizes};
+pub(crate) use field::draw_field;
+pub(crate) use masks::{draw_cells, draw_point};
 pub(crate) use partners::{Cycles, draw_cycles, draw_matching};
 
 use rand::RngExt;

@@ -4,13 +4,20 @@
 //! of 0 and a `prob` of 0 mix nothing. With an `alpha` of 0 nothing is drawn either, so that no shape is needed.
 
 mod cutmix;
+mod fmix;
+mod gridmix;
+mod masks;
 mod mixup;
 mod one_of;
 mod partners;
+mod smoothmix;
 
 pub use cutmix::CutMix;
+pub use fmix::FMix;
+pub use gridmix::GridMix;
 pub use mixup::{Given, Mixup};
 pub use one_of::{Choice, OneOf};
+pub use smoothmix::SmoothMix;
 
 use std::fmt::Debug;
 

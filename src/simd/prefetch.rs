@@ -34,7 +34,6 @@ impl<T> Ahead<T> {
     }
 
     #[inline(always)]
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn cast<U>(self) -> Ahead<U> {
         Ahead { from: self.from.cast(), to: self.to }
     }

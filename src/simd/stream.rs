@@ -52,29 +52,21 @@ pub(crate) fn blend_into<T: Element>(
     match recipe {
         Recipe::KeepOwn => copy(own, out),
         Recipe::TakePartner => copy(partner, out),
-        recipe => blend_and(level, recipe, out, own, partner, ahead, scratch, |_, _| ()),
+        recipe => by_blocks(out, scratch, |start, block| {
+            let at = start..start + block.len();
+            let ahead = ahead.map(|ahead| ahead.skip(start));
+            blend_into_cache(level, recipe, block, &own[at.clone()], &partner[at], ahead);
+        }),
     }
 }
 
-/// As [`blend_into`], but passes each blended block and its start to `finish` before storing it.
-#[allow(clippy::too_many_arguments)] // those of `blend_into`, and one more
-pub(crate) fn blend_and<T: Element>(
-    level: Level,
-    recipe: Recipe<T::Weight>,
-    out: &mut [T],
-    own: &[T],
-    partner: &[T],
-    ahead: Option<Ahead<T>>,
-    scratch: &mut Scratch<T>,
-    mut finish: impl FnMut(usize, &mut [T]),
-) {
+/// Fills `out` past the cache, block by block: `fill` computes the elements from a start on.
+pub(crate) fn by_blocks<T: Element>(out: &mut [T], scratch: &mut Scratch<T>, mut fill: impl FnMut(usize, &mut [T])) {
     let block = scratch.block();
     let step = block.len();
     for (at, out) in out.chunks_mut(step).enumerate() {
-        let (start, block) = (at * step, &mut block[..out.len()]);
-        let (own, partner) = (&own[start..][..out.len()], &partner[start..][..out.len()]);
-        blend_into_cache(level, recipe, block, own, partner, ahead.map(|ahead| ahead.skip(start)));
-        finish(start, block);
+        let block = &mut block[..out.len()];
+        fill(at * step, block);
         copy(block, out);
     }
 }

@@ -15,7 +15,7 @@ from oracle import assert_same_bits, mix_plan, name, soft_targets, ulp, values
 from rules import EXAMPLES
 
 import mixup_rs.jax
-from mixup_rs import CutMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget
+from mixup_rs import CutMix, FMix, GridMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget, SmoothMix
 from mixup_rs.jax import TracedPlan, apply, apply_labels
 
 N, SIZE = 6, (8, 10)
@@ -92,7 +92,7 @@ def test_gradients(rule, same):
         # Mixing is linear: its transpose, element by element.
         expected = np.zeros(x.shape)
         for i, j in enumerate(plan.partner):
-            own = np.full(SIZE, plan.weight[i])
+            own = np.full(SIZE, plan.weight[i]) if plan.masks is None else plan.masks[i]
             if plan.boxes is not None:
                 y0, x0, y1, x1 = plan.boxes[i]
                 own[y0:y1, x0:x1] = 0
@@ -142,9 +142,8 @@ def test_float64():
 
 
 def test_a_plan_is_a_pytree():
-    plans = [
-        rule.plan(N, SIZE, rng=seed) for rule in (Mixup(), CutMix(), OneOf([Mixup(), CutMix()])) for seed in range(5)
-    ]
+    rules = (Mixup(), CutMix(), OneOf([Mixup(), CutMix()]), FMix(), SmoothMix(mode="elem"), GridMix(mode="elem"))
+    plans = [rule.plan(N, SIZE, rng=seed) for rule in rules for seed in range(5)]
     traced = jax.jit(lambda plan: (plan.lam, plan.partner, plan, plan.without_region()))
     for plan in plans:
         assert jax.tree.map(lambda leaf: leaf, plan) == plan
@@ -164,11 +163,12 @@ def test_a_plan_is_a_pytree():
 
 def test_what_only_copies_moves_anything():
     x = np.arange(N * 80, dtype=np.int32).reshape(N, *SIZE) + 2**30
-    plan = CutMix(mode="elem").plan(N, SIZE, rng=1)
-    for array in (x, x > 2**30 + 100):
-        expected = plan.apply(array)
-        for got in (apply(plan, jnp.asarray(array)), jax.jit(apply)(plan, array)):
-            assert_same_bits(np.asarray(got), expected)
+    for rule in (CutMix(mode="elem"), FMix(), FMix(mode="elem")):
+        plan = rule.plan(N, SIZE, rng=1)
+        for array in (x, x > 2**30 + 100):
+            expected = plan.apply(array)
+            for got in (apply(plan, jnp.asarray(array)), jax.jit(apply)(plan, array)):
+                assert_same_bits(np.asarray(got), expected)
 
 
 @each_rule
@@ -238,7 +238,11 @@ def test_mixer_gives_what_it_gives_for_numpy(rule, dtype):
     mask = np.random.default_rng(0).integers(0, 5, (N, *SIZE), np.uint8)
     batch = {"image": x, "label": y, "target": y / 4, "tags": np.eye(4)[y] > 0, "name": ["a"] * N}
     options = {"rng": 1, "targets": ["label", "target", "tags"]}
-    if rule.plan(N, SIZE, rng=0).boxes is None or dtype != np.float32:
+    plans = [rule.plan(N, SIZE, rng=seed) for seed in range(8)]
+    # Soft masks cannot cut a mask of classes.
+    if all(plan.masks is None or plan.only_copies for plan in plans) and (
+        plans[0].boxes is None or dtype != np.float32
+    ):
         batch["mask"], options["targets"] = mask, [*options["targets"], "mask"]
     on_jax = {key: jnp.asarray(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
     for key in (None, (1, 2)):

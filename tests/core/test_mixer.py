@@ -15,7 +15,7 @@ from oracle import DTYPES, assert_applied, assert_same_bits, inside, name, soft_
 from rules import EXAMPLES
 
 import mixup_rs.batches
-from mixup_rs import CutMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget
+from mixup_rs import CutMix, FMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget
 
 N, SIZE = 6, (8, 10)
 X = values((N, 3, *SIZE), np.float32)
@@ -238,7 +238,7 @@ def test_a_batch_as_ray_gives_it():
         "ragged": np.array([[1], [2, 3]] * 3, object),
     }
     try:
-        for rule in (Mixup(), CutMix(), OneOf([Mixup(), CutMix()], mode="elem")):
+        for rule in (Mixup(), CutMix(), FMix(soft=0.2), OneOf([Mixup(), CutMix()], mode="elem")):
             mixed = Mixer(rule, num_classes=4, rng=0)(batch, key=1)
             plan = rule.plan(N, SIZE, rng=(0, 1))
             assert_same_bits(mixed["image"], plan.apply(image, spatial_axes=(1, 2)))

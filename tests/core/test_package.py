@@ -74,8 +74,8 @@ def test_the_public_names_are_there():
     assert not unknown, f"{unknown} are public, but not named in this test"
     hidden = sorted(set(RULES) - set(mixup_rs.rules.__all__))
     assert not hidden, f"__all__ of python/mixup_rs/rules.py does not name {hidden}"
-    made, applied = ["identity", "from_boxes"], ["apply", "apply_labels", "without_region"]
-    shown = ["lam", "weight", "partner", "boxes", "spatial_shape"]
+    made, applied = ["identity", "from_boxes", "from_masks"], ["apply", "apply_labels", "without_region"]
+    shown = ["lam", "weight", "partner", "boxes", "masks", "only_copies", "spatial_shape"]
     plan = {name for name in vars(MixPlan) if not name.startswith("_")}
     assert plan == {*made, *applied, *shown}
     hidden = sorted(set(CORE) - set(mixup_rs.__all__))
@@ -99,7 +99,9 @@ EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items(
 
 def test_whatever_takes_arguments_has_an_example():
     without = {public for public in DOCUMENTED if public not in EXAMPLES}
-    shown = {f"MixPlan.{name}" for name in ["lam", "weight", "partner", "boxes", "spatial_shape"]}
+    shown = {
+        f"MixPlan.{name}" for name in ["lam", "weight", "partner", "boxes", "masks", "only_copies", "spatial_shape"]
+    }
     # The rules' own examples draw plans.
     assert without <= {"MixedBatch", *shown, *(f"{rule}.plan" for rule in [*RULES, "Rule"])}
 
@@ -136,6 +138,9 @@ def test_the_defaults_are_those_of_the_contract():
     contract = {
         "Mixup": {"alpha": 0.4, "mode": "elem", "fold": True, "prob": 1.0},
         "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0},
+        "FMix": {"alpha": 1.0, "decay": 3.0, "soft": 0.0, "mode": "batch", "prob": 1.0},
+        "GridMix": {"alpha": 1.0, "cells": (2, 6), "mode": "batch", "prob": 1.0},
+        "SmoothMix": {"alpha": 1.0, "mode": "batch", "prob": 1.0},
         "OneOf": {"rules": inspect.Parameter.empty, "probs": None, "mode": "batch"},
     }
     missing = sorted(set(RULES) - set(contract))

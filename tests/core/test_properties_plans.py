@@ -21,6 +21,7 @@ from oracle import (
     bits,
     inside,
     lam_of,
+    shares,
     soft_targets,
     ulp,
     values,
@@ -28,14 +29,15 @@ from oracle import (
 from rules import EXAMPLES, KINDS, made, options
 
 import mixup_rs
-from mixup_rs import CutMix, MixPlan, Mixup, mix_batch
+from mixup_rs import CutMix, FMix, GridMix, MixPlan, Mixup, SmoothMix, mix_batch
 
 COUNTS = st.integers(0, 40)
 
 
 def near_enough(got, x, plan, axes):
     """What is outside of the boxes is near the exact value."""
-    error = model.error(got, x, plan.weight, plan.partner, where=~inside(plan, x.shape, axes))
+    weight = shares(plan, x.shape, axes)
+    error = model.error(got, x, weight, plan.partner, where=~inside(plan, x.shape, axes))
     assert error <= model.LIMITS[x.dtype.name]
     tally.error(x.dtype, error)
 
@@ -122,18 +124,27 @@ def test_collate_stacks_applies_and_normalises(shape, dtype, fortran, rounded, d
 
 
 def assert_keeps_its_laws(plan, n):
-    """What holds for a plan with boxes."""
+    """What holds for a plan with boxes or masks."""
     shape, d = plan.spatial_shape, len(plan.spatial_shape)
     assert plan == pickle.loads(pickle.dumps(plan))
-    assert plan == MixPlan.from_boxes(plan.boxes, shape, plan.partner, plan.weight)
     assert plan.without_region() == MixPlan(plan.lam, plan.partner)
-    starts, ends = plan.boxes[:, :d], plan.boxes[:, d:]
-    assert ((0 <= starts) & (starts <= ends) & (ends <= shape)).all()
-    assert (plan.boxes.dtype, plan.weight.dtype, plan.lam.dtype) == (np.intp, np.float64, np.float64)
+    assert (plan.weight.dtype, plan.lam.dtype) == (np.float64, np.float64)
+    if plan.masks is not None:
+        assert plan.boxes is None
+        assert (plan.masks.shape, plan.masks.dtype) == ((n, *shape), np.float64)
+        assert ((plan.masks >= 0) & (plan.masks <= 1)).all()
+        same = MixPlan.from_masks(plan.masks, plan.partner, shape)
+        assert_same_bits(same.masks, plan.masks)
+        np.testing.assert_allclose(same.lam, plan.lam, atol=1e-15)
+    else:
+        assert plan == MixPlan.from_boxes(plan.boxes, shape, plan.partner, plan.weight)
+        starts, ends = plan.boxes[:, :d], plan.boxes[:, d:]
+        assert ((0 <= starts) & (starts <= ends) & (ends <= shape)).all()
+        assert plan.boxes.dtype == np.intp
     for lam, share in zip(plan.lam.tolist(), lam_of(plan), strict=True):
         assert abs(Fraction(lam) - share) <= 1e-12
         assert lam == share or 0 < share < 1
-    assert len(plan) == len(plan.boxes) == n
+    assert len(plan) == n
 
 
 @given(
@@ -149,13 +160,17 @@ def test_rules_keep_their_laws(n, shape, rule, rng, data):
     assert rule == pickle.loads(pickle.dumps(rule)) == copy.deepcopy(rule)
     assert hash(rule) == hash(pickle.loads(pickle.dumps(rule)))
     assert eval(repr(rule), {**vars(mixup_rs)}) == rule
-    if plan.boxes is not None:
+    if plan.spatial_shape is not None:
         assert plan.spatial_shape == shape
         assert_keeps_its_laws(plan, n)
     assert ((plan.lam >= 0) & (plan.lam <= 1) & (plan.lam <= plan.weight)).all()
     if isinstance(rule, CutMix):
         assert (plan.weight == 1).all()
         assert_couples(rule, plan, plan.boxes)
+    if isinstance(rule, FMix | GridMix | SmoothMix) and plan.masks is not None:
+        assert_couples(rule, plan, plan.masks)
+        if not getattr(rule, "soft", isinstance(rule, SmoothMix)):
+            assert plan.only_copies
     if isinstance(rule, Mixup):
         assert plan.boxes is None
         assert_couples(rule, plan, plan.weight)
@@ -168,7 +183,7 @@ def test_rules_keep_their_laws(n, shape, rule, rng, data):
     x = np.zeros((n, *data.draw(st.permutations(shape))), np.uint8)
     axes = data.draw(st.none() | st.just(tuple(range(1, x.ndim))))
     given_shape = x.shape[1:] if axes else x.shape[-2:] if x.ndim > 2 else None
-    if given_shape is None and plan.boxes is not None:
+    if given_shape is None and plan.spatial_shape is not None:
         return
     mixed = mix_batch(x, rule=rule, spatial_axes=axes, rng=rng())
     expected = rule.plan(n, given_shape, rng=rng())
@@ -259,6 +274,7 @@ NAMES = {
     **{kind.__name__: options(kind) for kind in KINDS},
     "plan": ["n", "shape", "labels", "rng"],
     "from_boxes": ["boxes", "shape", "partner", "weight"],
+    "from_masks": ["masks", "partner", "shape"],
     "collate": ["out", "normalize", "spatial_axes"],
     "apply": ["out", "spatial_axes"],
     "apply_labels": ["num_classes", "label_smoothing"],
@@ -268,6 +284,7 @@ PLANS = [
     MixPlan([0.3, 1.0, 0.0, 0.5], [1, 2, 3, 0]),
     CutMix().plan(4, (3, 4), rng=0),
     MixPlan.from_boxes([[0, 2]] * 4, (3,), [1, 2, 3, 0], [0.3, 1.0, 0.0, 0.5]),
+    SmoothMix().plan(4, (3, 4), rng=0),
 ]
 # How many samples, pixels or classes: nonsense that fits into memory would be allocated.
 SIZES = st.one_of(st.integers(-1, 9), NONSENSE.filter(lambda size: not isinstance(size, int) or not 9 < size < 2**62))
@@ -300,6 +317,7 @@ def nonsense(draw):
         **{kind.__name__: lambda kind=kind: used(made(kind, **named)) for kind in KINDS},
         "plan": lambda: rule.plan(**{"n": 4} | named),
         "from_boxes": lambda: MixPlan.from_boxes(**right | named),
+        "from_masks": lambda: MixPlan.from_masks(**{"masks": np.ones((4, 3), bool), "partner": [1, 2, 3, 0]} | named),
         "collate": lambda: mixup_rs.collate([*ARRAY] if first is ARRAY else first, plan, **named),
         "apply": lambda: plan.apply(first, **named),
         "apply_labels": lambda: plan.apply_labels(first, **named),

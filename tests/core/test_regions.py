@@ -3,6 +3,7 @@
 import model
 import numpy as np
 import pytest
+from layouts import AXES, LAYOUTS, PARTNERS, SHAPE
 from oracle import (
     DTYPES,
     assert_applied,
@@ -18,29 +19,6 @@ from oracle import (
 
 import mixup_rs
 from mixup_rs import CutMix, MixPlan, Mixup, OneOf, mix_batch
-
-SHAPE = (6, 4, 5, 7, 3)
-#: None: the last ones.
-AXES = [None, (1,), (-1,), (2,), (1, 2), (-2, -1), (3, 1), (4, 2), (1, 2, 3), (2, 3, 4), (4, 1, 3), (-1, -3, -2)]
-PARTNERS = {"permutation": [3, 0, 1, 2, 5, 4], "repeated": [2, 2, 4, 4, 0, 0]}
-
-
-def channels_last(x):
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 4, 1)).transpose(0, 4, 1, 2, 3)
-
-
-LAYOUTS = {
-    "C order": lambda x: x,
-    "Fortran": np.asfortranarray,
-    "channels last": channels_last,
-    "mirrored": lambda x: x[..., ::-1],
-    "all reversed": lambda x: x[::-1, ::-1, ::-1, ::-1, ::-1],
-    "every other": lambda x: np.repeat(x, 2, axis=3)[:, :, :, ::2],
-    "strided batch": lambda x: np.repeat(x, 3, axis=0)[::3],
-    "cropped": lambda x: np.pad(x, [(0, 0), (0, 0), (1, 2), (0, 0), (2, 1)])[:, :, 1:-2, :, 2:-1],
-    "batch axis inside": lambda x: np.ascontiguousarray(x.swapaxes(0, 2)).swapaxes(0, 2),
-    "batch axis last": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0),
-}
 
 
 def plan_along(axes, shape=SHAPE, partner="permutation", seed=0, d=2):

@@ -78,8 +78,9 @@ class TestValues:
 
 
 def drawn(plan):
-    """Of each sample what makes its mix: a row of its weight and its box."""
-    return np.column_stack([plan.weight, *([] if plan.boxes is None else [plan.boxes])])
+    """Of each sample what makes its mix: a row of its weight and its box or mask."""
+    regions = [found.reshape(len(plan), -1) for found in (plan.boxes, plan.masks) if found is not None]
+    return np.column_stack([plan.weight, *regions])
 
 
 class TestEveryRule:
@@ -160,7 +161,7 @@ class TestOptionsMeanTheSameEverywhere:
     def test_prob_is_how_often_what_was_drawn_is_used(self, kind, prob):
         n = 4000
         chosen = {name: value for name, value in {"alpha": 1.0, "mode": "elem"}.items() if name in options(kind)}
-        plan, always = (made(kind, **chosen, prob=p).plan(n, (224, 224), rng=(5, 1)) for p in (prob, 1.0))
+        plan, always = (made(kind, **chosen, prob=p).plan(n, (40, 56), rng=(5, 1)) for p in (prob, 1.0))
         used = (drawn(plan) == drawn(always)).all(axis=1)
         unused = plan.lam == 1
         assert (used | unused).all()

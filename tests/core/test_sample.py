@@ -5,12 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
-from oracle import assert_same_bits, name, values
+from oracle import assert_same_bits, bits, name, values
 from rules import KINDS
 from scipy import stats
 
 import mixup_rs
-from mixup_rs import CutMix, Mixup, OneOf, mix_batch
+from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, SmoothMix, mix_batch
 
 # Version 1 of the streams. A change here breaks every experiment that relies on its keys: it needs a new version.
 # n, arguments, lam, partner
@@ -272,9 +272,79 @@ def test_a_key_always_gives_a_rule_these_boxes_and_weights(case):
     assert (None if plan.boxes is None else plan.boxes.tolist()) == boxes
 
 
+#: Rules of masks: their options, n, shape and key, then the lam and a hash of the shares of all pixels as float64.
+GOLDEN_MASKS = {
+    "fmix": (FMix(), 2, (32, 48), (42, 0), ["0x1.50aaaaaaaaaabp-2", "0x1.50aaaaaaaaaabp-2"], "e7188b1a80b7cc86"),
+    "fmix, soft, a prime length": (
+        FMix(decay=1.5, soft=0.1, mode="elem"),
+        3,
+        (31, 20),
+        (42, 1),
+        ["0x1.c13d1c1578915p-2", "0x1.b4da034e739cep-1", "0x1.7b0b8fb18c632p-1"],
+        "674ca48f76c85f4d",
+    ),
+    "fmix, a span": (
+        FMix(mode="elem"),
+        3,
+        (1000,),
+        (42, 1),
+        ["0x1.c189374bc6a7fp-2", "0x1.b53f7ced91687p-1", "0x1.7b645a1cac083p-1"],
+        "72a207c28f710838",
+    ),
+    "fmix, a volume": (
+        FMix(mode="pair"),
+        3,
+        (6, 8, 10),
+        (42, 2),
+        ["0x1.0000000000000p-1", "0x1.7bbbbbbbbbbbcp-2", "0x1.0000000000000p-1"],
+        "5a5d77d94720673c",
+    ),
+    "gridmix": (
+        GridMix(mode="elem"),
+        4,
+        (32, 48),
+        (42, 0),
+        ["0x1.4955555555555p-2", "0x1.aaaaaaaaaaaabp-4", "0x1.6d55555555555p-2", "0x1.0c00000000000p-1"],
+        "96716ae59ffeefb8",
+    ),
+    "gridmix, a volume": (
+        GridMix(cells=(3, 9)),
+        2,
+        (6, 8, 10),
+        (42, 1),
+        ["0x1.b777777777777p-2", "0x1.b777777777777p-2"],
+        "5a54f4c44ecbebe3",
+    ),
+    "smoothmix": (
+        SmoothMix(mode="elem"),
+        3,
+        (32, 48),
+        (42, 0),
+        ["0x1.748434221eeabp-1", "0x1.08d6e42b3d755p-1", "0x1.3ff01dfa72000p-1"],
+        "f742dc7960f7fd00",
+    ),
+    "smoothmix, a span": (
+        SmoothMix(alpha=0.5),
+        2,
+        (1000,),
+        (42, 1),
+        ["0x1.f35fccd24c702p-2", "0x1.f35fccd24c702p-2"],
+        "dc1e96a118ebc56e",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN_MASKS)
+def test_a_key_always_gives_a_rule_these_masks(case):
+    rule, n, shape, rng, lam, digest = GOLDEN_MASKS[case]
+    plan = rule.plan(n, shape, rng=rng)
+    assert [lam.hex() for lam in plan.lam.tolist()] == lam
+    assert hashlib.sha256(bits(plan.masks)).hexdigest()[:16] == digest
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_draws_of_each_rule_are_pinned(kind):
-    pinned = {type(rule) for rule, *_ in GOLDEN_RULES.values()}
+    pinned = {type(rule) for rule, *_ in [*GOLDEN_RULES.values(), *GOLDEN_MASKS.values()]}
     assert kind in pinned, f"add what {kind.__name__} draws by a key to GOLDEN_RULES in tests/core/test_sample.py"
 
 

@@ -1,6 +1,6 @@
 //! Drawn values: λ by their bits, partners and boxes.
 
-use mixup_rs::{Choice, CutMix, Key, MixPlan, Mixup, Mode, OneOf, Rule, STREAM_VERSION};
+use mixup_rs::{Choice, CutMix, FMix, GridMix, Key, MixPlan, Mixup, Mode, OneOf, Rule, STREAM_VERSION, SmoothMix};
 
 use crate::fnv;
 
@@ -226,4 +226,37 @@ fn one_of_draws_these_plans() {
         _ => 1,
     };
     assert_eq!((0..16).map(chosen).collect::<Vec<_>>(), [2, 1, 2, 2, 0, 2, 2, 1, 1, 1, 1, 2, 2, 1, 1, 1]);
+}
+
+/// The hash of all shares of a plan's masks, and of λ.
+fn masks(rule: &dyn Rule, n: usize, shape: &[usize]) -> [u64; 2] {
+    let plan = rule.plan(n, shape, Key::new(&[42, 1])).unwrap();
+    let shares = plan.masks().unwrap().into_iter().flatten();
+    [fnv(shares.map(f64::to_bits)), fnv(plan.lam().iter().map(|lam| lam.to_bits()))]
+}
+
+#[test]
+fn rules_of_masks_draw_these_masks() {
+    let fmix = FMix { mode: Mode::Elem, ..FMix::default() };
+    let soft = FMix { soft: 0.1, decay: 1.5, mode: Mode::Pair, ..FMix::default() };
+    let grid = GridMix { mode: Mode::Elem, ..GridMix::default() };
+    let got = [
+        masks(&fmix, 4, &[1000]),
+        masks(&fmix, 4, &[223, 160]),
+        masks(&soft, 4, &[6, 8, 10]),
+        masks(&grid, 9, &[31, 40]),
+        masks(&grid, 9, &[6, 8, 10]),
+        masks(&SmoothMix::default(), 4, &[1000]),
+        masks(&SmoothMix { mode: Mode::Elem, ..SmoothMix::default() }, 4, &[31, 40]),
+    ];
+    let expected = [
+        [0x0cf6_7b20_8815_ab05, 0x6f04_cd26_42f5_b66d],
+        [0x92bf_8d1f_7d87_4865, 0xe19f_2552_a394_7bef],
+        [0x70de_7582_52d7_b8e1, 0x6fab_86d5_6727_b47d],
+        [0x0228_0d00_84ea_39e5, 0xdf87_5b2d_7bab_801f],
+        [0x14e5_93fe_07bd_27c5, 0xd2ed_91a8_44f2_7b97],
+        [0xb31b_d989_3eb2_4b25, 0x2b41_1bdd_253f_1525],
+        [0x5515_2d61_833c_2729, 0x6aa7_51c1_e314_1865],
+    ];
+    assert_eq!(got, expected, "{got:#x?}");
 }

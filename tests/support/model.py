@@ -5,7 +5,7 @@ shared with the kernels, which know neither NumPy's rounding nor its infinities.
 """
 
 import numpy as np
-from oracle import DTYPES, FLOATS, inside, mix, per_sample, ulp
+from oracle import DTYPES, FLOATS, inside, mix, per_sample, shares, ulp
 
 #: The largest error, for floats in units in the last place of max(|own|, |partner|), for integers from the exact value.
 LIMITS = {
@@ -42,10 +42,11 @@ def mixed(x, lam, partner):
 def applied(x, plan, spatial_axes=None):
     """`mixed` by the plan's weights, then each box as the partner has it. Any dtype whose weights are 0 and 1 alone."""
     cut, other = inside(plan, x.shape, spatial_axes), x[plan.partner]
+    weight = shares(plan, x.shape, spatial_axes)
     if x.dtype.type in DTYPES and x.dtype.isnative:
-        return np.where(cut, words(other), words(mixed(x, plan.weight, plan.partner))).view(x.dtype).reshape(x.shape)
+        return np.where(cut, words(other), words(mixed(x, weight, plan.partner))).view(x.dtype).reshape(x.shape)
     result = x.copy()
-    taken = cut | (per_sample(plan.weight, x) == 0)
+    taken = cut | (per_sample(weight, x) == 0)
     result[taken] = other[taken]
     return result
 

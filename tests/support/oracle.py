@@ -37,6 +37,9 @@ def wide(dtype):
 
 
 def per_sample(weights, like):
+    """Weights of samples, or of elements already, that broadcast to `like`."""
+    if np.ndim(weights) == np.ndim(like):
+        return np.asarray(weights)
     return np.reshape(weights, (-1,) + (1,) * (np.ndim(like) - 1))
 
 
@@ -48,8 +51,10 @@ def mix(x, lam, partner):
 
 
 def inside(plan, shape, spatial_axes=None):
-    """Of each element of a batch of this shape, whether it lies in the box of its sample."""
+    """Of each element of a batch of this shape, whether it lies in the box of its sample, or is all its partner's."""
     result = np.zeros(shape, bool)
+    if plan.masks is not None:
+        return np.broadcast_to(shares(plan, shape, spatial_axes) == 0, shape)
     if plan.boxes is None:
         return result
     d = len(plan.spatial_shape)
@@ -63,15 +68,30 @@ def inside(plan, shape, spatial_axes=None):
     return result
 
 
+def shares(plan, shape, spatial_axes=None):
+    """The weight of each sample itself, in each pixel of a plan with masks: broadcasts to a batch of this shape."""
+    if plan.masks is None:
+        return plan.weight.reshape(-1, *[1] * (len(shape) - 1))
+    d = len(plan.spatial_shape)
+    axes = [axis % len(shape) for axis in (range(-d, 0) if spatial_axes is None else spatial_axes)]
+    masks = plan.masks.reshape(len(plan), *plan.spatial_shape, *[1] * (len(shape) - 1 - d))
+    return np.moveaxis(masks, range(1, d + 1), axes)
+
+
 def mix_plan(x, plan, spatial_axes=None):
-    """weight[i] * x[i] + (1 - weight[i]) * x[partner[i]], then the box of each sample from its partner."""
-    blended = mix(x, plan.weight, plan.partner)
+    """weight[i] * x[i] + (1 - weight[i]) * x[partner[i]], then the box of each sample from its partner.
+
+    With masks, the weight is that of each pixel.
+    """
+    blended = mix(x, shares(plan, x.shape, spatial_axes), plan.partner)
     return np.where(inside(plan, x.shape, spatial_axes), x[plan.partner].astype(blended.dtype), blended)
 
 
 def lam_of(plan):
-    """What is left of each sample, as fractions: its weight times the share outside of its box."""
+    """What is left of each sample, as fractions: its weight times the share outside of its box, or its mask's mean."""
     weights = [Fraction(weight) for weight in plan.weight.tolist()]
+    if plan.masks is not None:
+        return [sum(map(Fraction, mask.ravel().tolist())) / mask.size for mask in plan.masks]
     if plan.boxes is None:
         return weights
     d, size = len(plan.spatial_shape), int(np.prod(plan.spatial_shape))
@@ -143,7 +163,7 @@ def assert_applied(got, x, plan, spatial_axes=None):
     cut = inside(plan, x.shape, spatial_axes)
     other = x[plan.partner]
     assert bits(got[cut]) == bits(other[cut])
-    assert_mixed(got, x, plan.weight, plan.partner, where=~cut)
+    assert_mixed(got, x, shares(plan, x.shape, spatial_axes), plan.partner, where=~cut)
 
 
 def assert_normalized(got, x, plan, mean, std, spatial_axes=None):

@@ -5,7 +5,7 @@ A new rule is found here by itself; its examples are added by hand.
 
 import dataclasses
 
-from mixup_rs import CutMix, Mixup, OneOf, rules
+from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, SmoothMix, rules
 
 KINDS = [
     kind
@@ -22,7 +22,17 @@ EXAMPLES = [
     CutMix(alpha=0.5, mode="elem", minmax=(0.25, 0.5), prob=0.25),
     CutMix(mode="elem"),
     CutMix(mode="pair"),
+    FMix(),
+    FMix(alpha=0.5, decay=1.5, soft=0.2, mode="elem", prob=0.25),
+    FMix(mode="pair"),
+    GridMix(),
+    GridMix(alpha=2.0, cells=(1, 9), mode="elem", prob=0.5),
+    GridMix(mode="pair"),
+    SmoothMix(),
+    SmoothMix(alpha=0.5, mode="elem", prob=0.75),
+    SmoothMix(mode="pair"),
     OneOf([Mixup(0.8), CutMix(1.0)]),
+    OneOf([Mixup(mode="batch"), CutMix(mode="elem"), FMix(), SmoothMix(mode="elem")], mode="elem"),
     OneOf([Mixup(mode="batch"), CutMix()], mode="elem"),
     OneOf([Mixup(), OneOf([CutMix(), Mixup(mode="batch")], mode="elem")], probs=[0.25, 0.5], mode="elem"),
 ]

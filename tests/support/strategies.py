@@ -239,7 +239,7 @@ def boxes(draw, n, shape):
 
 @st.composite
 def regions(draw, shape, blended=True):
-    """A plan with boxes along one to three axes of a batch of this shape, and those axes, from either end or None.
+    """A plan with boxes or masks along one to three axes of a batch of this shape, and those axes or None.
 
     Weights of 0, 1 and between, or of 0 and 1 alone.
     """
@@ -253,7 +253,24 @@ def regions(draw, shape, blended=True):
     weight = draw(st.one_of(st.just(1.0), weights(n), weights(n).map(np.round)))
     if not blended:
         weight = np.round(weight)
+    if draw(st.booleans()):
+        mask = draw(masks(n, spatial))
+        mask = mask if blended or mask.dtype == bool else mask > 0
+        return MixPlan.from_masks(mask, draw(partners(n)), spatial), axes
     return MixPlan.from_boxes(draw(boxes(n, spatial)), spatial, draw(partners(n)), weight), axes
+
+
+@st.composite
+def masks(draw, n, shape):
+    """Masks of samples of this shape, for all or for each: booleans, bytes and floats, hard, soft and both."""
+    rng, kind = np.random.default_rng(draw(SEEDS)), draw(st.sampled_from(["bool", "u1", "f2", "f4", "f8"]))
+    drawn = rng.random((n, *shape) if draw(st.booleans()) else tuple(shape))
+    if kind in ("bool", "u1"):
+        return drawn > 0.5 if kind == "bool" else (drawn * 256).astype("u1")
+    edges = np.array([0, 1, 0.5, np.nextafter(0.5, 0), 1e-7, 1 - 1e-7])
+    return np.where(
+        rng.random(drawn.shape) < draw(st.sampled_from([0, 0.5, 1])), rng.choice(edges, drawn.shape), drawn
+    ).astype(kind)
 
 
 @st.composite
@@ -284,5 +301,8 @@ OPTIONS = {
     "mode": MODES,
     "prob": PROBS,
     "fold": st.booleans(),
+    "decay": st.sampled_from([0, 1, 3.0]) | st.floats(0, 50),
+    "soft": st.floats(0, 0.5),
+    "cells": st.lists(st.integers(1, 9), min_size=2, max_size=2).map(sorted).map(tuple),
     "minmax": st.none() | st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
 }

@@ -1,6 +1,7 @@
 """The rules that never bend, over generated losses, targets and batches."""
 
 import numpy as np
+import pytest
 import strategies as some
 import tally
 import torch
@@ -151,6 +152,11 @@ def blended(values, lam, partner):
     return lam * values + (1 - lam) * values[torch.from_numpy(partner)]
 
 
+def is_soft(plan):
+    """Whether a pixel is blended by a mask, and not with all of its sample."""
+    return plan.masks is not None and bool(((plan.masks > 0) & (plan.masks < 1))[plan.weight == 1].any())
+
+
 @given(case=samples(), rule=some.rules(), seed=some.SEEDS, num_classes=st.sampled_from([None, 4]))
 def test_every_entry_is_mixed_by_the_plan_of_the_key(case, rule, seed, num_classes):
     n, columns, kind = case
@@ -159,6 +165,11 @@ def test_every_entry_is_mixed_by_the_plan_of_the_key(case, rule, seed, num_class
     if num_classes is not None:
         counts = {"label" if kind == "dict" else list(columns).index("label"): num_classes}
     collate = MixCollate(rule, rng=seed, num_classes=counts, return_plan=True, channels_last=False, **roles)
+    expected = rule.plan(n, SIZE, rng=(seed, 0, 0, 0))
+    if "mask" in columns and is_soft(expected):
+        with pytest.raises(TypeError, match="mask of classes, which cannot be blended by soft masks"):
+            collate(made_samples)
+        return
     batch, plan = collate(made_samples)
     assert plan == rule.plan(n, SIZE, rng=(seed, 0, 0, 0))
     batch, partner = by_name(batch, columns), plan.partner
@@ -182,7 +193,7 @@ def test_every_entry_is_mixed_by_the_plan_of_the_key(case, rule, seed, num_class
     else:
         expected = blended(F.one_hot(label, 4), plan.lam, partner)
         torch.testing.assert_close(batch["label"].double(), expected, atol=1e-6, rtol=1e-6)
-    if "mask" in columns and plan.boxes is None:
+    if "mask" in columns and plan.spatial_shape is None:
         assert torch.equal(batch["mask"].y_partner, columns["mask"][partner])
     # Labels mixed: an input mixed. What has a partner's label has a partner's pixels.
     if not bool((plan.lam == 1).all()):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixup_rs._core import DTYPES, MixPlan
 
-__all__ = ["NUMPY", "Arrays", "Kind", "blended_by", "has_region_shape", "is_blended", "only_copies", "refuse_boxes"]
+__all__ = ["NUMPY", "Arrays", "Kind", "blended_by", "has_region_shape", "is_blended", "refuse_boxes"]
 
 #: Floats, integers of any width, booleans, complex numbers, text, and whatever else.
 Kind: TypeAlias = Literal["float", "integer", "bool", "complex", "text", "other"]
@@ -112,11 +112,6 @@ class Arrays:
 
 
 NUMPY = Arrays()
-
-
-def only_copies(plan: MixPlan) -> bool:
-    """Whether a plan has boxes and blends nothing outside of them: then it moves elements of any type."""
-    return plan.boxes is not None and bool(np.isin(plan.weight, (0, 1)).all())
 
 
 def has_region_shape(plan: MixPlan, x: Any) -> bool:

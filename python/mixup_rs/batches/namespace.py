@@ -124,10 +124,11 @@ class Drawn(NamedTuple):
     """What a plan says of each sample, in the arrays of any library."""
 
     partner: Any
-    #: The weight of the sample itself outside of its region, and that of its partner.
+    #: The weight of the sample itself outside of its box, and that of its partner: (n,), or with masks that in each
+    #: pixel: (n, ...), or (1, ...) for all samples.
     weight: Any
     share: Any
-    #: (n, 2 * d), or None for a plan without regions.
+    #: (n, 2 * d), or None for a plan without boxes.
     boxes: Any
     spatial_shape: tuple[int, ...] | None
     #: Whether every weight is 0 or 1: then elements of any type are moved.
@@ -136,7 +137,9 @@ class Drawn(NamedTuple):
     @classmethod
     def of(cls, plan: MixPlan) -> Drawn:
         """That of a plan, in arrays of NumPy."""
-        weight = plan.weight
+        weight = plan.weight if plan.masks is None else plan.masks
+        if weight.ndim > 1 and weight.strides[0] == 0:
+            weight = weight[:1]
         is_copy = bool(np.isin(weight, (0, 1)).all())
         return cls(plan.partner, weight, 1 - weight, plan.boxes, plan.spatial_shape, is_copy)
 
@@ -162,12 +165,10 @@ def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = No
     """
     if x.shape[0] == 0:
         return x
-    name, per_sample = _name(x), (-1, *[1] * (x.ndim - 1))
+    name, axes = _name(x), _spatial_axes(drawn, x, spatial_axes)
     other = xp.take(x, sent(xp, drawn.partner, x), axis=0)
     wide = xp.float64 if name == "float64" else xp.float32
-    own, share = (
-        xp.reshape(xp.astype(sent(xp, weight, x), wide), per_sample) for weight in (drawn.weight, drawn.share)
-    )
+    own, share = (_along(xp, xp.astype(sent(xp, weight, x), wide), x, axes) for weight in (drawn.weight, drawn.share))
     if drawn.only_copies:
         mixed = xp.where(own == 0, other, x)
     else:
@@ -180,22 +181,33 @@ def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = No
             mixed = xp.where((share == 0) | ((a == b) & xp.isinf(a)), x, xp.where(own == 0, other, mixed))
     if drawn.boxes is None:
         return mixed
-    return xp.where(_inside(xp, drawn, x, spatial_axes), other, mixed)
+    return xp.where(_inside(xp, drawn, x, axes), other, mixed)
 
 
-def _inside(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None) -> Any:
-    """Whether an element is in the region of its sample: of length 1 along the axes that are not spatial."""
+def _spatial_axes(drawn: Drawn, x: Any, given: Sequence[int] | None) -> list[int]:
+    """The axes that regions are along. Raises ValueError if the regions do not fit."""
     shape = drawn.spatial_shape or ()
-    axes = range(x.ndim - len(shape), x.ndim) if spatial_axes is None else [axis % x.ndim for axis in spatial_axes]
+    axes = list(range(x.ndim - len(shape), x.ndim)) if given is None else [axis % x.ndim for axis in given]
     got = tuple(x.shape[axis] for axis in axes)
-    if got != tuple(shape) or x.ndim <= len(shape):
+    if shape and (got != tuple(shape) or x.ndim <= len(shape)):
         raise ValueError(f"the plan's regions are along axes of {tuple(shape)}, got an array of shape {tuple(x.shape)}")
+    return axes
+
+
+def _along(xp: Any, weight: Any, x: Any, axes: list[int]) -> Any:
+    """Weights of samples, or of their pixels, with the axes of a batch: of length 1 along those that they have not."""
+    order = sorted(range(weight.ndim - 1), key=lambda place: axes[place])
+    weight = xp.permute_dims(weight, (0, *(1 + place for place in order)))
+    shape = [x.shape[axis] if weight.ndim > 1 and axis in axes else 1 for axis in range(1, x.ndim)]
+    return xp.reshape(weight, (weight.shape[0], *shape))
+
+
+def _inside(xp: Any, drawn: Drawn, x: Any, axes: list[int]) -> Any:
+    """Whether an element is in the box of its sample: of length 1 along the axes that are not spatial."""
     bounds, inside = sent(xp, drawn.boxes, x), None
     for place, axis in enumerate(axes):
         at = xp.reshape(sent(xp, np.arange(x.shape[axis]), x), tuple(-1 if k == axis else 1 for k in range(x.ndim)))
-        start, end = (
-            xp.reshape(bounds[:, column], (-1, *[1] * (x.ndim - 1))) for column in (place, place + len(shape))
-        )
+        start, end = _along(xp, bounds[:, place], x, axes), _along(xp, bounds[:, place + len(axes)], x, axes)
         along = (at >= start) & (at < end)
         inside = along if inside is None else inside & along
     return inside

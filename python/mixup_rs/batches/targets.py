@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.arrays import Arrays, blended_by, has_region_shape, only_copies, refuse_boxes
+from mixup_rs.batches.arrays import Arrays, blended_by, has_region_shape, refuse_boxes
 
 __all__ = ["PairedTarget", "TargetOptions", "mix_target"]
 
@@ -212,20 +212,34 @@ def _refuse_class_numbers(arrays: Arrays, y: Any, options: TargetOptions, name: 
 
 def _mask(arrays: Arrays, plan: MixPlan, y: Any, name: str) -> Any:
     """Masks of classes: cut where the plan has regions, and paired where it blends."""
-    if plan.boxes is None:
+    if plan.spatial_shape is None:
         return _pair(arrays, plan, y)
     if not has_region_shape(plan, y):
         raise ValueError(
             f"{name} is a mask of shape {tuple(y.shape)}, which cannot be cut with images of {plan.spatial_shape}: "
             "masks must have the images' height and width"
         )
-    if only_copies(plan):
+    if plan.only_copies:
         return arrays.blend(plan, y)
-    shape = cast("tuple[int, ...]", plan.spatial_shape)
-    cut = arrays.blend(MixPlan.from_boxes(plan.boxes, shape, plan.partner), y)
+    cut = arrays.blend(_regions(plan, name), y)
     # A sample that is only cut has no other side: there the two are equal.
     partner = arrays.where(plan.weight < 1, arrays.take(y, plan.partner), cut)
     return PairedTarget(cut, partner, arrays.weights(plan.weight, y))
+
+
+def _regions(plan: MixPlan, name: str) -> MixPlan:
+    """The regions of a plan, without its weights."""
+    shape = cast("tuple[int, ...]", plan.spatial_shape)
+    if plan.boxes is not None:
+        return MixPlan.from_boxes(plan.boxes, shape, plan.partner)
+    masks = cast("np.ndarray", plan.masks)
+    soft = ((masks > 0) & (masks < 1)).reshape(len(plan), -1).any(axis=1)
+    if (soft & (plan.weight == 1)).any():
+        raise TypeError(
+            f"{name} is a mask of classes, which cannot be blended by soft masks; a rule of hard ones cuts it, such as "
+            "FMix(soft=0.0)"
+        )
+    return MixPlan.from_masks(masks > 0, plan.partner, shape)
 
 
 def _pair(arrays: Arrays, plan: MixPlan, y: Any, one_lam: bool = False, name: str = "") -> PairedTarget:

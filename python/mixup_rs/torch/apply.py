@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from mixup_rs._core import DTYPES, MixPlan
-from mixup_rs.batches import arrays
 from mixup_rs.torch._compat import is_transformed, leave_graph, no_torch_function
 from mixup_rs.torch.device import mix_on_device, send_plan
 
@@ -62,9 +61,9 @@ def is_mixable(value: Any) -> bool:
 
 
 def only_copies(plan: MixPlan) -> bool:
-    """Whether a plan has boxes and blends nothing outside of them: then it moves elements of any type."""
+    """Whether a plan has regions and blends nothing: then it moves elements of any type."""
     leave_graph()
-    return arrays.only_copies(plan)
+    return plan.only_copies
 
 
 def apply(
@@ -72,8 +71,9 @@ def apply(
 ) -> torch.Tensor:
     """Mix a tensor by a plan, on the tensor's device.
 
-    Without boxes the result is ``lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]``. With boxes, each sample is
-    blended by `plan.weight`, and then its box is copied from its partner.
+    Without regions the result is ``lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]``. With boxes, each sample is
+    blended by `plan.weight`, and then its box is copied from its partner. With masks, each pixel is blended by its
+    share.
 
     Gradients flow, in reverse and in forward mode and under `torch.func`: the backward of a mix is a mix along the
     inverse partners. `torch.compile` ends its graph here, so ``fullgraph=True`` is refused.
@@ -88,7 +88,7 @@ def apply(
     inplace : bool, default False
         Overwrite the tensor instead of allocating a new one. The tensor must not require a gradient.
     spatial_axes : sequence of int, optional
-        The axes of the tensor that boxes are along; by default the last ones.
+        The axes of the tensor that boxes or masks are along; by default the last ones.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Plans applied to tensors on an accelerator, by torch's own operations on that device.
 
-Only partners, weights and boxes are copied to the device, in one asynchronous transfer. The batch stays there.
+Only partners, weights, boxes and masks are copied to the device, in one asynchronous transfer. The batch stays there.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class DevicePlan(NamedTuple):
     partner : torch.Tensor
         Partners, shape (n,), int64.
     share : torch.Tensor
-        Weight of the partner outside of its region, shape (n, 1, ...), one axis for each axis of the batch.
+        Weight of the partner outside of its region, shape (n, 1, ...), one axis for each axis of the batch. Of a plan
+        with masks its weight in each pixel, of length 1 along the axes that are not spatial, and along that of the
+        batch if there is one mask.
     inside : torch.Tensor or None
-        Whether an element is in the region of its sample: bool, of length 1 along the axes that are not spatial. None
-        for a plan without regions.
+        Whether an element is in the box of its sample: bool, of length 1 along the axes that are not spatial. None for
+        a plan without boxes.
     rows, sources : torch.Tensor or None
         Samples that are copied bit for bit, and the samples that they are copied from. None where there are none.
     """
@@ -63,22 +65,38 @@ def mix_on_device(
     torch.Tensor
         The mixed batch.
     """
+    if plan.masks is not None:
+        return _mask(plan, x, inplace, spatial_axes)
     if plan.boxes is not None and (plan.weight == 1).all():
         return _cut(plan, x, inplace, spatial_axes)
     sent = send_plan(plan, x, spatial_axes)
     others = x.index_select(0, sent.partner)
     copies = x.index_select(0, sent.sources) if sent.rows is not None and sent.sources is not None else None
-    if x.dtype in _WIDE_DTYPES:
-        mixed = x.lerp_(others, sent.share) if inplace else torch.lerp(x, others, sent.share)
-    else:
-        mixed = torch.lerp(x.float(), others.float(), sent.share)
-        mixed = mixed if x.is_floating_point() else mixed.round_()
-        mixed = x.copy_(mixed) if inplace else mixed.to(x.dtype)
+    mixed = _blend(x, others, sent.share, inplace)
     if copies is not None and sent.rows is not None:
         mixed = mixed.index_copy_(0, sent.rows, copies)
     if sent.inside is None:
         return mixed
     return torch.where(sent.inside, others, mixed, out=mixed) if inplace else torch.where(sent.inside, others, mixed)
+
+
+def _blend(x: torch.Tensor, others: torch.Tensor, share: torch.Tensor, inplace: bool) -> torch.Tensor:
+    if x.dtype in _WIDE_DTYPES:
+        return x.lerp_(others, share) if inplace else torch.lerp(x, others, share)
+    mixed = torch.lerp(x.float(), others.float(), share)
+    mixed = mixed if x.is_floating_point() else mixed.round_()
+    return x.copy_(mixed) if inplace else mixed.to(x.dtype)
+
+
+def _mask(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None) -> torch.Tensor:
+    """Blend each pixel by its share. What has none of the partner, or nothing but it, is copied."""
+    sent = send_plan(plan, x, spatial_axes)
+    others = x.index_select(0, sent.partner)
+    per_sample = (-1, *[1] * (x.ndim - 1))
+    kept = (sent.share == 0) | (sent.partner == torch.arange(len(x), device=x.device)).view(per_sample)
+    mixed = others if plan.only_copies else torch.where(sent.share == 1, others, _blend(x, others, sent.share, False))
+    mixed = torch.where(kept, x, mixed)
+    return x.copy_(mixed) if inplace else mixed
 
 
 def _cut(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None) -> torch.Tensor:
@@ -106,12 +124,16 @@ def spatial_axes_of(plan: MixPlan, x: torch.Tensor, given: Sequence[int] | None)
     shape = plan.spatial_shape or ()
     axes = [axis % x.ndim for axis in (range(-len(shape), 0) if given is None else given)]
     if len(axes) != len(shape) or tuple(x.shape[axis] for axis in axes) != shape or len({0, *axes}) <= len(axes):
-        raise ValueError(f"the boxes are for samples of {shape}, got a tensor of shape {tuple(x.shape)}")
+        regions = "boxes" if plan.boxes is not None else "masks"
+        raise ValueError(f"the {regions} are for samples of {shape}, got a tensor of shape {tuple(x.shape)}")
     return axes
 
 
 def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None = None) -> DevicePlan:
     """Copy a plan to the device of `x`, in one asynchronous transfer."""
+    masks = plan.masks
+    if masks is not None:
+        return _send_masks(plan, masks, x, spatial_axes_of(plan, x, spatial_axes))
     n, boxes, blends = len(plan), plan.boxes, bool((plan.weight < 1).any())
     rows, sources = _copied(plan) if blends and x.is_floating_point() else (np.empty(0, np.intp),) * 2
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -131,6 +153,21 @@ def send_plan(plan: MixPlan, x: torch.Tensor, spatial_axes: Sequence[int] | None
     share = _weights(share, dtype) if blends else torch.zeros(n, dtype=dtype, device=x.device)
     share = share.view(per_sample)
     return DevicePlan(partner, share, inside, *(copies if len(rows) else (None, None)))
+
+
+def _send_masks(plan: MixPlan, masks: np.ndarray, x: torch.Tensor, axes: list[int]) -> DevicePlan:
+    """Copy partners, and the weight of the partner in each pixel along these axes, as bytes."""
+    if len(masks) and masks.strides[0] == 0:  # one for all samples
+        masks = masks[:1]
+    shares = (1 - masks).astype(np.float64 if x.dtype == torch.float64 else np.float32)
+    # The axes of the masks in the order that they have in the batch.
+    order = sorted(range(len(axes)), key=axes.__getitem__)
+    shares = shares.transpose(0, *(axis + 1 for axis in order)).ravel()
+    parts = [plan.partner.astype(np.int64).view(np.uint8), shares.view(np.uint8)]
+    partner, share = _to_device(np.concatenate(parts), x.device).split([*map(len, parts)])
+    shape = [x.shape[axis] if axis in axes else 1 for axis in range(1, x.ndim)]
+    share = share.view(torch.float64 if x.dtype == torch.float64 else torch.float32).view(len(masks), *shape)
+    return DevicePlan(partner.view(torch.int64), share, None, None, None)
 
 
 def send_pairs(plan: MixPlan, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
