@@ -9,7 +9,9 @@
 use std::cell::RefCell;
 use std::str::{FromStr, SplitWhitespace};
 
-use mixup_rs::{Choice, CutMix, Key, Lam, MixPlan, Mixup, Mode, OneOf, Rect, Rule, SoftTargets};
+use mixup_rs::{
+    Choice, CutMix, FMix, GridMix, Key, Lam, MixPlan, Mixup, Mode, OneOf, Rect, Rule, SmoothMix, SoftTargets,
+};
 use ndarray::{ArrayView, ArrayViewMut};
 
 type Result<T> = std::result::Result<T, String>;
@@ -58,6 +60,20 @@ impl<'a> Words<'a> {
                 minmax: self.values(2)?.map(|bounds| (bounds[0], bounds[1])),
                 prob: self.value()?,
             }),
+            "fmix" => Box::new(FMix {
+                alpha: self.value()?,
+                decay: self.value()?,
+                soft: self.value()?,
+                mode: self.mode()?,
+                prob: self.value()?,
+            }),
+            "gridmix" => Box::new(GridMix {
+                alpha: self.value()?,
+                cells: (self.value()?, self.value()?),
+                mode: self.mode()?,
+                prob: self.value()?,
+            }),
+            "smoothmix" => Box::new(SmoothMix { alpha: self.value()?, mode: self.mode()?, prob: self.value()? }),
             "one_of" => {
                 let count = self.value()?;
                 let rules = (0..count).map(|_| self.rule()).collect::<Result<_>>()?;

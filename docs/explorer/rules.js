@@ -45,6 +45,20 @@ const RULES = [
     options: [alpha(1), mode("batch", "elem", "pair", "batch"), range("minmax", null, [0.2, 0.8], SHARES), prob],
   },
   {
+    name: "FMix", word: "fmix", about: "Takes blobs of each picture from its partner, of low frequencies.",
+    options: [
+      alpha(1), ranged("decay", 3, steps(1, 6, 0.5)), ranged("soft", 0, SHARES), mode("batch", "elem", "pair", "batch"), prob,
+    ],
+  },
+  {
+    name: "GridMix", word: "gridmix", about: "Takes cells of a grid of each picture from its partner.",
+    options: [alpha(1), range("cells", [2, 6], null, steps(1, 12, 1), true), mode("batch", "elem", "pair", "batch"), prob],
+  },
+  {
+    name: "SmoothMix", word: "smoothmix", about: "Takes a region of each picture from its partner, with soft edges.",
+    options: [alpha(1), mode("batch", "elem", "pair", "batch"), prob],
+  },
+  {
     name: "OneOf", word: "one_of", about: "One rule of several, chosen for each batch or for each picture.",
     options: [rules("Mixup", "CutMix"), probs, mode("batch", "elem", "batch")],
   },
