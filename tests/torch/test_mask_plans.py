@@ -127,6 +127,12 @@ class TestTargets:
             with pytest.raises(TypeError, match=r"the target is a mask of classes.*soft masks.*FMix\(soft=0.0\)"):
                 mix_target(TORCH, PLANS[plan], self.CLASSES, TargetOptions())
 
+    def test_a_sample_that_is_its_own_partner_keeps_its_classes(self):
+        plan = MixPlan.from_masks(np.full(SIZE, 0.5), [0])
+        own, partner, _ = mix_target(TORCH, plan, self.CLASSES[:1], TargetOptions())
+        assert torch.equal(own, self.CLASSES[:1])
+        assert torch.equal(partner, self.CLASSES[:1])
+
     def test_blends_are_paired_and_masks_cut_in_one_plan(self):
         plan = OneOf([Mixup(1.0), CutMix(mode="elem"), GridMix()], mode="elem").plan(N, SIZE, rng=2)
         own, partner, lam = mix_target(TORCH, plan, self.CLASSES, TargetOptions())

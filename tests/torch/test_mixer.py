@@ -126,14 +126,23 @@ def test_numpy_torch_and_the_collate_give_the_same(case, rule, seed, num_classes
     arrays, roles = held(columns, kind)
     tensors, _ = held(as_tensors(columns), kind)
     mix = Mixer(rule, rng=seed, num_classes=num_classes, channels_last=False, **roles)
-    by_numpy, by_torch = mix(arrays, key=(0, 0, 0)), mix(tensors, key=(0, 0, 0))
-    assert_same(by_numpy, by_torch)
-    assert_same(mix(arrays), mix(tensors))
+    by_torch = outcome(mix, tensors, key=(0, 0, 0))
+    assert_same(outcome(mix, arrays, key=(0, 0, 0)), by_torch)
+    assert_same(outcome(mix, arrays), outcome(mix, tensors))
     if kind == "dataclass":
         return  # which a collate refuses
     collate = MixCollate(rule, rng=seed, num_classes=num_classes, channels_last=False, **roles)
     samples = [held({name: as_tensor(values)[i] for name, values in columns.items()}, kind)[0] for i in range(n)]
-    assert_same(by_torch, collate(samples))
+    assert_same(by_torch, outcome(collate, samples))
+
+
+def outcome(mix, *args, **options):
+    """What is returned, or None where soft masks would have to blend a mask of classes."""
+    try:
+        return mix(*args, **options)
+    except TypeError as error:
+        assert "mask of classes, which cannot be blended by soft masks" in str(error)
+        return None
 
 
 @given(case=batches(), seed=some.SEEDS)

@@ -234,7 +234,7 @@ def _regions(plan: MixPlan, name: str) -> MixPlan:
         return MixPlan.from_boxes(plan.boxes, shape, plan.partner)
     masks = cast("np.ndarray", plan.masks)
     soft = ((masks > 0) & (masks < 1)).reshape(len(plan), -1).any(axis=1)
-    if (soft & (plan.weight == 1)).any():
+    if (soft & (plan.weight == 1) & (plan.partner != np.arange(len(plan)))).any():
         raise TypeError(
             f"{name} is a mask of classes, which cannot be blended by soft masks; a rule of hard ones cuts it, such as "
             "FMix(soft=0.0)"
