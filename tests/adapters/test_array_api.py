@@ -6,7 +6,7 @@ import array_api_strict as xp
 import numpy as np
 import pytest
 from oracle import assert_same_bits, values
-from rules import EXAMPLES
+from rules import EXAMPLES, draws_soft_masks
 
 from mixup_rs import CutMix, Mixer, Mixup, PairedTarget
 
@@ -40,7 +40,9 @@ def test_in_the_memory_of_the_cpu(rule, dtype):
 def test_on_another_device(rule):
     x = np.random.default_rng(0).random((N, 3, *SIZE), np.float32)
     mask, soft = (Y[:, None, None] + np.zeros(SIZE, int)) % 3, np.eye(4, dtype=np.float32)[Y] * 0.9
-    batch = {"image": x, "label": Y, "y": soft, "class": np.eye(4)[Y] > 0, "mask": mask}
+    batch = {"image": x, "label": Y, "y": soft, "class": np.eye(4)[Y] > 0}
+    if not draws_soft_masks(rule, N, SIZE):
+        batch["mask"] = mask
     there = {key: xp.asarray(value, device=FAR) for key, value in batch.items()}
     for key in (None, 3):
         ours, theirs = Mixer(rule, rng=1)(batch, key=key), Mixer(rule, rng=1)(there, key=key)

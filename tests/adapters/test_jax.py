@@ -12,7 +12,7 @@ import strategies as some
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_same_bits, mix_plan, name, soft_targets, ulp, values
-from rules import EXAMPLES
+from rules import EXAMPLES, draws_soft_masks
 
 import mixup_rs.jax
 from mixup_rs import CutMix, FMix, GridMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget, SmoothMix
@@ -238,11 +238,7 @@ def test_mixer_gives_what_it_gives_for_numpy(rule, dtype):
     mask = np.random.default_rng(0).integers(0, 5, (N, *SIZE), np.uint8)
     batch = {"image": x, "label": y, "target": y / 4, "tags": np.eye(4)[y] > 0, "name": ["a"] * N}
     options = {"rng": 1, "targets": ["label", "target", "tags"]}
-    plans = [rule.plan(N, SIZE, rng=seed) for seed in range(8)]
-    # Soft masks cannot cut a mask of classes.
-    if all(plan.masks is None or plan.only_copies for plan in plans) and (
-        plans[0].boxes is None or dtype != np.float32
-    ):
+    if not draws_soft_masks(rule, N, SIZE) and (rule.plan(N, SIZE, rng=0).boxes is None or dtype != np.float32):
         batch["mask"], options["targets"] = mask, [*options["targets"], "mask"]
     on_jax = {key: jnp.asarray(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
     for key in (None, (1, 2)):

@@ -58,3 +58,9 @@ def made(kind, **chosen):
     """A rule with these options and the defaults of the others; what has no default is its first example's."""
     needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
     return kind(**{name: getattr(examples(kind)[0], name) for name in needed} | chosen)
+
+
+def draws_soft_masks(rule, n, shape):
+    """Whether a rule draws masks that blend pixels: those cut no mask of classes."""
+    plans = [rule.plan(n, shape, rng=seed) for seed in range(8)]
+    return any(plan.masks is not None and not plan.only_copies for plan in plans)
