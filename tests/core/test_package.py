@@ -58,7 +58,7 @@ CORE = {
 RULES = {kind.__name__: kind for kind in KINDS}
 DOCUMENTED = (
     CORE
-    | {f"MixPlan.{name}": getattr(MixPlan, name) for name in vars(MixPlan) if not name.startswith("_")}
+    | {f"MixPlan.{name}": getattr(MixPlan, name) for name in sorted(vars(MixPlan)) if not name.startswith("_")}
     | {f"{name}.plan": rule.plan for name, rule in (RULES | {"Rule": Rule}).items()}
 )
 

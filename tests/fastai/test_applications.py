@@ -166,7 +166,7 @@ def test_siamese(make):
         ({"off_epoch": 0}, lambda lams: all((lam == 1).all() for lam in lams)),
         ({"alpha": 0}, lambda lams: all((lam == 1).all() for lam in lams)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_the_options_of_mixup(options, check):
     mixing, lams = RustMixUp(rng=2, **options), []

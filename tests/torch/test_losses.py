@@ -355,7 +355,7 @@ def test_predictions_of_any_kind(make):
         mixed_loss(loss, make(LOGITS), pair())
 
 
-@pytest.mark.parametrize("pred", [None, object(), torch.tensor(1.0), [], "text"], ids=str)
+@pytest.mark.parametrize("pred", [None, object(), torch.tensor(1.0), [], "text"], ids=lambda pred: type(pred).__name__)
 def test_predictions_without_a_batch_need_one_lam(pred):
     class Loss:
         reduction = "mean"
