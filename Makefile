@@ -19,7 +19,7 @@ demo: $(VENV)/test $(VENV)/built ## train resnet34 on real images with cbs=RustM
 .PHONY: test
 test: $(VENV)/test $(VENV)/built check types test-panic ## everything: Rust and Python tests, lints, stubs, the README's snippets
 	cargo test --quiet
-	$(BIN)/python -m pytest --ignore tests/pages
+	$(BIN)/python -m pytest --ignore tests/pages --numprocesses auto --dist worksteal
 
 .PHONY: test-panic
 test-panic: $(VENV)/test-core $(VENV)/built ## a panic becomes a RuntimeError, with a library built to panic
