@@ -446,3 +446,9 @@ class OneOf(_CoreRule):
     def __post_init__(self) -> None:
         self._freeze("rules", "probs")
         super().__post_init__()
+
+
+def kinds() -> dict[str, type[_CoreRule]]:
+    """The rules of this package by name, in lower case: "mixup", "cutmix", ..."""
+    found = (value for name, value in globals().items() if not name.startswith("_"))
+    return {kind.__name__.lower(): kind for kind in found if isinstance(kind, type) and issubclass(kind, _CoreRule)}
