@@ -148,7 +148,7 @@ def _outline(axes: Axes, plan: MixPlan) -> None:
     from matplotlib import patheffects
     from matplotlib.patches import Rectangle
 
-    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
+    halo: list[patheffects.AbstractPathEffect] = [patheffects.withStroke(linewidth=3, foreground="white")]
     if plan.boxes is not None:
         top, left, bottom, right = (int(edge) for edge in plan.boxes[0])
         if bottom > top and right > left:
