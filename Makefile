@@ -116,15 +116,19 @@ readme: $(VENV)/test $(VENV)/built ## write the README's tables, docs/benchmarks
 	$(BIN)/python tools/report.py docs/bench
 
 .PHONY: docs
-docs: $(VENV)/test $(VENV)/built ## write docs/fastai.md: what becomes of the hard cases, with fastai's callbacks and ours
+docs: wasm ## build the documentation site, strict, into site/: site/index.html opens without a server
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+.PHONY: hard-cases
+hard-cases: $(VENV)/test $(VENV)/built ## write docs/fastai.md: what becomes of the hard cases, with fastai's callbacks and ours
 	$(BIN)/python tools/hard_cases.py docs/fastai.md
 
 .PHONY: wasm
-wasm: $(VENV)/pages $(VENV)/built ## compile the core for the page docs/explorer; without a compiler for it, draw plans instead
+wasm: $(VENV)/docs $(VENV)/built ## compile the core for the page docs/explorer; without a compiler for it, draw plans instead
 	$(BIN)/python tools/explorer.py
 
 .PHONY: pages
-pages: wasm ## test the page docs/explorer, in Node and in a headless Chromium; screenshots go to screenshots/
+pages: wasm $(VENV)/pages ## test the page docs/explorer, in Node and in a headless Chromium; screenshots go to screenshots/
 	$(BIN)/python -m pytest tests/pages
 
 .PHONY: fmt
@@ -135,14 +139,14 @@ fmt: $(VENV)/test-core ## format all sources
 
 .PHONY: clean
 clean: ## remove what was built and installed
-	rm -rf $(VENV) .tools target demo dist screenshots docs/explorer/built python/mixup_rs/*.so
+	rm -rf $(VENV) .tools target demo dist screenshots site docs/explorer/built python/mixup_rs/*.so
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	touch $@
 
-$(VENV)/test-core $(VENV)/test $(VENV)/pages $(VENV)/bench $(VENV)/audit: $(VENV)/%: $(VENV)/created pyproject.toml
+$(VENV)/test-core $(VENV)/test $(VENV)/docs $(VENV)/pages $(VENV)/bench $(VENV)/audit: $(VENV)/%: $(VENV)/created pyproject.toml
 	$(BIN)/python -m pip install --quiet --group $*
 	touch $@
 
