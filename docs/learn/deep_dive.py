@@ -93,8 +93,7 @@ plt.show()
 # %%
 from mixup_rs.plot import gallery  # noqa: E402
 
-figure = gallery(batch, class_names=names, labels=[0, 1])
-plt.show()
+gallery(batch, class_names=names, labels=[0, 1])
 
 # %% [markdown]
 # ## Could it be applied to embeddings, or to tabular data?
