@@ -35,8 +35,8 @@ def table():
 
 HEAD = """# The hard cases in fastai
 
-What becomes of each with fastai's own callback and with ours, as `make hard-cases` found it with fastai {version}. Each is a
-test (`tests/fastai/test_cases.py`).
+What becomes of each with fastai's own callback and with ours, as `make hard-cases` found it with fastai {version}.
+Each is a test (`tests/fastai/test_cases.py`).
 
 Apple's MPS long had no Beta to draw from, on which mixing callbacks failed. Ours draws on the host, whatever torch's
 default device, and the batch stays where it is: `tests/torch/test_device.py` and

@@ -68,7 +68,7 @@ def parts_of(cell: Any) -> Iterator[str]:
         if output.output_type == "stream":
             yield f"```text\n{output.text.rstrip()}\n```"
         elif picture := output.get("data", {}).get("image/png"):
-            yield f'![What the code above draws](data:image/png;base64,{"".join(picture.split())})'
+            yield f"![What the code above draws](data:image/png;base64,{''.join(picture.split())})"
 
 
 def on_post_build(config: Any) -> None:
@@ -99,9 +99,9 @@ def broken(site: Path, address: str) -> Iterator[str]:
             if url.scheme or url.netloc:
                 if is_loaded:
                     yield f"{where} is loaded from elsewhere"
-                elif (own := re.fullmatch(rf"{re.escape(address)}/(?:blob|raw|tree)/main/([^#]+)(?:#.*)?", link)) and not (
-                    ROOT / unquote(own[1])
-                ).exists():
+                elif (
+                    own := re.fullmatch(rf"{re.escape(address)}/(?:blob|raw|tree)/main/([^#]+)(?:#.*)?", link)
+                ) and not (ROOT / unquote(own[1])).exists():
                     yield f"{where} is not in the repository"
                 continue
             target = (path.parent / unquote(url.path)).resolve() if url.path else path

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Deep dive
 #
-# This page is a script, `docs/learn/deep_dive.py`, which runs when the site is built: each number and each picture below is
-# what its code made. In an editor that knows `# %%` cells it is a notebook to play with.
+# This page is a script, `docs/learn/deep_dive.py`, which runs when the site is built: each number and each picture
+# below is what its code made. In an editor that knows `# %%` cells it is a notebook to play with.
 #
 # Two photographs, which scikit-learn ships.
 
@@ -34,7 +34,8 @@ show([temple, flower], names)
 # %% [markdown]
 # ## What a network sees
 #
-# To a network an image is an array of numbers, and a label is an array too: a weight for each class, all of it on one.
+# To a network an image is an array of numbers, and a label is an array too: a weight for each class, all of it on
+# one.
 
 # %%
 print(temple.shape, temple.dtype, temple[0, 0])
@@ -44,7 +45,8 @@ print(labels)
 # %% [markdown]
 # ## 60 % of one, 40 % of the other
 #
-# Mixup ([arXiv 1710.09412](https://arxiv.org/abs/1710.09412)) is a weighted mean, of the pixels and of the labels alike. By hand:
+# Mixup ([arXiv 1710.09412](https://arxiv.org/abs/1710.09412)) is a weighted mean, of the pixels and of the labels
+# alike. By hand:
 
 # %%
 by_hand = 0.6 * temple + 0.4 * flower
@@ -52,7 +54,8 @@ label_by_hand = 0.6 * labels[0] + 0.4 * labels[1]
 print(label_by_hand)
 
 # %% [markdown]
-# And by `mix_batch`, which mixes each sample of a batch with its partner. It keeps bytes as bytes, rounded to the nearest.
+# And by `mix_batch`, which mixes each sample of a batch with its partner. It keeps bytes as bytes, rounded to the
+# nearest.
 
 # %%
 batch = np.stack([temple, flower])
@@ -66,20 +69,23 @@ show(mixed.x, [f"{own:.0%} temple, {other:.0%} flower" for own, other in mixed.y
 
 # %%
 weights = np.linspace(1, 0, 6)
-show([mixup_rs.mix_batch(batch, lam=lam, partner=[1, 0]).x[0] for lam in weights], [f"λ = {lam:.1f}" for lam in weights])
+show(
+    [mixup_rs.mix_batch(batch, lam=lam, partner=[1, 0]).x[0] for lam in weights], [f"λ = {lam:.1f}" for lam in weights]
+)
 
 # %% [markdown]
 # ## Where λ comes from
 #
-# λ is drawn from Beta(α, α). A small α leaves most samples nearly as they were, α = 1 makes every weight as likely as any other,
-# a large α always mixes half and half. fastai folds: it takes the larger of λ and 1 − λ, so that the own sample has the larger share.
+# λ is drawn from Beta(α, α). A small α leaves most samples nearly as they were, α = 1 makes every weight as likely
+# as any other, a large α always mixes half and half. fastai folds: it takes the larger of λ and 1 − λ, so that the
+# own sample has the larger share.
 
 # %%
 figure, places = plt.subplots(2, 6, figsize=(10, 3), sharex=True)
 for column, alpha in enumerate([0.1, 0.2, 0.4, 1.0, 2.0, 8.0]):
     for axes, fold in zip(places[:, column], [False, True], strict=True):
         axes.hist(Mixup(alpha, fold=fold).plan(100_000, rng=42).lam, bins=50, range=(0, 1), density=True)
-        axes.set_title(f"α = {alpha:g}{', folded' * fold}", fontsize=8)
+        axes.set_title(f"alpha = {alpha:g}{', folded' * fold}", fontsize=8)
         axes.set_yticks([])
 plt.tight_layout()
 plt.show()
@@ -87,8 +93,8 @@ plt.show()
 # %% [markdown]
 # ## Other rules
 #
-# Mixup blends; CutMix takes a rectangle from the partner; FMix, GridMix and SmoothMix take other regions. The label's weight is
-# always the share of the pixels. One pair under each rule:
+# Mixup blends; CutMix takes a rectangle from the partner; FMix, GridMix and SmoothMix take other regions. The
+# label's weight is always the share of the pixels. One pair under each rule:
 
 # %%
 from mixup_rs.plot import gallery  # noqa: E402
@@ -98,11 +104,11 @@ gallery(batch, class_names=names, labels=[0, 1])
 # %% [markdown]
 # ## Could it be applied to embeddings, or to tabular data?
 #
-# Yes: to whatever a weighted mean makes sense for. Words and categories have none, but their embeddings do: mix those, or a hidden
-# layer (`RustManifoldMixUp`). Numbers in a table do too, once their columns are standardised.
+# Yes: to whatever a weighted mean makes sense for. Words and categories have none, but their embeddings do: mix
+# those, or a hidden layer (`RustManifoldMixUp`). Numbers in a table do too, once their columns are standardised.
 #
-# A linear classifier, trained on soft targets: on 32 principal components of handwritten digits, standing for an embedding, and on the
-# 13 columns of a table of wines. 20 rows of each class are for training, the rest for testing.
+# A linear classifier, trained on soft targets: on 32 principal components of handwritten digits, standing for an
+# embedding, and on the 13 columns of a table of wines. 20 rows of each class are for training, the rest for testing.
 
 # %%
 from sklearn.datasets import load_digits, load_wine  # noqa: E402
@@ -144,7 +150,9 @@ for name, (x, y) in data.items():
         print(f"{name:11} {rule or 'not mixed'!s:55} {found.mean():.3f} ± {found.std():.3f}")
 
 # %% [markdown]
-# ± is the spread over ten seeds. Where two rows differ by less than that, they are the same: a linear classifier has little to
-# gain from mixup, and loses nothing. What it is for is a network that would otherwise learn its training samples by heart.
+# ± is the spread over ten seeds. Where two rows differ by less than that, they are the same: a linear classifier has
+# little to gain from mixup, and loses nothing. What it is for is a network that would otherwise learn its training
+# samples by heart.
 #
-# Play with the weights, the rules and the keys in the [explorer](explorer.md), which runs the same core in this page.
+# Play with the weights, the rules and the keys in the [explorer](explorer.md), which runs the same core in this
+# page.

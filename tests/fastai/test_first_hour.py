@@ -9,6 +9,8 @@ from fastai.vision.all import CutMix as FastaiCutMix
 from fastai.vision.all import MixUp, Normalize, show_image
 from learners import EitherMix, digits, fit, learner, loaders
 from matplotlib import pyplot
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
 from mixup_rs import CutMix, Mixup, OneOf
 from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
@@ -127,12 +129,13 @@ def test_what_is_saved_is_no_figure_of_pyplots(tmp_path):
 
 
 def test_a_notebook_shows_a_figure_once():
-    """IPython calls `_ipython_display_` of the value of a cell, and shows pyplot's open figures after it."""
-    figure = plot_beta()
-    figure._ipython_display_()  # nothing: pyplot shows it at the end of the cell,
-    pyplot.close(figure)  # and closes it
-    with pytest.raises(NotImplementedError):  # a later cell that names it: IPython shows it as any other figure
-        figure._ipython_display_()
+    """As the value of a cell, as what a cell leaves open, by `pyplot.show()`, and again by its name."""
+    setup = "from matplotlib import pyplot\nfrom mixup_rs.plot import plot_beta"
+    cells = ["plot_beta()", "plot_beta();", "figure = plot_beta()", "figure = plot_beta()\npyplot.show()", "figure"]
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in [setup, *cells]])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    pictures = [["image/png" in output.get("data", {}) for output in cell.outputs] for cell in notebook.cells]
+    assert pictures == [[], *[[True]] * 5]
 
 
 def test_a_figure_can_be_pickled():

@@ -1,6 +1,6 @@
 """The code that the pages of docs/ show, block after block, as a reader would run it.
 
-A page is tested beside the framework that its code imports: `test_pages.py` of each folder of tests runs `pages(folder)`.
+A page is tested beside the framework that its code imports: `test_pages.py` of each folder runs `pages(folder)`.
 """
 
 import re

@@ -41,17 +41,18 @@ def new_figure(size: tuple[float, float], path: str | PathLike[str] | None) -> F
     from matplotlib import pyplot
 
     figure = pyplot.figure(**options)
-    # IPython shows pyplot's figures at the end of a cell, and the value of its last line: this one would come twice.
+    # A notebook shows the value of the last line of a cell, then all figures of pyplot: this one would come twice.
     figure._ipython_display_ = partial(_display, figure)  # type: ignore[attr-defined]
     return figure
 
 
 def _display(figure: Figure) -> None:
-    """Show nothing if pyplot is going to show the figure, otherwise leave it to IPython's own way with figures."""
+    """Take a figure that a notebook is about to show from pyplot, and leave it to IPython's own way with figures."""
     from matplotlib import pyplot
 
-    if figure.number not in pyplot.get_fignums():  # type: ignore[attr-defined]
-        raise NotImplementedError  # by which IPython goes on to the next way
+    if "inline" in pyplot.get_backend():
+        pyplot.close(figure)
+    raise NotImplementedError  # by which IPython goes on to the next way
 
 
 def save(figure: Figure, path: str | PathLike[str] | None) -> Figure:
