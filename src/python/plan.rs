@@ -368,6 +368,93 @@ impl PyMixPlan {
         catch_panics(|| labels::apply(&self.0, y, labels::soft_targets(num_classes, label_smoothing)?))
     }
 
+    /// Mix the boxes of objects.
+    ///
+    /// A mixed sample has its own boxes, then its partner's, as far as they are visible: all where the plan blends, and
+    /// where it cuts, its own outside of the region and the partner's inside. A box that is partly hidden becomes the
+    /// smallest one that holds its visible part. A sample that is not mixed keeps its boxes bit for bit.
+    ///
+    /// Parameters
+    /// ----------
+    /// boxes : sequence of arrays
+    ///     An entry for each sample, of NumPy, torch or another library: (k, 4) floats or integers x0, y0, x1, y1 in
+    ///     pixels; or torchvision's `BoundingBoxes`, of another format too.
+    /// labels : sequence of arrays
+    ///     An entry for each sample: (k, ...), a row for each box.
+    /// min_visible : float, default 0.1
+    ///     In [0, 1]: a box stays if at least this part of its area in the image is visible.
+    ///
+    /// Returns
+    /// -------
+    /// tuple of (list, list, list)
+    ///     Boxes, labels and (k,) float32 weights: the mean share of a box's sample in its visible pixels, as `lam`.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     If an argument is not as described, or the plan cuts samples of other than two axes.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import numpy as np
+    /// >>> from mixup_rs import MixPlan
+    /// >>> plan = MixPlan.from_boxes([[0, 0, 8, 4], [0, 0, 0, 0]], (8, 8), partner=[1, 0])
+    /// >>> boxes = [np.array([[2, 0, 6, 8]]), np.array([[1, 1, 3, 3], [3, 5, 6, 7]])]
+    /// >>> boxes, labels, weights = plan.apply_boxes(boxes, [np.array([7]), np.array([8, 9])])
+    /// >>> boxes[0], labels[0]
+    /// (array([[4, 0, 6, 8],
+    ///        [1, 1, 3, 3],
+    ///        [3, 5, 4, 7]]), array([7, 8, 9]))
+    #[pyo3(signature = (boxes, labels, min_visible=None), text_signature = "(self, boxes, labels, min_visible=0.1)")]
+    fn apply_boxes<'py>(
+        slf: &Bound<'py, Self>,
+        boxes: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+        min_visible: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("mixup_rs.detection")?.call_method1("apply_boxes", (slf, boxes, labels, min_visible))
+    }
+
+    /// Mix keypoints.
+    ///
+    /// Parameters
+    /// ----------
+    /// points : sequence of arrays
+    ///     An entry for each sample: (k, 2) points x, y in pixels, or (k, p, 2) instances of points; with a third number
+    ///     behind x and y, it is 0 for points that are not labelled.
+    /// labels : sequence of arrays, optional
+    ///     An entry for each sample: (k, ...), a row for each point or instance.
+    ///
+    /// Returns
+    /// -------
+    /// tuple of (list, list or None, list)
+    ///     The points of each sample itself, then its partner's; their labels; and float32 weights, (k,) or (k, p): the
+    ///     share of the point's sample in its pixel. Hidden points are left out; in instances they have the weight 0, and
+    ///     the third number 0, while another point of the instance is visible.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     As `apply_boxes`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import numpy as np
+    /// >>> from mixup_rs import MixPlan
+    /// >>> plan = MixPlan.from_boxes([[0, 0, 8, 4], [0, 0, 0, 0]], (8, 8), partner=[1, 0])
+    /// >>> points, _, weights = plan.apply_keypoints([np.array([[2, 2], [6, 6]]), np.array([[1, 1]])])
+    /// >>> points[0], weights[0]
+    /// (array([[6, 6],
+    ///        [1, 1]]), array([1., 1.], dtype=float32))
+    #[pyo3(signature = (points, labels=None))]
+    fn apply_keypoints<'py>(
+        slf: &Bound<'py, Self>,
+        points: &Bound<'py, PyAny>,
+        labels: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("mixup_rs.detection")?.call_method1("apply_keypoints", (slf, points, labels))
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }

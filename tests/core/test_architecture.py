@@ -35,6 +35,8 @@ PYTHON = {
     "torch": CORE | {"batches"},
     # Imports how torch's tensors are mixed when the first one comes.
     "mixer": CORE | {"batches", "torch"},
+    # The compiled class of plans calls it.
+    "detection": CORE | {"batches", "mixer"},
     "jax": CORE | {"batches"},
     "fastai": CORE | {"batches", "mixer", "plot", "torch"},
     "losses": {"batches", "torch"},
@@ -53,6 +55,7 @@ OTHERS = {
     "_core": set(),
     "rules": set(),
     "batches": {"numpy"},
+    "detection": {"numpy"},
     "mixer": {"numpy"},
     "jax": {"numpy", "jax"},
     "": set(),

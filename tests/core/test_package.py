@@ -74,7 +74,10 @@ def test_the_public_names_are_there():
     assert not unknown, f"{unknown} are public, but not named in this test"
     hidden = sorted(set(RULES) - set(mixup_rs.rules.__all__))
     assert not hidden, f"__all__ of python/mixup_rs/rules.py does not name {hidden}"
-    made, applied = ["identity", "from_boxes", "from_masks"], ["apply", "apply_labels", "without_region"]
+    made, applied = (
+        ["identity", "from_boxes", "from_masks"],
+        ["apply", "apply_boxes", "apply_keypoints", "apply_labels", "without_region"],
+    )
     shown = ["lam", "weight", "partner", "boxes", "masks", "only_copies", "spatial_shape"]
     plan = {name for name in vars(MixPlan) if not name.startswith("_")}
     assert plan == {*made, *applied, *shown}

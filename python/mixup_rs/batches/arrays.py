@@ -74,6 +74,18 @@ class Arrays:
         """Of each sample the elements of the given indices along its axes."""
         return x[(slice(None), *elements)]
 
+    def join(self, parts: list[Any]) -> Any:
+        """The rows of arrays, one after the other, of at least one array: a plain one, of no subclass."""
+        return np.concatenate(parts)
+
+    def as_like(self, array: np.ndarray, like: Any) -> Any:
+        """An array of NumPy as one of the library, of the dtype of `like` and where that is."""
+        return array.astype(like.dtype, copy=False)
+
+    def like(self, x: Any, like: Any) -> Any:
+        """The array as one of the class of `like`, with what that has besides."""
+        return x
+
     def where(self, rows: np.ndarray, x: Any, other: Any) -> Any:
         """The samples of `x` where `rows` is True, and those of `other` elsewhere."""
         return np.where(rows.reshape(-1, *[1] * (x.ndim - 1)), x, other)

@@ -95,6 +95,12 @@ class NamespaceArrays(Arrays):
         flat = np.ravel_multi_index(elements, x.shape[1:])
         return self.xp.take(self.xp.reshape(x, (x.shape[0], -1)), self.asarray(flat, x), axis=1)
 
+    def join(self, parts: list[Any]) -> Any:
+        return self.xp.concat(parts, axis=0)
+
+    def as_like(self, array: np.ndarray, like: Any) -> Any:
+        return self.xp.astype(self.asarray(array, like), like.dtype)
+
     def where(self, rows: np.ndarray, x: Any, other: Any) -> Any:
         return self.xp.where(self.asarray(rows.reshape(-1, *[1] * (x.ndim - 1)), x), x, other)
 

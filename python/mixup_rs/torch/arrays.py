@@ -9,7 +9,8 @@ import torch
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays, Kind
-from mixup_rs.torch.apply import MIXABLE_DTYPES, apply_labels, as_numpy, like, mix_tensor
+from mixup_rs.torch.apply import MIXABLE_DTYPES, apply_labels, as_numpy, from_numpy, mix_tensor
+from mixup_rs.torch.apply import like as as_class_of
 from mixup_rs.torch.device import send_pairs
 
 __all__ = ["TORCH", "TorchArrays"]
@@ -51,9 +52,20 @@ class TorchArrays(Arrays):
     def pick(self, x: torch.Tensor, elements: tuple[np.ndarray, ...]) -> torch.Tensor:
         return x[(slice(None), *(torch.from_numpy(index).to(x.device) for index in elements))]
 
+    def join(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([part.as_subclass(torch.Tensor) for part in parts])
+
+    def as_like(self, array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+        if array.dtype.name == "bfloat16":
+            return from_numpy(array, torch.bfloat16).to(like.device)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(like.device, like.dtype)
+
+    def like(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        return as_class_of(x, like)
+
     def where(self, rows: np.ndarray, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         rows_there = torch.from_numpy(rows).to(x.device).view(-1, *[1] * (x.ndim - 1))
-        return like(torch.where(rows_there, x, other), x)
+        return as_class_of(torch.where(rows_there, x, other), x)
 
     def weights(self, lam: np.ndarray, like: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(lam).float().to(like.device)
