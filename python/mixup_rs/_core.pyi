@@ -262,6 +262,60 @@ class MixPlan:
     def apply_labels(
         self, y: ArrayLike, num_classes: int | None = None, label_smoothing: float = 0.0
     ) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
+    def apply_boxes(
+        self, boxes: Sequence[Any], labels: Sequence[Any], min_visible: float = 0.1
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """Mix the boxes of objects.
+
+        A mixed sample has its own boxes, then its partner's, as far as they are visible: all where the plan blends, and
+        where it cuts, its own outside of the region and the partner's inside. A box that is partly hidden becomes the
+        smallest one that holds its visible part. A sample that is not mixed keeps its boxes bit for bit.
+
+        Parameters
+        ----------
+        boxes : sequence of arrays
+            An entry for each sample, of NumPy, torch or another library: (k, 4) floats or integers x0, y0, x1, y1 in
+            pixels; or torchvision's `BoundingBoxes`, of another format too.
+        labels : sequence of arrays
+            An entry for each sample: (k, ...), a row for each box.
+        min_visible : float, default 0.1
+            In [0, 1]: a box stays if at least this part of its area in the image is visible.
+
+        Returns
+        -------
+        tuple of (list, list, list)
+            Boxes, labels and (k,) float32 weights: the mean share of a box's sample in its visible pixels, as `lam`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described, or the plan cuts samples of other than two axes.
+        """
+    def apply_keypoints(
+        self, points: Sequence[Any], labels: Sequence[Any] | None = None
+    ) -> tuple[list[Any], list[Any] | None, list[Any]]:
+        """Mix keypoints.
+
+        Parameters
+        ----------
+        points : sequence of arrays
+            An entry for each sample: (k, 2) points x, y in pixels, or (k, p, 2) instances of points; with a third number
+            behind x and y, it is 0 for points that are not labelled.
+        labels : sequence of arrays, optional
+            An entry for each sample: (k, ...), a row for each point or instance.
+
+        Returns
+        -------
+        tuple of (list, list or None, list)
+            The points of each sample itself, then its partner's; their labels; and float32 weights, (k,) or (k, p): the
+            share of the point's sample in its pixel. Hidden points are left out; in instances they have the weight 0, and
+            the third number 0, while another point of the instance is visible.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `apply_boxes`.
+        """
     def __len__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
