@@ -18,7 +18,7 @@ from pathlib import Path
 # Every other file of the repository is in the sdist, whose list Cargo.toml has.
 LEFT_OUT = [".*", "deny.toml", "docs/*.json", "docs/*.png", "tests/*.supp"]
 TEST_REQUIREMENTS = ["hypothesis", "ml_dtypes", "mypy", "numpydoc", "pytest", "scipy"]
-# All that someone who installs nothing but the wheel has.
+# Runs where only the wheel is installed.
 SMOKE = """
 import sys, numpy, mixup_rs
 x = numpy.arange(12, dtype=numpy.float32).reshape(3, 4)

@@ -1,6 +1,6 @@
 """What becomes of the hard cases in fastai, with its callbacks and ours: `python tools/hard_cases.py docs/fastai.md`.
 
-The cases are those of `tests/support/fastai_cases.py`, each of which is a test.
+The cases are those of `tests/support/fastai_cases.py`, where each is a test.
 """
 
 import sys

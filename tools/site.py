@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from mkdocs.exceptions import PluginError
 
 ROOT = Path(__file__).parents[1]
-#: What a page loads, whoever reads it; other links are followed only by a click.
+#: What a page loads when it opens; other links are followed only by a click.
 LOADED = {"script", "img", "iframe", "source", "video", "audio", "embed", "object"}
 MODULES = ["", "fastai", "jax", "lightning", "losses", "plot", "rules", "timm", "torch", "torchvision"]
 

@@ -73,7 +73,7 @@ class Plan {
     this.lam = core.read(Float64Array, core.wasm.lam(plan), n);
     this.weight = core.read(Float64Array, core.wasm.weight(plan), n);
     this.partner = core.read(Uint32Array, core.wasm.partner(plan), n);
-    /** Six bounds per sample: the starts along three axes, of which an image has the last two, then the ends. */
+    /** Six bounds per sample: the starts along three axes (an image has the last two), then the ends. */
     this.boxes = boxes === 0 ? null : core.read(Uint32Array, boxes, 6 * n);
   }
 

@@ -30,7 +30,7 @@ __all__ = ["FastCollateMixup", "Mixup"]
 class Mixup(original.Mixup):
     """timm's `Mixup`, which mixes a batch in place.
 
-    A batch may be of integers of at most 16 bits, and of an odd number of samples, the middle one of which is its own
+    A batch may be of integers of at most 16 bits, and of an odd number of samples: the middle one is its own
     partner. `mixup_enabled` may be set while training, and reaches DataLoader workers that live on.
 
     Parameters

@@ -158,15 +158,7 @@ pub(super) fn draw_any(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) 
     }
     let Batch { n, shape, labels, .. } = batch;
     let shape = if shape.is_empty() { None } else { Some(PyTuple::new(py, shape)?) };
-    let drawn = rule.call_method1("plan", (n, shape, labels, PyTuple::new(py, key.words())?))?;
-    let Ok(plan) = drawn.cast::<PyMixPlan>() else {
-        let got = type_name(&drawn);
-        return Err(PyTypeError::new_err(format!("{}.plan must return a MixPlan, got {got}", type_name(rule))));
-    };
-    let plan = &plan.get().0;
-    if plan.len() != n {
-        let (rule, got) = (type_name(rule), plan.len());
-        return Err(PyValueError::new_err(format!("{rule}.plan gave a plan for {got} samples, the batch has {n}")));
-    }
-    Ok(plan.clone())
+    let arguments = (rule, n, shape, labels, PyTuple::new(py, key.words())?);
+    let plan = py.import("mixup_rs.rules")?.call_method1("draw_by", arguments)?;
+    Ok(plan.cast::<PyMixPlan>()?.get().0.clone())
 }

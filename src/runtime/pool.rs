@@ -161,7 +161,7 @@ pub(crate) fn for_each<S>(
     });
 }
 
-/// Runs `work` on every chunk of `len` items, the last of which may be shorter, with its number.
+/// Runs `work` on every chunk of `len` items (the last may be shorter), with its number.
 pub(crate) fn for_each_chunk<T: Send>(
     items: &mut [T],
     len: usize,

@@ -131,7 +131,7 @@ print([problem for problem in problems if problem], min(mixed) > 0, wrong(CALLS)
 
 
 def test_a_process_that_mixed_small_batches_forks_without_a_warning(run_python):
-    """It has started no threads, of which Python 3.12 and later would warn."""
+    """It has started no threads: Python 3.12 and later would warn of them."""
     code = """
 import os, sys
 import numpy as np

@@ -300,7 +300,7 @@ class TestLaws:
     @pytest.mark.parametrize("make", [lambda a: FMix(a, mode="elem"), lambda a: GridMix(a, (30, 30), mode="elem")])
     def test_the_share_that_stays_is_beta(self, make, alpha):
         lam = np.sort(make(alpha).plan(3000, (30, 30), rng=(3, 1)).lam)
-        # Between whole pixels or cells, but for the first and the last, of which GridMix leaves one.
+        # Between whole pixels or cells, but for the first and the last; GridMix leaves one of them.
         between = (np.arange(1, 899) + 0.5) / 900
         share = np.searchsorted(lam, between) / 3000
         assert np.abs(share - stats.beta(alpha, alpha).cdf(between)).max() < 0.035

@@ -93,7 +93,7 @@ def test_every_public_name_is_documented(public):
     assert doc != inspect.getdoc(tuple)
     if callable(DOCUMENTED[public]) and public != "MixedBatch":
         for parameter in inspect.signature(DOCUMENTED[public]).parameters:
-            is_one = parameter in {"self", "/"} or public == "Rule"  # a protocol, of which nothing is made
+            is_one = parameter in {"self", "/"} or public == "Rule"  # a protocol, without instances
             assert is_one or parameter in doc, f"{public} does not explain {parameter}"
 
 

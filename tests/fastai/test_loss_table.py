@@ -146,7 +146,7 @@ def test_one_lam_weights_the_two_losses_of_any_loss(loss_func, pred, target, lam
 
 
 def test_ctc():
-    """Four targets, of which the lengths are no classes, and predictions whose axis 0 is time."""
+    """Four targets, among them lengths, which are no classes, and predictions whose axis 0 is time."""
     torch.manual_seed(0)
     pred, text = torch.randn(6, 2, 5).log_softmax(2), torch.tensor([[1, 2, 2], [3, 4, 0]])
     times, lengths = torch.tensor([6, 5]), torch.tensor([3, 2])

@@ -43,7 +43,7 @@ class Seen(Callback):
 
 
 class SpyLoss:
-    """Records, call by call, whether autocast is on, and of which element type the predictions are."""
+    """Records, call by call, whether autocast is on, and the element type of the predictions."""
 
     y_int = True
     reduction = "mean"

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def circles(graph):
-    """Sets of names of which each leads to each other: none in a graph {name: names} without circles."""
+    """Sets of names that all lead to each other: none in a graph {name: names} without circles."""
 
     def reached(name):
         found, new = set(), {name}

@@ -79,7 +79,7 @@ def test_samples_that_are_copied_cost_no_more_than_themselves():
     batch = np.prod(SHAPE)
     made = [(op.name, op.made) for op in recorded(SPECIAL).ops if op.touched >= batch]
     three = ("index_select", 3 * np.prod(SHAPE[1:]))
-    # index_copy_ answers with the batch, of which it writes the three samples.
+    # index_copy_ returns the batch, but writes only three samples.
     assert made == [("index_select", batch), three, ("lerp", batch), ("index_copy_", batch)]
 
 

@@ -216,7 +216,7 @@ def keep_points(arrays: Arrays, plan: MixPlan, points: Sequence[Any], name: str 
     Returns
     -------
     tuple of (list of arrays, Kept)
-        The points, of which hidden ones have the third number 0, and which they are. Instances stay while one of their
+        The points and where they come from. Hidden points have the third number 0. Instances stay while one of their
         points is visible.
 
     Raises
@@ -234,7 +234,7 @@ def keep_points(arrays: Arrays, plan: MixPlan, points: Sequence[Any], name: str 
 
 
 def _seen_points(given: _Ragged, plan: MixPlan, sources: Sources, name: str) -> tuple[np.ndarray, Seen]:
-    """The points of mixed samples, of which hidden ones have the third number 0, and which of them are visible."""
+    """The points of mixed samples, with the third number 0 where they are hidden, and which of them are visible."""
     for i, value in enumerate(given.values):
         if value.ndim not in (2, 3) or value.shape[-1] not in (2, 3):
             raise ValueError(

@@ -103,7 +103,7 @@ def refuse_box_name(path: Path, name: str) -> None:
 
 
 def refuse_box_shape(arrays: Arrays, y: Any, name: str) -> None:
-    """Refuses targets of the shape of boxes, which nobody named as targets."""
+    """Refuses targets in the shape of boxes that `targets` does not name."""
     if y.ndim == 3 and y.shape[-1] == 4 and arrays.kind(y) == "float":
         raise TypeError(
             f"{name} has the shape of bounding boxes, {tuple(y.shape[1:])}, which cannot be averaged; if it is none, "

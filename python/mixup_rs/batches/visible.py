@@ -97,7 +97,7 @@ class Seen:
 def visible_boxes(plan: MixPlan, sources: Sources, boxes: np.ndarray) -> Seen:
     """What is visible of boxes x0, y0, x1, y1, a row each of `sources`: the smallest boxes that hold it.
 
-    Boxes of which a side is hidden are clipped to the image; others are as they are given.
+    Boxes with a hidden side are clipped to the image; others are as they are given.
 
     Examples
     --------

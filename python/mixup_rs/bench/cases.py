@@ -197,7 +197,7 @@ class Batch:
     def words(self) -> np.ndarray:
         """The batch's memory as one row of elements that processors scale at full speed.
 
-        Halves and small integers are viewed as 64-bit integers, of which a pass flips bits: one read and one write,
+        Halves and small integers are viewed as 64-bit integers, and a pass flips their bits: one read and one write,
         without conversions and without denormal floats.
         """
         return self.flat if self.dtype.name in ("float32", "float64") else self.flat.view(np.int64)

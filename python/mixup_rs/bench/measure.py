@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timing", "measure", "most_threads", "set_threads"]
 
-#: The duration of a group of calls, of which the first call, with cold caches, is a small part.
+#: The duration of a group of calls, long enough that the first call, with cold caches, is a small part.
 _GROUP_NS = 2_000_000
 #: Idle threads of libgomp spin for 4 to 8 ms, as measured.
 _SETTLE_S = 0.01

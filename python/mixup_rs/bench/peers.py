@@ -247,7 +247,7 @@ def opencv_pairs(batch: Batch) -> Iterator[Contender]:
     need("cv2")
     import cv2
 
-    # Two axes, of which OpenCV makes no channels.
+    # With two axes, OpenCV takes none of them for channels.
     x, warm = (array.reshape(len(array), -1, array.shape[-1]) for array in (batch.x, batch.warm))
     rows, out = list(x), list(warm)
     pool = ThreadPoolExecutor(most_threads())

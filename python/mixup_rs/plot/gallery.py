@@ -45,7 +45,7 @@ def gallery(
     Parameters
     ----------
     x : numpy.ndarray or torch.Tensor
-        Two images or more, of which the first two are mixed: (n, c, h, w) or (n, h, w, c) with c in 1, 3, 4, or
+        Two images or more; the first two are mixed: (n, c, h, w) or (n, h, w, c) with c in 1, 3, 4, or
         (n, h, w). Values are shown as `plot_mixed_batch` shows them.
     rules : sequence of Rule or mapping of str to Rule, optional
         The rules; of a mapping the keys are the titles. By default every rule of the package but `OneOf`, with its
