@@ -146,7 +146,10 @@ class TestPython:
 
 
 def lines(path):
-    return len(path.read_text(encoding="utf-8").splitlines())
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".pyi":  # `tools/stubs.py` repeats docstrings there
+        source = re.sub(r'^ *""".*?"""\n', "", source, flags=re.DOTALL | re.MULTILINE)
+    return len(source.splitlines())
 
 
 def test_files_are_short():

@@ -97,7 +97,7 @@ class Seen:
 def visible_boxes(plan: MixPlan, sources: Sources, boxes: np.ndarray) -> Seen:
     """What is visible of boxes x0, y0, x1, y1, a row each of `sources`: the smallest boxes that hold it.
 
-    Boxes with a hidden side are clipped to the image; others are as they are given.
+    Boxes with a hidden side are clipped to the image; others, and those that are hidden, are as they are given.
 
     Examples
     --------
@@ -115,8 +115,8 @@ def visible_boxes(plan: MixPlan, sources: Sources, boxes: np.ndarray) -> Seen:
     seen = _by_boxes(plan, sources, low, high) if plan.masks is None else _by_masks(plan, sources, low, high)
     # Of a box that reaches beyond the image a side that is not hidden stays.
     clipped = np.concatenate([low, high], axis=1)
-    is_changed = (seen.where != clipped).any(axis=1, keepdims=True)
-    return Seen(np.where(is_changed, seen.where, boxes), seen.part, seen.share)
+    is_changed = (seen.where != clipped).any(axis=1) & (seen.part > 0)
+    return Seen(np.where(is_changed[:, None], seen.where, boxes), seen.part, seen.share)
 
 
 def _by_boxes(plan: MixPlan, sources: Sources, low: np.ndarray, high: np.ndarray) -> Seen:
