@@ -1,5 +1,8 @@
 """The command: what it prints, saves and refuses."""
 
+import multiprocessing
+import platform
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,33 +11,127 @@ import pytest
 
 import mixup_rs
 from mixup_rs import cli
+from mixup_rs.cli import info as cli_info
+from mixup_rs.cli.progress import progress
 
 
-def test_info_names_the_versions(capsys):
+def info(capsys):
     assert cli.main(["info"]) == 0
-    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert lines["mixup-rs"] == mixup_rs.__version__
-    assert int(lines["threads"]) >= 1
-    assert {"python", "simd", "numpy", "torch", "fastai"} <= lines.keys()
+    return dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+
+
+def test_info_names_what_a_bug_report_needs(capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MIXUP_RS_CACHE_MB", raising=False)
+    lines = info(capsys)
+    assert lines["mixup-rs"] == f"{mixup_rs.__version__}, stream version {mixup_rs.STREAM_VERSION}"
+    assert {"platform", "processor", "simd", "memory", "numpy"} <= lines.keys()
+    assert platform.python_version() in lines["python"]
+    assert lines["threads"].startswith(f"{mixup_rs.get_num_threads()} of ")
     first, second, third = (int(size.removesuffix("KiB")) for size in lines["caches"].split(","))
     assert 8 <= first <= second <= third
+    assert multiprocessing.get_all_start_methods()[0] in lines["workers"]
+    assert "OMP_NUM_THREADS=3" in lines["environment"]
+    assert "MIXUP_RS_CACHE_MB" not in lines["environment"]
 
 
-def test_info_says_what_is_not_installed(capsys, monkeypatch):
-    def missing(package):
-        raise cli.PackageNotFoundError(package)
+def test_info_names_variables_that_could_be_set(capsys, monkeypatch):
+    for name in cli_info.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert "MIXUP_RS_NUM_THREADS" in info(capsys)["environment"]
 
-    monkeypatch.setattr(cli, "version", missing)
-    cli.main(["info"])
-    assert "torch    not installed" in capsys.readouterr().out
+
+def test_info_names_every_library_once(capsys, monkeypatch):
+    def found(package):
+        if package == "ray":
+            return "2.60.0"
+        raise cli_info.PackageNotFoundError(package)
+
+    monkeypatch.setattr(cli_info, "version", found)
+    lines = info(capsys)
+    assert lines["ray"] == "2.60.0"
+    assert lines["absent"].split(", ") == [name for name in cli_info.PACKAGES if name != "ray"]
+
+
+def test_info_does_not_fix_the_start_method():
+    code = (
+        "import multiprocessing, mixup_rs.cli as cli; cli.main(['info']); multiprocessing.set_start_method('spawn')\n"
+        "assert cli.main(['info']) == 0"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("started by spawn") == 1 + (multiprocessing.get_all_start_methods()[0] == "spawn")
 
 
 def test_demo_without_matplotlib_says_what_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr(cli, "_TIMED_SHAPE", (4, 3, 8, 8))
-    assert cli.main(["demo", "--path", str(tmp_path / "none.png")]) == 0
-    assert "pip install 'mixup-rs[plot]'" in capsys.readouterr().out
+    monkeypatch.setattr("mixup_rs.cli.demo._TIMED_SHAPE", (4, 3, 8, 8))
+    for rule in ([], ["--rule", "mixup"]):
+        assert cli.main(["demo", *rule, "--out", str(tmp_path / "none.png")]) == 0
+        assert "pip install 'mixup-rs[plot]'" in capsys.readouterr().out
     assert not (tmp_path / "none.png").exists()
+
+
+def test_reading_pictures_without_pillow_says_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for path in (tmp_path / "a.png", tmp_path / "b.png"):
+        path.touch()
+    for args in (["demo", str(tmp_path / "a.png"), str(tmp_path / "b.png")], ["preview", str(tmp_path)]):
+        assert cli.main(args) == 1
+        assert "needs Pillow: pip install 'mixup-rs[plot]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["demo", "--rule", "mixcut"], "unknown rule 'mixcut', expected one of mixup, cutmix"),
+        (["demo", "--rule", "oneof"], "unknown rule 'oneof'"),
+        (["demo", "--rule", "mixup", "--alpha", "-1"], "alpha must be .* got -1"),
+        (["demo", "--alpha", "1"], "needs --rule"),
+        (["demo", "one.png"], "expected two pictures or more, got 1"),
+        (["preview", "no-such-folder"], "no-such-folder is not there"),
+        (["preview", __file__], "test_cli.py is no folder"),
+        (["preview", ".", "--rule", "nomix"], "unknown rule 'nomix'"),
+    ],
+)
+def test_what_cannot_be_done_is_a_message(args, words, capsys):
+    assert cli.main(args) == 1
+    said = capsys.readouterr().err
+    assert re.search(words, said)
+    assert said.startswith(f"mixup-rs {args[0]}: ")
+
+
+class TestProgress:
+    class Clock:
+        now = 0.0
+
+        def __call__(self):
+            return self.now
+
+    def said(self, capsys, seconds, n=100):
+        clock = self.Clock()
+
+        def slow():
+            for i in range(n):
+                clock.now += seconds / n
+                yield i
+
+        assert list(progress(slow(), "images read", n, clock)) == list(range(n))
+        return capsys.readouterr().err
+
+    def test_what_takes_less_than_two_seconds_is_silent(self, capsys):
+        assert self.said(capsys, 1.9) == ""
+
+    def test_what_takes_longer_is_counted_now_and_then(self, capsys):
+        lines = self.said(capsys, 64, n=128).splitlines()  # steps of half a second, which add up exactly
+        assert lines == [f"images read: {4 + 20 * i} of 128, {2 + 10 * i} s" for i in range(7)]
+
+    def test_in_a_terminal_a_line_is_replaced_and_removed(self, capsys, monkeypatch):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        text = self.said(capsys, 4)
+        assert "\n" not in text
+        assert 5 <= text.count("images read") <= 12
+        assert text.endswith("\r\x1b[K")
 
 
 def test_bench_hands_its_options_on(monkeypatch):
@@ -50,7 +147,14 @@ def test_bench_that_cannot_be_imported_is_a_message(capsys, monkeypatch):
     assert "cannot be imported" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("args", [[], ["mix"], ["info", "--loud"], ["demo", "--seed", "x"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        [], ["mix"], ["info", "--loud"], ["demo", "--seed", "1"], ["demo", "--path", "x.png"], ["demo", "--rng", "x"],
+        ["demo", "--rng", "1,-2"], ["demo", "--rng", ""], ["preview"], ["preview", ".", "--samples", "0"],
+        ["preview", ".", "--batch", "many"],
+    ],
+)  # fmt: skip
 def test_a_wrong_command_line_is_refused(args):
     with pytest.raises(SystemExit) as stop:
         cli.main(args)
@@ -62,7 +166,7 @@ def test_python_dash_m_runs_it_without_heavy_imports():
         "import runpy, sys; sys.argv = ['mixup-rs', 'info']\n"
         "try: runpy.run_module('mixup_rs', run_name='__main__')\n"
         "except SystemExit as stop: assert stop.code == 0\n"
-        "assert not {'torch', 'fastai', 'matplotlib', 'sklearn'} & sys.modules.keys()"
+        "assert not {'torch', 'fastai', 'matplotlib', 'sklearn', 'PIL', 'jax', 'ray'} & sys.modules.keys()"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
