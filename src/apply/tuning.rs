@@ -1,7 +1,7 @@
 //! Thresholds that depend on the machine, each with the measurements that set it. They never change a result.
 //!
 //! Measured on two-core virtual machines of an Intel Emerald Rapids (2 MiB of second-level cache, 260 MiB of third), an
-//! AMD Zen 4 (1 and 32 MiB) and an AMD Zen 3 (512 KiB and 32 MiB).
+//! AMD Zen 5 (1 and 32 MiB), an AMD Zen 4 (1 and 32 MiB) and an AMD Zen 3 (512 KiB and 32 MiB).
 
 use crate::runtime::{Machine, Vendor};
 use crate::simd::Cache;
@@ -13,7 +13,9 @@ use crate::simd::Cache;
 /// - Emerald Rapids, columns of 8, 16, 48 and 96 KiB: 8 samples 0.90, 0.98, 1.02, 1.14; 64 samples 0.97, 1.00, 1.03,
 ///   1.06; 170 samples 0.86, 0.88, 0.91, 0.88; 512 samples 1.33, 1.24, 1.17, 1.15;
 /// - Zen 4, fetched into the second-level cache, columns of 8, 16, 32 and 64 KiB: 8 samples 1.89, 2.10, 2.29, 2.29; 64
-///   samples 1.13, 1.52, 1.83, 1.86; and of 8, 12, 16 and 48 KiB, 512 samples 1.27, 1.31, 1.33, 1.54.
+///   samples 1.13, 1.52, 1.83, 1.86; and of 8, 12, 16 and 48 KiB, 512 samples 1.27, 1.31, 1.33, 1.54;
+/// - Zen 5, fetched into the first-level cache, columns of 4, 8, 12 and 16 KiB: 8 samples 1.51, 1.40, 1.32, 1.42; 64 samples
+///   1.24, 0.92, 0.84, 1.04, a new result 2.08, 1.82, 2.23, 2.38; 512 samples 1.47, 1.43, 1.52, 1.54.
 pub(super) fn column_bytes(machine: &Machine, batch_bytes: usize) -> usize {
     const IN_CACHE: usize = 128 << 20;
     let is_short = if machine.vendor == Vendor::Amd { !is_zen_3(machine) } else { batch_bytes <= IN_CACHE };
@@ -23,6 +25,11 @@ pub(super) fn column_bytes(machine: &Machine, batch_bytes: usize) -> usize {
 /// Whether this is a Zen 3 or older, which are told from later ones by their second-level cache.
 fn is_zen_3(machine: &Machine) -> bool {
     machine.vendor == Vendor::Amd && machine.second < 1 << 20
+}
+
+/// Whether this is a Zen 5 or later, which are told from earlier ones by their first-level cache.
+fn is_zen_5(machine: &Machine) -> bool {
+    machine.vendor == Vendor::Amd && machine.first >= 48 << 10
 }
 
 /// The least bytes of one sample in a column, however many threads there are.
@@ -46,12 +53,15 @@ pub(super) fn lookahead<T>(len: usize) -> usize {
 /// The cache into which to fetch the run that is read next, of `bytes`; `None` for no fetch. `batch_bytes` are those of
 /// all arrays that are read and written. Times in place, if not said otherwise.
 ///
-/// - AMD: the second-level cache, if that does not hold the batch already. Of 64 samples of 3 × 224 × 224 float32 on a
+/// - AMD before Zen 5: the second-level cache, if that does not hold the batch already. Of 64 samples of 3 × 224 × 224 float32 on a
 ///   Zen 4, fetched into the first-level cache, into it alone, into the second, and not at all: 3.00, 3.07, 1.33 and
 ///   2.90 ms, where scaling takes 1.18; on two threads 1.30, 1.45, 0.63 and 1.39. Rows of 1 KiB: 0.91, 1.05, 0.85 and
 ///   2.88 ms. 512 KB take 8.5 µs without a fetch and 9.6 with one. On a Zen 3, batches in a third of the third-level cache
 ///   need none either: 8 samples take 0.22 ms with a fetch and 0.19 without, a new result of them 0.29 and 0.28, on two
 ///   threads 0.140 and 0.126, 0.160 and 0.135; but 20 samples, of 12 MB, 0.72 and 1.38.
+/// - Zen 5: the first-level cache alone. Fetched there, by way of all caches, into the second, and not at all, 64 samples
+///   take 0.81, 0.85, 1.05 and 1.95 ms, where scaling takes 0.81, a new result of them 1.62, 1.66, 2.01 and 3.14; 512
+///   samples 13.0, 13.2, 13.6 and 23.5; 8 samples 0.067, 0.068, 0.079 and 0.066; rows of 1 KiB 0.63, 0.62, 0.68 and 0.70.
 /// - Elsewhere, long runs: the second-level cache. In the first they would evict the data being blended, and fewer lines
 ///   can be in flight to it. On an Emerald Rapids, fetched into the first and into the second: 512 samples in long
 ///   columns 1.80 and 1.24 times the time of scaling; 16,384 rows of 1 KiB 1.69 and 1.93 times; 64 samples in columns of
@@ -65,7 +75,9 @@ pub(super) fn lookahead<T>(len: usize) -> usize {
 pub(super) fn fetched_to(machine: &Machine, bytes: usize, batch_bytes: usize, in_place: bool) -> Option<Cache> {
     const SHORT_BYTES: usize = 8 << 10;
     const SHARED_BYTES: usize = 16 << 20;
-    if machine.vendor == Vendor::Amd {
+    if is_zen_5(machine) {
+        Some(Cache::FirstAlone)
+    } else if machine.vendor == Vendor::Amd {
         let held = if is_zen_3(machine) { machine.third / 3 } else { machine.second };
         (batch_bytes > held).then_some(Cache::Second)
     } else if bytes > SHORT_BYTES {
@@ -100,6 +112,7 @@ mod tests {
     const MIB: usize = 1 << 20;
     const INTEL: Machine = Machine { vendor: Vendor::Other, first: 48 << 10, second: 2 * MIB, third: 260 * MIB };
     const AMD: Machine = Machine { vendor: Vendor::Amd, first: 32 << 10, second: MIB, third: 32 * MIB };
+    const ZEN_5: Machine = Machine { first: 48 << 10, ..AMD };
     const ZEN_3: Machine = Machine { second: 512 << 10, ..AMD };
 
     #[test]
@@ -129,6 +142,7 @@ mod tests {
             assert_eq!(best(AMD, batch_bytes, in_place), [Some(Second); 3]);
         }
         assert_eq!(best(AMD, MIB, true), [None; 3]);
+        assert_eq!(best(ZEN_5, MIB, true), [Some(FirstAlone); 3]);
         assert_eq!(best(ZEN_3, 10 * MIB, false), [None; 3]);
         assert_eq!(best(ZEN_3, 11 * MIB, true), [Some(Second); 3]);
     }
