@@ -112,8 +112,13 @@ bench-check: $(VENV)/built ## hold the results of all processors in docs/bench a
 	$(BIN)/python -m mixup_rs bench --check docs/bench
 
 .PHONY: readme
-readme: $(VENV)/test $(VENV)/built ## write the README's tables, docs/benchmarks.md and its plots from docs/bench
-	$(BIN)/python tools/report.py docs/bench
+readme: $(VENV)/test $(VENV)/built ## write the README's tables, docs/numbers.md, and docs/benchmarks.md with its plots
+	$(BIN)/python tools/readme.py docs/bench
+
+.PHONY: peers
+peers: $(VENV)/bench $(VENV)/built ## ask each peer for the features of the README's table, and write docs/peers.json
+	$(BIN)/python tools/peers.py
+	$(BIN)/python tools/readme.py docs/bench
 
 .PHONY: docs
 docs: wasm ## build the documentation site, strict, into site/: site/index.html opens without a server

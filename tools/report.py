@@ -1,12 +1,10 @@
-"""Writes the README's tables, docs/benchmarks.md and its pictures: `python tools/report.py docs/bench`.
+"""The page docs/benchmarks.md, from what `mixup-rs bench --out docs/bench` measured on each processor.
 
-The figures are those of `mixup-rs bench --out docs/bench`, of every processor it ran on. None is written by hand.
+`tools/readme.py` writes it. No figure is written by hand.
 """
 
 from __future__ import annotations
 
-import argparse
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -27,11 +25,10 @@ from mixup_rs.bench.contender import (
     WARM,
     drop_in,
 )
-from mixup_rs.bench.plots import save_plots
 from mixup_rs.bench.report import number
 from mixup_rs.bench.results import Results, threads_text
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+__all__ = ["losses", "main_rows", "markdown", "page"]
 
 #: What the tables call them.
 _ROLES = {
@@ -51,48 +48,6 @@ _ROLES = {
 _LIMITED = {"scale": INPLACE, "copy": NEW}
 
 
-def repository() -> str:
-    """The address of the project. Package indices show the README too, where relative links would lead nowhere."""
-    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
-        return tomllib.load(file)["project"]["urls"]["Repository"]
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="a folder with what `mixup-rs bench` measured, a file a processor")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="(default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="(default: %(default)s)")
-    options = parser.parse_args(args)
-    every = Results.read_all(options.results)
-    plots = {results.processor: save_plots(results, options.results) for results in every}
-    here = options.page.parent
-    links = {name: [path.relative_to(here).as_posix() for path in paths] for name, paths in plots.items()}
-    options.page.write_text(page(every, links), encoding="utf-8")
-    update_readme(options.readme, readme_section(every))
-    print(*(path for paths in plots.values() for path in paths), options.page, options.readme, sep="\n")
-
-
-def update_readme(path: Path, section: str) -> None:
-    """Writes a section between the markers. Raises ValueError where they are not found."""
-    text = path.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"expected the markers {BEGIN} and {END} in {path.name}")
-    path.write_text(f"{head}{BEGIN}\n{section}\n{END}{tail}", encoding="utf-8")
-
-
-def readme_section(every: Sequence[Results]) -> str:
-    """Markdown: a small table a processor, and where we lose on any."""
-    parts = [
-        f"Milliseconds for {MAIN.title}, and how many times mixup-rs' own time that is, for the same job:",
-        *(_small_table(results) for results in every),
-        _losses(every),
-        f"All cases, all peers, versions and plots: [docs/benchmarks.md]({repository()}/blob/main/docs/benchmarks.md).",
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
 def page(every: Sequence[Results], plots: Mapping[str, Sequence[str]]) -> str:
     """The page of all figures: Markdown, a section a processor."""
     names = ", ".join(results.processor for results in every)
@@ -104,7 +59,7 @@ def page(every: Sequence[Results], plots: Mapping[str, Sequence[str]]) -> str:
         "Times are in milliseconds, medians of rounds in which all took turns, with how many times mixup-rs' own time "
         "that is, for the same job. timm's, torchvision's, kornia's and the package mixup's include targets, which "
         "they always make; the others' include drawing λ and partners. A *warm out* is an array that exists already.",
-        _losses(every),
+        losses(every),
     ]
     for results in every:
         parts += [f"## {results.processor}", *_section(results, plots.get(results.processor, []))]
@@ -137,23 +92,13 @@ def _measured(results: Results) -> str:
     )
 
 
-#: The peers in the README's table.
-_WELL_KNOWN = [NUMPY, FASTAI, "timm Mixup (batch)", "torchvision MixUp"]
-
-
-def _small_table(results: Results) -> str:
-    rows = _main_rows(results, [INPLACE, NEW], ["scale"], _WELL_KNOWN)
-    rows[0][0] = results.processor
-    return _markdown(rows) if len(rows) > 2 else ""
-
-
 def _main_table(results: Results) -> str:
     ours, peers = (results.contenders(MAIN.name, kind) for kind in ("ours", "peer"))
-    rows = _main_rows(results, ours, ["scale", "copy"], peers)
-    return _markdown(rows) if len(rows) > 2 else ""
+    rows = main_rows(results, ours, ["scale", "copy"], peers)
+    return markdown(rows) if len(rows) > 2 else ""
 
 
-def _main_rows(results: Results, ours: list[str], limits: list[str], peers: list[str]) -> list[list[str]]:
+def main_rows(results: Results, ours: list[str], limits: list[str], peers: list[str]) -> list[list[str]]:
     """A heading and a row each, of those that were measured."""
     threads = results.threads
     rows = [[MAIN.title, *map(threads_text, threads), "times ours"], ["---", *["--:"] * (len(threads) + 1)]]
@@ -187,7 +132,7 @@ def _other_table(results: Results) -> str:
             for peer in (NUMPY, FASTAI)
         ]
         rows.append([case["title"], *cells, _fastest_peer(results, name)])
-    return _markdown(rows) if cases else ""
+    return markdown(rows) if cases else ""
 
 
 def _of_the_loader(results: Results) -> str:
@@ -212,7 +157,7 @@ def _collate_table(results: Results) -> str:
             rows.append(
                 [_ROLES.get(name, name), *_times(results, case["name"], name), _factors(ratios) if any(ratios) else ""]
             )
-        tables.append(_markdown(rows))
+        tables.append(markdown(rows))
     return "\n\n".join(tables)
 
 
@@ -230,7 +175,7 @@ def _loader_table(results: Results) -> str:
             for cases in sources.values()
         ]
         rows.append([_ROLES.get(name, name), *cells])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _fastest_peer(results: Results, case: str) -> str:
@@ -242,16 +187,16 @@ def _fastest_peer(results: Results, case: str) -> str:
     return f"{' / '.join(_times(results, case, best))} ({best})"
 
 
-def _losses(every: Sequence[Results]) -> str:
+def losses(every: Sequence[Results]) -> str:
     """Where we lose, on any of the processors."""
-    losses = [(results.processor, *loss) for results in every for loss in results.losses()]
-    if not losses:
+    found = [(results.processor, *loss) for results in every for loss in results.losses()]
+    if not found:
         names = ", ".join(results.processor for results in every)
         return f"Where we lose: in no case on {names} is a peer faster than mixup-rs doing the same job."
     rows = [["where we lose", "processor", "threads", "faster peer", "factor"], ["---", "---", "--:", "---", "--:"]]
-    for processor, case, peer, threads, times in losses:
+    for processor, case, peer, threads, times in found:
         rows.append([case["title"], processor, str(threads), peer, f"{times:.2f}"])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _left_out(results: Results) -> Iterator[str]:
@@ -269,9 +214,5 @@ def _factors(ratios: list[float | None]) -> str:
     return " / ".join("-" if ratio is None else f"{ratio:.2f}" if ratio < 2 else f"{ratio:.1f}" for ratio in ratios)
 
 
-def _markdown(rows: list[list[Any]]) -> str:
+def markdown(rows: list[list[Any]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastai.vision.all import CrossEntropyLossFlat, vision_learner
 from learners import loaders
-from report import repository
+from readme import repository
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

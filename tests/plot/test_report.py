@@ -1,15 +1,36 @@
-"""tools/report.py writes of each processor what was measured."""
+"""tools/readme.py writes of each processor what was measured, and of each peer what was found."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import readme
 import report
 from documents import MAIN_TIMES, document_of
 
 from mixup_rs.bench.contender import FASTAI, INPLACE, NEW, NUMPY
 from mixup_rs.bench.plots import SIZES, SPEEDUP
 from mixup_rs.bench.results import Results
+
+#: Features as `make peers` finds them.
+FOUND = {
+    "versions": {"mixup-rs": "1.2.3", "peer": "4.5", "torch": "2.0"},
+    "peers": ["mixup-rs", "peer"],
+    "features": [
+        {"key": "soft", "title": "soft targets", "answers": {"mixup-rs": {"mark": "✓"}, "peer": {"mark": "✓"}}},
+        {
+            "key": "nan",
+            "title": "no NaN",
+            "answers": {"mixup-rs": {"mark": "✓"}, "peer": {"mark": "?", "why": "the probe failed: a|b"}},
+        },
+        {
+            "key": "turn",
+            "title": "turns",
+            "answers": {"mixup-rs": {"mark": "✗", "why": "none"}, "peer": {"mark": "✓"}},
+        },
+    ],
+}
 
 
 class TestReport:
@@ -21,34 +42,59 @@ class TestReport:
         ],
     )
 
+    SECTIONS = (
+        "# head λ\n\n<!-- speed: begin -->\nold\n<!-- speed: end -->\n\n"
+        "<!-- features: begin -->\n<!-- features: end -->\n\n## Use λ\n"
+    )
+
     @pytest.fixture
     def repository(self, tmp_path):
         Results(self.DOCUMENT).write(tmp_path / "docs" / "bench")
-        (tmp_path / "README.md").write_text(
-            f"# head\n\n{report.BEGIN}\nold\n{report.END}\n\n## Use λ\n", encoding="utf-8"
-        )
+        (tmp_path / "docs" / "peers.json").write_text(json.dumps(FOUND), encoding="utf-8")
+        (tmp_path / "README.md").write_text(self.SECTIONS, encoding="utf-8")
         return tmp_path
 
-    def written(self, repository):
-        docs = repository / "docs"
-        report.main(
-            [str(docs / "bench"), "--readme", str(repository / "README.md"), "--page", str(docs / "benchmarks.md")]
-        )
+    def written(self, repository, monkeypatch):
+        monkeypatch.chdir(repository)
+        readme.main(["docs/bench"])
         files = sorted(repository.rglob("*.*"))
         return {file.name: file.read_bytes() for file in files}
 
-    def test_the_pages_and_the_plots_follow_from_the_json(self, repository):
-        first = self.written(repository)
-        assert set(first) == {"README.md", "benchmarks.md", "a-processor-5.json", "a-processor-5-speed-up.png"}
-        assert self.written(repository) == first
+    def test_the_pages_and_the_plots_follow_from_the_json(self, repository, monkeypatch):
+        first = self.written(repository, monkeypatch)
+        pages = {"README.md", "benchmarks.md", "numbers.md"}
+        assert set(first) == pages | {"peers.json", "a-processor-5.json", "a-processor-5-speed-up.png"}
+        assert self.written(repository, monkeypatch) == first
 
-    def test_the_readme_has_a_small_table_of_each_processor(self, repository):
+    def test_the_readme_has_a_column_of_each_processor(self, repository, monkeypatch):
         Results(document_of(MAIN_TIMES[:2], processor="Z")).write(repository / "docs" / "bench")
-        readme = self.written(repository)["README.md"].decode()
-        assert readme.startswith(f"# head\n\n{report.BEGIN}\nMilliseconds for float32 64x3x224x224")
-        assert readme.endswith(f"/blob/main/docs/benchmarks.md).\n{report.END}\n\n## Use λ\n")
-        assert "old" not in readme
-        lines = readme.splitlines()
+        page = self.written(repository, monkeypatch)["README.md"].decode()
+        assert page.startswith(
+            "# head λ\n\n<!-- speed: begin -->\n| ms, float32 64x3x224x224, 1 thread | A Processor 5 | Z |\n"
+        )
+        assert page.endswith("<!-- features: end -->\n\n## Use λ\n")
+        assert "old" not in page
+        lines = page.splitlines()
+        assert f"| {NUMPY} | 36.0 → **6.00** | - |" in lines
+        assert f"| {FASTAI} | 64.0 → **6.00** | - |" in lines
+        assert "| torchvision MixUp | - | - |" in lines
+        case = "numba loop, warm out, float32 64x3x224x224, A Processor 5"
+        where = f"A peer is faster in 1 measurements, at most 1.25 times ({case}): "
+        assert f"{where}[docs/numbers.md]({readme.repository()}/blob/main/docs/numbers.md)." in lines
+
+    def test_the_readme_has_the_features_that_we_lack_first(self, repository, monkeypatch):
+        lines = self.written(repository, monkeypatch)["README.md"].decode().splitlines()
+        at = lines.index("<!-- features: begin -->")
+        assert lines[at + 1 : lines.index("<!-- features: end -->")] == [
+            "|  | mixup-rs 1.2.3 | peer 4.5 |",
+            "| --- | :-: | :-: |",
+            "| turns | ✗ | ✓ |",
+            "| no NaN | ✓ | ? |",
+        ]
+
+    def test_the_numbers_have_a_table_of_each_processor_and_every_feature(self, repository, monkeypatch):
+        Results(document_of(MAIN_TIMES[:2], processor="Z")).write(repository / "docs" / "bench")
+        lines = self.written(repository, monkeypatch)["numbers.md"].decode().splitlines()
         assert [line for line in lines if line.startswith("|") and "thread" in line] == [
             "| A Processor 5 | 1 thread | 2 threads | times ours |",
             "| Z | 1 thread | 2 threads | times ours |",
@@ -57,10 +103,14 @@ class TestReport:
         assert "| **mixup-rs, in place** | 4.00 | 2.00 |  |" in lines
         assert "| *limit: scaling the batch in place* | 4.00 | 1.60 | 1.00 / 0.80 |" in lines
         assert f"| {NUMPY} | 36.0 | 30.0 | 6.0 / 7.5 |" in lines
+        assert "| float32 64x3x224x224 | A Processor 5 | 2 | numba loop, warm out | 1.25 |" in lines
+        assert {"| turns | ✗ | ✓ |", "| soft targets | ✓ | ✓ |", "| no NaN | ✓ | ? |"} <= {*lines}
+        assert lines[-2:] == ["- no NaN, peer: the probe failed: a/b", "- turns, mixup-rs: none"]
+        assert "With torch 2.0. Why a mark is no ✓:" in lines
 
-    def test_the_page_has_a_section_of_each_processor(self, repository):
+    def test_the_page_has_a_section_of_each_processor(self, repository, monkeypatch):
         Results(document_of(MAIN_TIMES[:2], processor="Z")).write(repository / "docs" / "bench")
-        page = self.written(repository)["benchmarks.md"].decode()
+        page = self.written(repository, monkeypatch)["benchmarks.md"].decode()
         lines = page.splitlines()
         assert [line for line in lines if line.startswith("## ")] == ["## A Processor 5", "## Z"]
         assert "| float32 64x3x224x224 | 1 thread | 2 threads | times ours |" in lines
@@ -79,15 +129,17 @@ class TestReport:
         assert f"Left out: timm's Mixup (not available); {FASTAI} (cannot mix float16 2x2)." in lines
 
     def test_it_says_where_we_do_not_lose(self):
-        section = report.page([Results(document_of(MAIN_TIMES[:-1], processor=name)) for name in "AB"], {})
+        every = [Results(document_of(MAIN_TIMES[:-1], processor=name)) for name in "AB"]
+        assert "No peer is faster in any case" in readme.speed(every)
+        section = report.page(every, {})
         assert "in no case on A, B is a peer faster" in section
         assert "Left out" not in section
 
     def test_a_readme_without_markers_is_refused(self, tmp_path):
         path = tmp_path / "README.md"
-        path.write_text(f"{report.END}\n{report.BEGIN}\n")
+        path.write_text("<!-- speed: end -->\n<!-- speed: begin -->\n")
         with pytest.raises(ValueError, match=r"markers .* in README\.md"):
-            report.update_readme(path, "section")
+            readme.update(path, "speed", "section")
 
     def test_another_format_is_refused(self):
         with pytest.raises(ValueError, match="expected results of format 2, got 0"):
@@ -100,12 +152,24 @@ class TestRepository:
     ROOT = Path(report.__file__).parents[1]
     EVERY = Results.read_all(ROOT / "docs" / "bench")
 
-    def test_the_readme(self, tmp_path):
-        readme = self.ROOT / "README.md"
-        copy = tmp_path / "README.md"
-        copy.write_bytes(readme.read_bytes())
-        report.update_readme(copy, report.readme_section(self.EVERY))
-        assert copy.read_bytes() == readme.read_bytes()
+    FOUND = json.loads((ROOT / "docs" / "peers.json").read_text(encoding="utf-8"))
+
+    def test_the_readme_and_the_numbers(self, tmp_path):
+        copy, page = tmp_path / "README.md", tmp_path / "numbers.md"
+        copy.write_bytes((self.ROOT / "README.md").read_bytes())
+        readme.write(copy, page, self.EVERY, self.FOUND)
+        assert copy.read_bytes() == (self.ROOT / "README.md").read_bytes()
+        assert page.read_bytes() == (self.ROOT / "docs" / "numbers.md").read_bytes()
+
+    def test_every_feature_was_asked_of_every_peer(self):
+        names = ["mixup-rs", "fastai", "timm", "torchvision", "kornia"]
+        assert self.FOUND["peers"] == names
+        assert {*names, "python", "torch"} <= self.FOUND["versions"].keys()
+        assert {*readme.FEATURES} <= {row["key"] for row in self.FOUND["features"]}
+        for row in self.FOUND["features"]:
+            assert [*row["answers"]] == names
+            for answer in row["answers"].values():
+                assert (answer["mark"] == "✓") != bool(answer.get("why")), row["title"]
 
     def test_the_page(self):
         plots = {
