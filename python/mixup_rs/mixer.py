@@ -18,6 +18,7 @@ from mixup_rs.batches.content import content_key
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
 from mixup_rs.batches.namespace import NamespaceArrays, namespace_of
 from mixup_rs.batches.nest import children, rebuilt
+from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, objects_beside, with_weights
 from mixup_rs.batches.roles import Named, Path, Role, Roles, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, mix_target
 from mixup_rs.rules import Rule, draw_by
@@ -36,7 +37,8 @@ class Mixer:
     comes back has the same containers with new arrays of the same library; nothing is written to what was given. Inputs
     of floats or of integers of at most 16 bits are blended and cut; wider integers (tokens) are left as they are.
     Targets of floats are blended, booleans of one axis a sample are several labels at once, class indices become soft
-    targets or pairs, masks are cut with the images. Arrays in the memory of the CPU are mixed by the Rust kernel, which
+    targets or pairs, masks are cut with the images, and of dicts of boxes, one a sample, each mixed sample gets its own
+    and its partner's, with `weights`. Arrays in the memory of the CPU are mixed by the Rust kernel, which
     copies nothing in, others on their device.
 
     Mixing commutes with normalising. It does not commute with geometric augmentation of whole batches: augment before.
@@ -167,6 +169,10 @@ class _Mixing:
         self.roles: Roles = how._roles  # pyright: ignore[reportAttributeAccessIssue]
         self.role_of: dict[Path, Role] = self.roles.of(batch)
         self.entries: dict[Path, _Entry] = {}
+        #: Lists with a dict of boxes for each sample.
+        self.objects: dict[Path, Sequence[Any]] = {}
+        #: Where these are in columns: mappings of lists with an entry for each sample.
+        self.columns: dict[Path, list[str]] = {}
         #: The shapes of the samples of all arrays of two axes.
         self.masks: set[Any] = set()
         self._library: Arrays | None = None
@@ -193,6 +199,12 @@ class _Mixing:
             elif path in blended:
                 axes = images.axes_to_cut(plan, path)
                 mixed[path] = blended_by(arrays, plan if axes else plan.without_region(), value, named(path), axes)
+        for path, samples in self.objects.items():
+            objects = mix_objects(arrays_of, plan, samples, named(path) if path else "the target")
+            if path in self.columns:
+                mixed |= {(*path, name): [one[name] for one in objects] for name in objects[0]}
+            else:
+                mixed[path] = rebuilt(samples, objects)
         heads.refuse_missing()
         return self._placed(self.batch, (), mixed)
 
@@ -204,17 +216,35 @@ class _Mixing:
                 self.masks.add(tuple(value.shape[1:]))
             if role is not None:
                 self._add(path, role, arrays, value)
+        elif role == "target" and path and are_objects(value):
+            self.objects[path] = value
         elif role is not None and _is_column(value):
             self._add(path, role, None, value)
         elif role is not None and isinstance(value, PairedTarget):
             raise TypeError(f"{named(path)} is a PairedTarget, which is mixed already")
         elif (items := children(value)) is not None:
+            in_columns = self._find_columns(value, path, role)
             for key, item in zip(entries_of(value) or (), items, strict=True):
-                self._find(item, (*path, key), role)
+                if key not in in_columns:
+                    self._find(item, (*path, key), role)
         elif role == "target":
             if isinstance(value, int | float | np.generic):
                 raise TypeError(f"{named(path)} is a single {type(value).__name__}, expected one for each sample")
             refuse_target(value, named(path))
+
+    def _find_columns(self, value: Any, path: Path, role: Role | None) -> list[str]:
+        """Collect boxes beside an image, and what belongs to them. Returns the names of these entries."""
+        if not has_objects(value):
+            return []
+        roles = {name: self.role_of.get((*path, name), role) for name in value}
+        beside = {name: value[name] for name in value if roles[name] != "input" and _is_listed(value[name])}
+        names = objects_beside(beside) if len({*map(len, beside.values())}) == 1 else []
+        if "target" not in {roles[name] for name in names}:
+            return []
+        self.columns[path] = names
+        n = len(beside[names[0]])
+        self.objects[path] = [{name: beside[name][i] for name in names} for i in range(n)]
+        return names
 
     def _add(self, path: Path, role: Role, arrays: Arrays | None, value: Any) -> None:
         if role == "target":
@@ -276,6 +306,10 @@ class _Mixing:
         for path, (role, arrays, value) in self.entries.items():
             if arrays.kind(value) != "text":
                 sides[role].append((path, arrays, value))
+        for path, samples in self.objects.items():
+            for place, name, value in ((i, name, sample[name]) for i, sample in enumerate(samples) for name in sample):
+                if (arrays := arrays_of(value)) is not None and arrays.kind(value) != "text":
+                    sides["target"].append(((*path, place, name), arrays, value))
         return (*seed, content_key(sides["input"], sides["target"]))
 
     def _target(self, plan: MixPlan, heads: Heads, path: Path, arrays: Arrays, value: Any) -> Any:
@@ -295,7 +329,7 @@ class _Mixing:
 
     def _placed(self, value: Any, path: Path, mixed: dict[Path, Any]) -> Any:
         """The containers again, with what was mixed; without anything mixed in it, the very same value."""
-        if path in self.entries:
+        if path in self.entries or path in mixed:
             return mixed.get(path, value)
         items = children(value) if arrays_of(value) is None else None
         if items is None:
@@ -303,6 +337,8 @@ class _Mixing:
         placed = [
             self._placed(item, (*path, key), mixed) for key, item in zip(entries_of(value) or (), items, strict=True)
         ]
+        if path in self.columns:
+            return with_weights(value, placed, mixed[(*path, "weights")])
         if all(new is old for new, old in zip(placed, items, strict=True)):
             return value
         return rebuilt(value, placed)
@@ -332,6 +368,10 @@ def _is_column(value: Any) -> bool:
     if not isinstance(value, tuple | list):
         return False
     return are_numbers(value) or (isinstance(value, list) and bool(value) and all(map(_is_column, value)))
+
+
+def _is_listed(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (arrays_of(value) is not None and value.ndim > 0)
 
 
 def _as_array(values: Sequence[Any], name: str) -> np.ndarray:

@@ -142,11 +142,15 @@ def test_a_mask_is_one_beside_several_labels_as_well(rule):
 @pytest.mark.parametrize("rule", [Mixup(), CutMix(), BOTH], ids=repr)
 @pytest.mark.parametrize("name", ["boxes", "bboxes", "bbox", "keypoints"])
 def test_boxes_are_never_averaged(rule, name):
-    boxes = torch.rand(N, 5, 4)
-    samples = [{"image": x, name: b} for x, b in zip(IMAGES, boxes, strict=True)]
-    with pytest.raises(TypeError, match=f"entry '{name}' is of boxes or keypoints"):
-        MixCollate(rule, targets=[name])(samples)
-    assert torch.equal(MixCollate(rule)(samples)[name], boxes)  # of neither role
+    boxes = torch.rand(N, 5, 4) * 3
+    boxes[..., 2:] += boxes[..., :2]
+    samples = [{"image": x, name: b if name != "keypoints" else b[:, :2]} for x, b in zip(IMAGES, boxes, strict=True)]
+    plan = rule.plan(N, SIZE, rng=KEY)
+    for named in ({}, {"targets": [name]}):
+        got = MixCollate(rule, rng=KEY[0], **named)(samples)[name]
+        given = [sample[name] for sample in samples]
+        expected = plan.apply_keypoints(given)[0] if name == "keypoints" else plan.apply_boxes(given, given)[0]
+        assert all(map(torch.equal, got, expected))
     with pytest.raises(TypeError, match="entry 1 has the shape of bounding boxes"):
         MixCollate(rule)(list(zip(IMAGES, boxes, strict=True)))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays
+from mixup_rs.batches.objects import BOX_NAMES, POINTS
 from mixup_rs.batches.roles import Path
 from mixup_rs.batches.targets import TargetOptions
 
@@ -98,14 +99,17 @@ def refuse_target(value: Any, name: str) -> NoReturn:
 
 def refuse_box_name(path: Path, name: str) -> None:
     """Refuses boxes and keypoints by the name of the entry."""
-    if path and path[-1] in ("boxes", "bboxes", "bbox", "keypoints"):
-        raise TypeError(f"{name} is of boxes or keypoints, which cannot be averaged; they cannot be mixed yet")
+    if path and path[-1] in (*BOX_NAMES, POINTS):
+        raise TypeError(
+            f"{name} is of boxes or keypoints, which cannot be averaged; each sample has them in a dict that is a "
+            "target: {'boxes': boxes, 'labels': labels}"
+        )
 
 
 def refuse_box_shape(arrays: Arrays, y: Any, name: str) -> None:
     """Refuses targets in the shape of boxes that `targets` does not name."""
     if y.ndim == 3 and y.shape[-1] == 4 and arrays.kind(y) == "float":
         raise TypeError(
-            f"{name} has the shape of bounding boxes, {tuple(y.shape[1:])}, which cannot be averaged; if it is none, "
-            "name it: targets=..."
+            f"{name} has the shape of bounding boxes, {tuple(y.shape[1:])}, which cannot be averaged; each sample has "
+            "them in a dict: {'boxes': boxes, 'labels': labels}; if it is none, name it: targets=..."
         )

@@ -26,7 +26,7 @@ INPUT_NAMES = frozenset(
 )
 TARGET_NAMES = frozenset(
     "y target targets label labels mask masks class classes category categories segmentation seg annotation "
-    "mask_labels class_labels".split()
+    "mask_labels class_labels boxes bboxes bbox keypoints".split()
 )
 
 

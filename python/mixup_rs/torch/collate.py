@@ -25,7 +25,9 @@ class MixCollate(SharedSettings):
 
     Samples are tuples, lists or dicts of tensors, arrays and numbers. Inputs of floats or of integers of at most 16
     bits are blended and cut; wider integers (tokens) are stacked as they are. Targets of floats are blended, class
-    indices become soft targets or pairs, masks are cut with the images. The samples are not written to.
+    indices become soft targets or pairs, masks are cut with the images. A target that is a dict with `boxes` or
+    `keypoints` gives a list with a dict for each mixed sample: its own, its partner's, and their `weights`. The samples
+    are not written to.
 
     Mixing commutes with normalising. It does not commute with geometric augmentation of whole batches: augment sample
     by sample before the collate, or mix in the training loop.

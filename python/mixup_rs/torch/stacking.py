@@ -14,6 +14,7 @@ from mixup_rs.batches.arrays import NUMPY, has_region_shape, is_blended, refuse_
 from mixup_rs.batches.axes import Images
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
 from mixup_rs.batches.nest import is_dataclass, rebuilt
+from mixup_rs.batches.objects import BOX_NAMES, POINTS, has_objects, mix_objects, objects_beside, with_weights
 from mixup_rs.batches.roles import Path, Role, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, mix_target
 from mixup_rs.torch.apply import like
@@ -75,6 +76,12 @@ class Stacking:
         """Stack the values at one place of every sample."""
         first, role = values[0], self.roles.get(path, role)
         if not isinstance(first, _LEAVES):  # the rest takes longer to ask
+            if role == "target" and path and has_objects(first):
+                if not self.is_training:
+                    return list(values)
+                return mix_objects(_library_of, self.plan, values, named(path))
+            if isinstance(first, Mapping) and has_objects(first) and self._role(path, role, first) == "target":
+                return self._with_objects(values, path, role)
             if isinstance(first, Mapping):
                 entries = {name: self._stack([value[name] for value in values], (*path, name), role) for name in first}
                 return entries if type(first) is dict else rebuilt(first, list(entries.values()))
@@ -90,6 +97,30 @@ class Stacking:
         if role == "target" and self.is_training:
             return self._target(values, path)
         return default_collate(list(values))
+
+    def _role(self, path: Path, role: Role | None, first: Mapping[str, Any]) -> Role | None:
+        """The role of the boxes in a mapping."""
+        return next(self.roles.get((*path, name), role) for name in (*BOX_NAMES, POINTS) if name in first)
+
+    def _with_objects(self, values: Sequence[Any], path: Path, role: Role | None) -> Any:
+        """Stack mappings that have boxes beside an image: of what belongs to these the batch has lists."""
+        first = values[0]
+        beside = {
+            name: [value[name] for value in values] for name in first if self.roles.get((*path, name), role) != "input"
+        }
+        names = objects_beside(beside)
+        objects = [{name: beside[name][i] for name in names} for i in range(len(values))]
+        if self.is_training:
+            objects = mix_objects(_library_of, self.plan, objects, named(path) if path else "the target")
+        items = [
+            [one[name] for one in objects]
+            if name in names
+            else self._stack([value[name] for value in values], (*path, name), role)
+            for name in first
+        ]
+        if not self.is_training:
+            return rebuilt(first, items)
+        return with_weights(first, items, [one["weights"] for one in objects])
 
     def _sequence(self, values: Sequence[Any], path: Path, role: Role | None) -> Any:
         first = values[0]
@@ -159,6 +190,10 @@ class Stacking:
         if isinstance(first, torch.Tensor) and isinstance(mixed, torch.Tensor) and mixed.dtype == first.dtype:
             return like(mixed, first) if has_region_shape(self.plan, mixed) or y.is_floating_point() else mixed
         return mixed
+
+
+def _library_of(value: Any) -> Any:
+    return _library(value) if is_array(value) else None
 
 
 def _library(value: Any) -> Any:
