@@ -200,7 +200,7 @@ class _Mixing:
                 axes = images.axes_to_cut(plan, path)
                 mixed[path] = blended_by(arrays, plan if axes else plan.without_region(), value, named(path), axes)
         for path, samples in self.objects.items():
-            objects = mix_objects(arrays_of, plan, samples, named(path) if path else "the target")
+            objects = mix_objects(arrays_of, plan, samples, named(path) if path else "the batch")
             if path in self.columns:
                 mixed |= {(*path, name): [one[name] for one in objects] for name in objects[0]}
             else:

@@ -497,7 +497,7 @@ def test_wrong_arguments_are_refused_when_it_is_made(options, error, message):
         ((np.ma.array(X), Y), TypeError, "entry 0: .* masked array"),
         ((Y, Y), TypeError, "no input of this batch can be mixed; indices are not blended"),
         ((np.zeros((N, 0)), Y), TypeError, "no input of this batch can be mixed"),
-        ({"image": X, "label": {"boxes": np.zeros((N, 2, 4))}}, TypeError, "is of boxes or keypoints"),
+        ({"image": X, "label": {"boxes": np.zeros((N, 2, 4))}}, ValueError, "are all within 1, as shares of the image"),
         ((X, np.zeros((N, 2, 4))), TypeError, "has the shape of bounding boxes.*targets="),
         ((X, PairedTarget(Y, Y, Y / 9)), TypeError, "entry 1 is a PairedTarget, which is mixed already"),
     ],

@@ -88,17 +88,18 @@ def mix_objects(
         raise TypeError(f"{name} has boxes twice: {given[0]!r} and {given[1]!r}")
     columns: dict[str, Sequence[Any]] = {entry: [sample[entry] for sample in samples] for entry in names}
     main = given[0] if given else POINTS
-    arrays = _library(arrays_of, columns[main], f"{name}[{main!r}]")
+    label = f"{main} of {name}"
+    arrays = _library(arrays_of, columns[main], label)
     if given:
-        _refuse_shares(arrays, columns[main], f"{name}[{main!r}]")
-        mixed, kept = keep_boxes(arrays, plan, columns[main], name=f"{name}[{main!r}]")
+        _refuse_shares(arrays, columns[main], label)
+        mixed, kept = keep_boxes(arrays, plan, columns[main], name=label)
     else:
-        mixed, kept = keep_points(arrays, plan, columns[main], name=f"{name}[{main!r}]")
+        mixed, kept = keep_points(arrays, plan, columns[main], name=label)
     counts = [len(rows) for rows in columns[main]]
     columns[main] = mixed
     for entry in names:
         if entry != main:
-            columns[entry] = _beside(kept, plan, columns[entry], entry, counts, f"{name}[{entry!r}]")
+            columns[entry] = _beside(kept, plan, columns[entry], entry, counts, f"{entry} of {name}")
     rows = zip(*(columns[entry] for entry in names), strict=True)
     return [with_weights(*one) for one in zip(samples, rows, kept.weights, strict=True)]
 

@@ -111,7 +111,7 @@ class Stacking:
         names = objects_beside(beside)
         objects = [{name: beside[name][i] for name in names} for i in range(len(values))]
         if self.is_training:
-            objects = mix_objects(_library_of, self.plan, objects, named(path) if path else "the target")
+            objects = mix_objects(_library_of, self.plan, objects, named(path) if path else "the batch")
         items = [
             [one[name] for one in objects]
             if name in names
