@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import mixup_rs.torchvision
+from mixup_rs import MixPlan
 from mixup_rs.torch import PairedTarget
 from mixup_rs.torchvision import CutMix, MixUp
 
@@ -381,7 +382,7 @@ class TestMasks:
 
     def test_another_size(self):
         batch = {"image": images_of(), "labels": labels_of(), "mask": tv_tensors.Mask(masks_of(shape=(4, 4)))}
-        with pytest.raises(ValueError, match=r"multiple HxW.*\(4, 4\)', '\(9, 14\)"):
+        with pytest.raises(ValueError, match="masks must have the images' height and width"):
             CutMix(num_classes=K, masks=True)(batch)
 
     @each_class
@@ -418,3 +419,58 @@ for line in {lines}:
 def test_the_examples_run():
     failed, tried = doctest.testmod(mixup_rs.torchvision)
     assert (failed, tried > 0) == (0, True)
+
+
+def objects_of(n=4):
+    """A dict of boxes for each sample: 0, 1, 2, 0 of them."""
+    low = torch.arange(3)[:, None] * torch.tensor([1, 2])
+    boxes = torch.cat([low, low + 6], dim=1)
+    typed = [tv_tensors.BoundingBoxes(boxes[: i % 3], format="XYXY", canvas_size=(9, 14)) for i in range(n)]
+    return [{"boxes": one, "labels": torch.full((len(one),), i)} for i, one in enumerate(typed)]
+
+
+class TestBoxes:
+    """`boxes=True`."""
+
+    @each_class
+    @pytest.mark.parametrize("mode", ["batch", "elem"])
+    def test_follow_the_images(self, cls, mode):
+        given, images = objects_of(), images_of()
+        torch.manual_seed(0)
+        mixed, targets = cls(boxes=True, labels_getter=None, mode=mode)(images, given)
+        torch.manual_seed(0)
+        alone, _ = cls(mode=mode, num_classes=K)(images, labels_of())
+        assert torch.equal(mixed, alone)
+        for i, one in enumerate(targets):
+            partner = given[i - 1]
+            assert type(one["boxes"]) is tv_tensors.BoundingBoxes
+            assert set(one["labels"].tolist()) <= {*given[i]["labels"].tolist(), *partner["labels"].tolist()}
+            assert len(one["boxes"]) == len(one["labels"]) == len(one["weights"])
+            if cls is MixUp:
+                rows = torch.cat([given[i]["boxes"], partner["boxes"]])
+                assert torch.equal(one["boxes"].as_subclass(torch.Tensor), rows.as_subclass(torch.Tensor))
+
+    def test_of_a_known_box(self):
+        plan = MixPlan.from_boxes([[1, 0, 3, 5]] * 4, (9, 14), np.roll(np.arange(4), 1))
+        given = objects_of()
+        expected = plan.apply_boxes([one["boxes"] for one in given], [one["labels"] for one in given])
+
+        class Corner(CutMix):
+            def make_params(self, flat_inputs):
+                return {"box": (0, 1, 5, 3), "lam_adjusted": 0.25}
+
+        _, targets = Corner(boxes=True, labels_getter=None)(images_of(), given)
+        for one, *columns in zip(targets, *expected, strict=True):
+            for name, column in zip(("boxes", "labels", "weights"), columns, strict=True):
+                assert torch.equal(torch.Tensor(one[name]), torch.Tensor(column))
+
+    def test_beside_labels_of_the_images(self):
+        batch = {"image": images_of(), "labels": labels_of(), "objects": objects_of()}
+        mixed = MixUp(num_classes=K, boxes=True)(batch)
+        assert mixed["labels"].shape == (4, K)
+        assert [sorted(one) for one in mixed["objects"]] == [["boxes", "labels", "weights"]] * 4
+
+    @each_class
+    def test_another_length(self, cls):
+        with pytest.raises(ValueError, match="has the boxes of 3 samples, the batch has 4"):
+            cls(boxes=True, labels_getter=None)(images_of(), objects_of(3))
