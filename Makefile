@@ -112,8 +112,9 @@ bench-check: $(VENV)/built ## hold the results of all processors in docs/bench a
 	$(BIN)/python -m mixup_rs bench --check docs/bench
 
 .PHONY: readme
-readme: $(VENV)/test $(VENV)/built ## write the README's tables, docs/numbers.md, and docs/benchmarks.md with its plots
+readme: $(VENV)/test $(VENV)/built ## write the README's tables, its picture, docs/numbers.md, and docs/benchmarks.md with its plots
 	$(BIN)/python tools/readme.py docs/bench
+	$(BIN)/mixup-rs demo --out docs/mixes.jpg
 
 .PHONY: peers
 peers: $(VENV)/bench $(VENV)/built ## ask each peer for the features of the README's table, and write docs/peers.json

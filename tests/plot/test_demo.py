@@ -68,7 +68,7 @@ def test_demo_without_a_rule_shows_every_rule(shown, capsys):
     assert x.shape == (3, 3, 24, 24)
     assert len(names) == 3
     assert {type(rule) for rule in rules} == {kind for name, kind in kinds().items() if name != "oneof"}
-    assert options["rng"] == (0,)
+    assert options["rng"] == 0
 
 
 def test_demo_mixes_the_pictures_that_are_given(tmp_path, shown, capsys):
@@ -82,8 +82,21 @@ def test_demo_mixes_the_pictures_that_are_given(tmp_path, shown, capsys):
     np.testing.assert_array_equal(plan.lam, expected.lam)
     np.testing.assert_array_equal(mixed, expected.apply(x))
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith(f"a lam {expected.lam[0]:.2f}, partner {'abc'[expected.partner[0]]} soft target ")
+    assert said[0].endswith("--rng 5")
+    assert said[1].startswith(f"a lam {expected.lam[0]:.2f}, partner {'abc'[expected.partner[0]]} soft target ")
     assert options["max_n"] == 3
+
+
+@pytest.mark.parametrize("rule", [name for name in kinds() if name != "oneof"])
+def test_demo_without_a_key_mixes_each_picture_with_another(tmp_path, shown, capsys, rule):
+    paths = [save(tmp_path / name, colour) for name, colour in [("a.png", "#f00"), ("b.png", "#0f0")]]
+    assert cli.main(["demo", *paths, "--rule", rule]) == 0
+    plan = shown[0][1][2]
+    assert list(plan.partner) == [1, 0]
+    assert ((plan.lam > 0.2) & (plan.lam < 0.95)).all()
+    key = capsys.readouterr().out.splitlines()[0].split()[-1]
+    assert cli.main(["demo", *paths, "--rule", rule, "--rng", key]) == 0
+    np.testing.assert_array_equal(shown[1][1][2].lam, plan.lam)
 
 
 def test_a_picture_is_shown_upright(tmp_path, shown):

@@ -3,6 +3,7 @@
 A page is tested beside the framework that its code imports: `test_pages.py` of each folder runs `pages(folder)`.
 """
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -26,6 +27,28 @@ def blocks(path):
     """The blocks of Python on a page, those in comments, which prepare what the reader has already, among them."""
     text = path.read_text(encoding="utf-8")
     return re.findall(r"^(?:```python|<!-- python)\n(.*?)^(?:```|-->)$", text, re.M | re.S)
+
+
+#: An expression on a line, and the value that its comment says it has.
+RESULT = re.compile(r"^(\S.*?)  # (.+)$", re.M)
+
+
+def results(code):
+    """The expressions of code that say what they give, each with that value."""
+    for expression, said in RESULT.findall(code):
+        try:
+            value = ast.literal_eval(said)
+            compile(expression, "", "eval")
+        except (ValueError, SyntaxError):
+            continue
+        yield expression, value
+
+
+def check(code, names):
+    """The results that code says it gives are those that it gives."""
+    for expression, value in results(code):
+        got = eval(expression, names)
+        assert got == value, f"{expression} gives {got}, the page says {value}"
 
 
 def imported(code):
@@ -59,4 +82,5 @@ def run(page):
         # The lines of the page, so that a traceback leads there.
         start = path.read_text(encoding="utf-8").split(code)[0].count("\n")
         exec(compile("\n" * start + code, str(path), "exec"), names)
+        check(code, names)
     return names

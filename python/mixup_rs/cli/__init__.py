@@ -54,14 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "images", nargs="*", type=Path, metavar="IMAGE", help="two pictures or more (default: samples)"
     )
-    _add_mixing(command, Path("mixup.png"), "every rule on the first two pictures")
+    _add_mixing(command, Path("mixup.png"), "every rule on the first two pictures", "a clear one")
     command.set_defaults(run=demo.run)
 
     command = commands.add_parser(
         "preview", help="mix images of a folder, labelled by the names of its folders", allow_abbrev=False
     )
     command.add_argument("folder", type=Path, metavar="FOLDER", help="images, each in a folder named as its class")
-    _add_mixing(command, Path("preview.png"), "mixup")
+    _add_mixing(command, Path("preview.png"), "mixup", "0")
     command.add_argument("--batch", type=_count, default=32, metavar="N", help="images in the batch (%(default)s)")
     command.add_argument(
         "--samples", type=_count, default=6, metavar="N", help="of these, how many are shown (%(default)s)"
@@ -86,13 +86,13 @@ class _Parser(argparse.ArgumentParser):
         return options, rest
 
 
-def _add_mixing(command: argparse.ArgumentParser, out: Path, without_rule: str) -> None:
+def _add_mixing(command: argparse.ArgumentParser, out: Path, without_rule: str, without_key: str) -> None:
     """The options of the commands that mix."""
     names = ", ".join(rule_names())
     command.add_argument("--rule", metavar="NAME", help=f"{names} (default: {without_rule})")
     command.add_argument("--alpha", type=float, metavar="A", help="lam ~ Beta(A, A) (default: the rule's own)")
     command.add_argument(
-        "--rng", type=_key, default=(0,), metavar="KEY", help="42, or 42,0,7: the same key, the same mix (default: 0)"
+        "--rng", type=_key, metavar="KEY", help=f"42, or 42,0,7: the same key, the same mix (default: {without_key})"
     )
     command.add_argument("--out", type=Path, default=out, metavar="FILE", help="the picture (default: %(default)s)")
 

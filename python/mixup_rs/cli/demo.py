@@ -17,6 +17,8 @@ from mixup_rs.cli.rule import rule_names, rule_of
 
 #: The batch that is timed: a common size in training on photographs.
 _TIMED_SHAPE = (64, 3, 224, 224)
+#: The keys that are tried where none is given.
+_KEYS = 64
 
 
 def run(options: Namespace) -> int:
@@ -28,7 +30,7 @@ def run(options: Namespace) -> int:
     if rule is None:
         rules = [rule_of(name) for name in rule_names()]
         print(f"every rule on {names[0]} and {names[1]}: {', '.join(type(rule).__name__ for rule in rules)}")
-        draw(options.out, lambda plot: plot.gallery(x, rules, names, rng=options.rng, path=options.out))
+        draw(options.out, lambda plot: plot.gallery(x, rules, names, rng=options.rng or 0, path=options.out))
     else:
         _one_rule(options, rule, x, names)
     _say_times(np.resize(x.astype(np.float32) / 255, _TIMED_SHAPE))
@@ -37,7 +39,9 @@ def run(options: Namespace) -> int:
 
 def _one_rule(options: Namespace, rule: mixup_rs.Rule, x: np.ndarray, names: list[str]) -> None:
     labels = np.arange(len(names))
-    mixed = mixup_rs.mix_batch(x, labels, rule=rule, num_classes=len(names), rng=options.rng)
+    key = options.rng or _clear_key(rule, x)
+    mixed = mixup_rs.mix_batch(x, labels, rule=rule, num_classes=len(names), rng=key)
+    print(f"{rule}, --rng {','.join(map(str, key))}")
     wide = max(map(len, names))
     for name, lam, partner, target in zip(names, mixed.lam, mixed.partner, mixed.y, strict=True):
         soft = ", ".join(f"{share:.2f} {other}" for share, other in zip(target, names, strict=True) if share)
@@ -45,6 +49,17 @@ def _one_rule(options: Namespace, rule: mixup_rs.Rule, x: np.ndarray, names: lis
     draw(options.out, lambda plot: plot.plot_mixed_batch(
         x, mixed.x, mixed, labels, names, max_n=len(x), path=options.out
     ))  # fmt: skip
+
+
+def _clear_key(rule: mixup_rs.Rule, x: np.ndarray) -> tuple[int, ...]:
+    """Of the first keys the one by which most pictures are mixed with another, and by nearly the same weight."""
+
+    def is_unclear(key: int) -> tuple[int, float]:
+        plan = rule.plan(len(x), x.shape[2:], rng=(key,))
+        is_alone = (plan.partner == np.arange(len(x))) | (plan.lam == 1)
+        return int(is_alone.sum()), float(abs(plan.lam - 0.6).mean())
+
+    return (min(range(_KEYS), key=is_unclear),)
 
 
 def _say_times(x: np.ndarray, repeats: int = 15) -> None:

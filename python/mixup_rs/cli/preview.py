@@ -26,7 +26,7 @@ _HARDLY = 0.95
 
 def run(options: Namespace) -> int:
     """Draw a batch by the key, mix it, and show the samples that are mixed most differently."""
-    rule = rule_of(options.rule or "mixup", options.alpha)
+    rule, key = rule_of(options.rule or "mixup", options.alpha), options.rng or (0,)
     paths = images_in(options.folder)
     classes = sorted({path.parent.name for path in paths})
     print(f"{len(paths)} images of {_described(Counter(path.parent.name for path in paths))}")
@@ -35,11 +35,11 @@ def run(options: Namespace) -> int:
 
     n = min(options.batch, len(paths))
     # Another key than that of the plan, from which its draws are independent.
-    chosen = [paths[i] for i in np.random.default_rng([*options.rng, 1]).permutation(len(paths))[:n]]
+    chosen = [paths[i] for i in np.random.default_rng([*key, 1]).permutation(len(paths))[:n]]
     x = read(progress(chosen, "images read", n))
     # One class is no label: weights alone are shown then.
     labels = np.array([classes.index(path.parent.name) for path in chosen]) if len(classes) > 1 else None
-    mixed = mixup_rs.mix_batch(x, rule=rule, rng=options.rng)
+    mixed = mixup_rs.mix_batch(x, rule=rule, rng=key)
     kept = np.maximum(mixed.lam, 1 - mixed.lam)
     print(
         f"{rule} on {n} of them: lam {mixed.lam.min():.2f} to {mixed.lam.max():.2f}; "
