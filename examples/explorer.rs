@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::str::{FromStr, SplitWhitespace};
 
 use mixup_rs::{
-    Choice, CutMix, FMix, GridMix, Key, Lam, MixPlan, Mixup, Mode, OneOf, Rect, Rule, SmoothMix, SoftTargets,
+    Choice, CutMix, FMix, GridMix, Key, Lam, MixPlan, Mixup, Mode, OneOf, Rect, ResizeMix, Rule, SmoothMix, SoftTargets,
 };
 use ndarray::{ArrayView, ArrayViewMut};
 
@@ -74,6 +74,9 @@ impl<'a> Words<'a> {
                 prob: self.value()?,
             }),
             "smoothmix" => Box::new(SmoothMix { alpha: self.value()?, mode: self.mode()?, prob: self.value()? }),
+            "resizemix" => {
+                Box::new(ResizeMix { scale: (self.value()?, self.value()?), mode: self.mode()?, prob: self.value()? })
+            }
             "one_of" => {
                 let count = self.value()?;
                 let rules = (0..count).map(|_| self.rule()).collect::<Result<_>>()?;

@@ -56,6 +56,8 @@ pub enum MixError {
     ClassIndex { index: usize, value: i128, num_classes: usize },
     #[error("minmax must be two fractions, 0 <= min <= max <= 1, got ({least}, {most})")]
     MinMax { least: f64, most: f64 },
+    #[error("scale must be two fractions, 0 <= min <= max <= 1, got ({least}, {most})")]
+    Scale { least: f64, most: f64 },
     #[error("a box must have starts <= ends within {shape:?}, got {value:?} at index {index}")]
     Box { index: usize, value: Vec<usize>, shape: Vec<usize> },
     #[error("the bounds of a box must be at least 0, got {value} in the box at index {index}")]
@@ -71,6 +73,10 @@ pub enum MixError {
          (length,) or (depth, height, width), got {got} of them"
     )]
     SpatialRank { got: usize },
+    #[error("a partner is resized into boxes along two spatial axes, (height, width), got {got} of them")]
+    ResizedRank { got: usize },
+    #[error("resized must be one for all boxes or one for each of {expected}, got {got}")]
+    ResizedLength { got: usize, expected: usize },
     #[error("plans of one batch must be for samples of one spatial shape, got {got:?} beside {expected:?}")]
     SpatialShapes { got: Vec<usize>, expected: Vec<usize> },
     #[error("these elements cannot be blended, only copied")]

@@ -59,6 +59,10 @@ const RULES = [
     options: [alpha(1), mode("batch", "elem", "pair", "batch"), prob],
   },
   {
+    name: "ResizeMix", word: "resizemix", about: "Pastes the whole partner, made smaller, into each picture.",
+    options: [range("scale", [0.1, 0.8], null, SHARES), mode("batch", "elem", "pair", "batch"), prob],
+  },
+  {
     name: "OneOf", word: "one_of", about: "One rule of several, chosen for each batch or for each picture.",
     options: [rules("Mixup", "CutMix"), probs, mode("batch", "elem", "batch")],
   },

@@ -16,7 +16,7 @@ from mixup_rs._core import (
 )
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.mixer import Mixer
-from mixup_rs.rules import CutMix, FMix, GridMix, Mixup, OneOf, Rule, SmoothMix
+from mixup_rs.rules import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, Rule, SmoothMix
 
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
@@ -54,6 +54,7 @@ __all__ = [
     "Mixup",
     "OneOf",
     "PairedTarget",
+    "ResizeMix",
     "Rule",
     "RustCutMix",
     "RustManifoldMixUp",

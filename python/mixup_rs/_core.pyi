@@ -63,8 +63,8 @@ class MixPlan:
 
     ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
     by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
-    the weight times the share outside of the box. A plan with masks (`from_masks`, or drawn by `FMix`) has a weight for
-    each pixel, and `lam` is their mean.
+    the weight times the share outside of the box. The box may hold the whole partner, resized (`ResizeMix`). A plan with
+    masks (`from_masks`, or drawn by `FMix`) has a weight for each pixel, and `lam` is their mean.
 
     Parameters
     ----------
@@ -112,7 +112,11 @@ class MixPlan:
         """
     @staticmethod
     def from_boxes(
-        boxes: ArrayLike, shape: Sequence[int], partner: ArrayLike, weight: ArrayLike = 1.0
+        boxes: ArrayLike,
+        shape: Sequence[int],
+        partner: ArrayLike,
+        weight: ArrayLike = 1.0,
+        resized: ArrayLike = False,
     ) -> MixPlan:
         """Return a plan of given boxes, which are taken from the partners: spans of time, rectangles or cuboids.
 
@@ -127,6 +131,9 @@ class MixPlan:
             (n,) integers in [0, n); repeats allowed.
         weight : array_like, default 1.0
             (n,) floats in [0, 1], or one for all: the weight of each sample itself outside of its box.
+        resized : array_like, default False
+            (n,) booleans, or one for all: whether a box holds the whole partner, resized, instead of the same part of it.
+            Along two axes.
 
         Returns
         -------
@@ -139,6 +146,12 @@ class MixPlan:
             If a box is not within `shape`, or a number is outside its range.
         TypeError
             For other types.
+
+        Notes
+        -----
+        Resized pixels are what ``torch.nn.functional.interpolate(mode="bilinear")`` gives, with its defaults: corners not
+        aligned, no antialiasing. Integers are rounded to the nearest. Integers of 32 bits and more, booleans and whatever
+        else cannot be blended are those of the nearest pixel (``mode="nearest-exact"``).
         """
     @staticmethod
     def from_masks(masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None) -> MixPlan:
@@ -184,7 +197,7 @@ class MixPlan:
         """The index of the sample that each is mixed with: (n,) intp, a copy."""
     @property
     def boxes(self) -> NDArray[np.intp] | None:
-        """The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks."""
+        """The boxes, resized ones too, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks."""
     @property
     def masks(self) -> NDArray[np.float64] | None:
         """The share of each sample itself in each pixel: (n, ...) float64; None for a plan without masks.
@@ -192,11 +205,28 @@ class MixPlan:
         A plan of `OneOf` with masks and other regions has all of them here: a box as 0, and the weight outside of it.
         """
     @property
+    def patches(self) -> np.ndarray | None:
+        """The boxes that hold the whole partner, resized: (n, 4) intp, zeros for samples without; None if no sample has one."""
+    @property
+    def takes_nearest(self) -> bool:
+        """Whether partners are resized by their nearest pixels, as `for_classes` says."""
+    @property
     def only_copies(self) -> bool:
         """Whether the plan has regions and only copies, in them and outside: then it is applied to elements of any dtype."""
     @property
     def spatial_shape(self) -> tuple[int, ...] | None:
         """The lengths of a sample's spatial axes; None for a plan without regions."""
+    def for_classes(self) -> MixPlan:
+        """Return the plan for masks of classes, which must not be averaged.
+
+        The fronts use it for targets that are masks. In `apply`, integers of 32 bits and more take the nearest pixels by any
+        plan.
+
+        Returns
+        -------
+        MixPlan
+            The same plan, but what it would blend stays the sample's own, and it resizes partners by their nearest pixels.
+        """
     def without_region(self) -> MixPlan:
         """Return the plan for what has no such spatial axes: every sample blended by `lam` as a whole.
 

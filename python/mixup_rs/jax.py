@@ -199,20 +199,24 @@ def _flatten(plan: Plan) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     else:
         image, labels = plan.image, plan.labels
     arrays = (image.partner, image.weight, image.share, labels.weight, labels.share, image.boxes)
-    return arrays, (image.spatial_shape, image.only_copies, labels.only_copies)
+    known = (image.spatial_shape, image.only_copies, labels.only_copies, image.takes_nearest)
+    return (*arrays, image.patches, image.taps), known
 
 
 def _unflatten(known: tuple[Any, ...], arrays: tuple[Any, ...]) -> Plan:
-    partner, weight, share, lam, lam_share, boxes = arrays
-    shape, *only_copies = known
+    partner, weight, share, lam, lam_share, boxes, patches, taps = arrays
+    shape, *only_copies, takes_nearest = known
     if all(isinstance(array, np.ndarray) for array in arrays[:5]) and weight.dtype == np.float64:
         # As it was: nothing is traced.
         if boxes is not None:
-            return MixPlan.from_boxes(boxes, shape, partner, weight)
-        if shape is not None:
+            resized = False if patches is None else patches.any(axis=1)
+            plan = MixPlan.from_boxes(boxes, shape, partner, weight, resized)
+            return plan.for_classes() if takes_nearest else plan
+        if shape is not None and patches is None:
             return MixPlan.from_masks(weight if len(weight) == len(partner) else weight[0], partner, shape)
-        return MixPlan(weight, partner)
-    image = Drawn(partner, weight, share, boxes, shape, only_copies[0])
+        if shape is None:
+            return MixPlan(weight, partner)
+    image = Drawn(partner, weight, share, boxes, shape, only_copies[0], patches, taps, takes_nearest)
     return TracedPlan(image, Drawn(partner, lam, lam_share, None, None, only_copies[1]))
 
 

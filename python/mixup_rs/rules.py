@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
 
-__all__ = ["CutMix", "FMix", "GridMix", "Mixup", "OneOf", "Rule", "SmoothMix"]
+__all__ = ["CutMix", "FMix", "GridMix", "Mixup", "OneOf", "ResizeMix", "Rule", "SmoothMix"]
 
 Mode: TypeAlias = Literal["elem", "pair", "batch"]
 
@@ -404,6 +404,52 @@ class SmoothMix(_CoreRule):
     mode: Mode = "batch"
     prob: float = 1.0
     _rule: ClassVar[str] = "smoothmix"
+
+
+@dataclass(frozen=True)
+class ResizeMix(_CoreRule):
+    """ResizeMix: the whole partner is resized and pasted into each sample, [1]_.
+
+    The partner becomes smaller by a factor that is uniform between the two of `scale`, and is pasted anywhere it fits.
+    `lam` is the share of the sample that is not covered.
+
+    Parameters
+    ----------
+    scale : (float, float), default (0.1, 0.8)
+        The least and the largest factor, in [0, 1]; the sides of the box are rounded to pixels. (0, 0) mixes nothing.
+    mode : {"batch", "elem", "pair"}, default "batch"
+        One box for the batch; a box per sample; one that i and its partner share.
+    prob : float, default 1.0
+        The probability with which each box that is drawn is used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described; from `plan` also unless samples have two spatial axes.
+
+    See Also
+    --------
+    MixPlan.from_boxes : A plan of given boxes, with ``resized=True``: which pixels they get.
+
+    References
+    ----------
+    .. [1] Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True Labels", arXiv 2012.11101.
+
+    Examples
+    --------
+    >>> from mixup_rs import ResizeMix
+    >>> ResizeMix(scale=(0.5, 0.5)).plan(2, (8, 8), rng=1).lam
+    array([0.75, 0.75])
+    """
+
+    scale: tuple[float, float] = (0.1, 0.8)
+    mode: Mode = "batch"
+    prob: float = 1.0
+    _rule: ClassVar[str] = "resizemix"
+
+    def __post_init__(self) -> None:
+        self._freeze("scale")
+        super().__post_init__()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@
 //!   of all samples, mix it in place, scatter it.
 //!
 //! Each blends a sample by its weight, then takes its region from the partner: copies a box, blends by a mask (`masked`).
+//! A box that holds the whole partner needs all of it at once, which a column does not have: `resized` fills it.
 //!
 //! If samples are too small to give every thread a column, the walk itself is divided among threads.
 
@@ -41,11 +42,13 @@ impl Mixing<'_> {
         if self.partner[i] == i { Recipe::KeepOwn } else { Recipe::new::<T>(self.weight[i]) }
     }
 
-    /// The region of a sample that comes from its partner, and the grid to find it by.
+    /// The region of a sample that comes from its partner, and the grid to find it by. Boxes that hold a resized partner
+    /// are filled apart from these, see `resized`.
     #[inline]
     pub fn region(&self, i: usize) -> Option<(&Region, &Grid)> {
         let (regions, grid) = self.regions?;
-        Some((&regions[i], grid)).filter(|(region, _)| self.partner[i] != i && !matches!(region, Region::None))
+        let is_mixed = |region: &Region| self.partner[i] != i && matches!(region, Region::Box(_) | Region::Mask(_));
+        Some((&regions[i], grid)).filter(|(region, _)| is_mixed(region))
     }
 
     /// Whether mixing may read all elements of a sample and of its partner, and not only those of a box.

@@ -15,7 +15,9 @@ mod masked;
 mod normalized;
 mod overlap;
 mod packed;
+mod resized;
 mod stack;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod tuning;
@@ -126,17 +128,26 @@ impl MixPlan {
         self.check_target(&x, &out)?;
         // Checks the axes before anything is written. The grid in the memory order of `out` is made below.
         self.grid(x.shape(), spatial_axes, std::iter::empty)?;
+        let patches = self.patches(x.shape(), x.strides(), spatial_axes)?;
+        let mut result = Ok(());
         let mix_to = |out: RawArrayViewMut<T, IxDyn>| {
             let (shape, source, target) = (x.shape(), x.strides(), out.strides());
             let Some(layout) = Layout::new(shape, source, target) else { return };
             let grid = self.grid(shape, spatial_axes, || sample_axes(shape, source, target)).expect("checked above");
             // SAFETY: valid as required above. `apart_or_same` passes an array that is the same as `x` or apart from
             // it.
-            unsafe { mix(self.mixing(grid.as_ref()), &layout, x.as_ptr(), out.as_ptr().cast_mut(), limit) };
+            unsafe {
+                let target = out.as_ptr().cast_mut();
+                let mix = || mix(self.mixing(grid.as_ref()), &layout, x.as_ptr(), target, limit);
+                match &patches {
+                    Some(patches) => result = patches.around(&x, out, limit, mix),
+                    None => mix(),
+                }
+            };
         };
         // SAFETY: as required above.
         unsafe { apart_or_same(&x, out, mix_to) };
-        Ok(())
+        result
     }
 
     /// The plan in the form of the drivers.

@@ -11,6 +11,7 @@ use super::columns::Samples;
 use super::finish::{Finish, StretchOf};
 use super::layout::{dense_like, sample_axes};
 use super::normalized::Normalized;
+use super::resized::Scratch;
 use super::tuning::{COLLATE_COLUMN_BYTES, fetched_to};
 use crate::arithmetic::{Element, Normalize, NormalizedOutput, Pixel};
 use crate::error::Result;
@@ -146,6 +147,7 @@ impl MixPlan {
         let batch_shape = [&[samples.len()], shape].concat();
         let strides = dense_like(&batch_shape, &vec![0; batch_shape.len()]);
         let grid = self.grid(&batch_shape, spatial_axes, || sample_axes(&batch_shape, &strides, &strides))?;
+        let patches = self.patches(&batch_shape, &strides, spatial_axes)?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -196,6 +198,22 @@ impl MixPlan {
                 }
             },
         );
+        let (Some(patches), Some(grid)) = (patches, grid) else { return Ok(()) };
+        let scratch = || (vec![T::default(); len], Scratch::default());
+        runtime::for_each(patches.of().len(), threads, scratch, |(resized, scratch), job| {
+            let (i, rect) = patches.in_sample(&patches.of()[job], shape, samples, resized, scratch);
+            for run in grid.runs(rect, 0..len) {
+                // SAFETY: the run lies in the batch. No other job has this sample.
+                let out = unsafe { target.from(run.start as isize).get_mut(i, run.len()) };
+                let stretch = StretchOf {
+                    own: &resized[run.clone()],
+                    partner: &resized[run.clone()],
+                    at: run.start,
+                    ahead: None,
+                };
+                finish.finish(level, 1.0, out, stretch);
+            }
+        });
         Ok(())
     }
 }

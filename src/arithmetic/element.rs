@@ -60,6 +60,20 @@ pub trait Element: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// assert_eq!(f32::blend::<false>(8.0, 4.0, f32::weight(0.25)), 5.0);
     /// ```
     fn blend<const OWN_IS_NEAR: bool>(own: Self, partner: Self, weight: Self::Weight) -> Self;
+
+    /// The float in which elements are interpolated, several times before they are rounded.
+    type Wide: Element;
+
+    /// Converts to that float, exactly.
+    fn widen(self) -> Self::Wide;
+
+    /// Rounds a value between two elements, integers to the nearest.
+    ///
+    /// ```
+    /// use mixup_rs::Element;
+    /// assert_eq!(u8::narrow(254.6), 255);
+    /// ```
+    fn narrow(wide: Self::Wide) -> Self;
 }
 
 macro_rules! native_float {
@@ -81,6 +95,18 @@ macro_rules! native_float {
                 // three times as long.
                 let settled = if own == partner { own } else { $float::NAN };
                 if mixed.is_nan() { settled } else { mixed }
+            }
+
+            type Wide = $float;
+
+            #[inline(always)]
+            fn widen(self) -> $float {
+                self
+            }
+
+            #[inline(always)]
+            fn narrow(wide: $float) -> $float {
+                wide
             }
         }
     };
@@ -105,11 +131,26 @@ macro_rules! half_float {
                 let (own, partner) = ($widen(own.to_bits()), $widen(partner.to_bits()));
                 $half::from_bits($narrow(f32::blend::<OWN_IS_NEAR>(own, partner, weight)))
             }
+
+            type Wide = f32;
+
+            #[inline(always)]
+            fn widen(self) -> f32 {
+                $widen(self.to_bits())
+            }
+
+            #[inline(always)]
+            fn narrow(wide: f32) -> $half {
+                $half::from_bits($narrow(wide))
+            }
         }
     };
 }
 half_float!(f16, widen_f16, narrow_f16);
 half_float!(bf16, widen_bf16, narrow_bf16);
+
+/// 1.5·2²³.
+const ROUND: f32 = 12_582_912.0;
 
 /// Integers of up to 16 bits are exact in float32. Adding 1.5·2²³ rounds to the nearest integer (even on a tie) and
 /// leaves it in the low bits: no rounding instruction is needed, and the loop vectorises. The result lies between the
@@ -127,10 +168,21 @@ macro_rules! integer {
 
             #[inline(always)]
             fn blend<const OWN_IS_NEAR: bool>(own: $integer, partner: $integer, weight: f32) -> $integer {
-                const ROUND: f32 = 12_582_912.0;
                 let (a, b) = (f32::from(own), f32::from(partner));
                 let (near, far) = if OWN_IS_NEAR { (a, b) } else { (b, a) };
-                (near - (near - far) * weight + ROUND).to_bits() as $integer
+                Self::narrow(near - (near - far) * weight)
+            }
+
+            type Wide = f32;
+
+            #[inline(always)]
+            fn widen(self) -> f32 {
+                self.into()
+            }
+
+            #[inline(always)]
+            fn narrow(wide: f32) -> $integer {
+                (wide + ROUND).to_bits() as $integer
             }
         }
     };
@@ -158,6 +210,18 @@ impl Element for u8 {
         // (distance·weight + 2¹⁴) >> 15 within 16 bits. Nested floors give the same number.
         let product = (i32::from(distance << 6) * i32::from(weight)) >> 16;
         (i16::from(near) + ((product as i16 + 16) >> 5)) as u8
+    }
+
+    type Wide = f32;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn narrow(wide: f32) -> u8 {
+        (wide + ROUND).to_bits() as u8
     }
 }
 
@@ -191,6 +255,16 @@ impl<U: Copy + Default + Send + Sync + 'static> Element for Opaque<U> {
     #[inline(always)]
     fn blend<const OWN_IS_NEAR: bool>(_: Self, _: Self, weight: Self::Weight) -> Self {
         match weight {}
+    }
+
+    type Wide = f32;
+
+    fn widen(self) -> f32 {
+        unreachable!("elements that cannot be blended are taken from the nearest pixel")
+    }
+
+    fn narrow(_: f32) -> Self {
+        unreachable!("elements that cannot be blended are taken from the nearest pixel")
     }
 }
 

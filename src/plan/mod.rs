@@ -12,7 +12,7 @@ use crate::error::{MixError, Result, memory_for};
 
 pub use labels::SoftTargets;
 pub use mask::{Mask, Shares};
-pub use region::{MAX_SPATIAL_AXES, Rect, Region};
+pub use region::{MAX_SPATIAL_AXES, Rect, Region, Sampling};
 
 pub(crate) use order::{Last, Order, Segment};
 pub(crate) use region::{Regions, SpatialAxes, SpatialShape};
@@ -134,6 +134,29 @@ impl MixPlan {
         Self::of_regions(Regions::of_boxes(boxes, shape, weight.for_samples(n, "weight")?)?, partner)
     }
 
+    /// As [`MixPlan::from_boxes`], but the boxes hold the whole partners, resized. `shape` has two axes.
+    ///
+    /// Elements are interpolated between the four nearest pixels, as many libraries do by "bilinear" with pixels aligned
+    /// by their edges and without antialiasing. Those that cannot be blended are taken from the nearest pixel.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan, Rect};
+    /// use ndarray::array;
+    /// let boxes = vec![Rect::new(&[0, 1], &[1, 2]); 2];
+    /// let plan = MixPlan::from_resized(boxes, &[2, 2], vec![1, 0], Lam::Shared(1.0))?;
+    /// let mixed = plan.apply(array![[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]].view())?;
+    /// assert_eq!(mixed, array![[[1.0, 6.5], [3.0, 4.0]], [[5.0, 2.5], [7.0, 8.0]]].into_dyn());
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MixPlan::from_boxes`]; [`MixError::ResizedRank`] unless `shape` has two axes.
+    pub fn from_resized(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
+        let n = boxes.len();
+        let regions = Regions::of_boxes(boxes, shape, weight.for_samples(n, "weight")?)?;
+        Self::of_regions(regions.resized_where((0..n).map(|_| Some(Sampling::default())))?, partner)
+    }
+
     /// A plan with these masks, one per sample. A pixel of a sample is blended with that of its partner by its share in
     /// the mask. `shape` holds the lengths of a sample's one to three spatial axes.
     ///
@@ -216,7 +239,7 @@ impl MixPlan {
         &self.partner
     }
 
-    /// The boxes taken from the partners, one per sample; `None` for a plan without regions, or with masks.
+    /// The boxes taken from the partners or filled by them, one per sample; `None` for a plan without regions, or with masks.
     pub fn boxes(&self) -> Option<Vec<Rect>> {
         let regions = self.regions.as_ref().filter(|regions| !regions.has_masks())?;
         Some(regions.of.iter().map(Region::rect).collect())
@@ -240,6 +263,21 @@ impl MixPlan {
             None => Cow::Borrowed(self),
             Some(_) => Cow::Owned(Self { regions: None, ..self.clone() }),
         }
+    }
+
+    /// The plan for masks of classes, which must not be averaged: what is blended stays as it is, and partners are resized
+    /// by their nearest pixels.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan};
+    /// let plan = MixPlan::new(Lam::Each(vec![0.3, 0.0]), vec![1, 0])?;
+    /// assert_eq!(plan.for_classes().lam(), [1.0, 0.0]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    pub fn for_classes(&self) -> Self {
+        let regions = self.regions.clone().map(Regions::unblended);
+        let lam = regions.as_ref().map_or_else(|| region::unblended(&self.lam), Regions::lam);
+        Self { lam, regions, partner: self.partner.clone(), order: self.order.clone() }
     }
 
     /// Whether the plan has regions and blends nothing, outside them or in them. Such a plan applies to elements of any type.

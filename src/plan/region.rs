@@ -1,4 +1,5 @@
-//! The region of a sample that is taken from its partner: none, a box along one to three spatial axes, or a mask.
+//! The region of a sample that is taken from its partner: none, a box along one to three spatial axes, a mask, or a box
+//! that the whole partner is resized into.
 //!
 //! A new kind of region is a variant of [`Region`], and code in `apply` that takes it.
 
@@ -20,6 +21,19 @@ pub enum Region {
     Box(Rect),
     /// A share of each pixel. Samples may have a mask in common. The weight outside the region is 1.
     Mask(Arc<Mask>),
+    /// A box along two spatial axes that holds the whole partner, resized.
+    Resized(Rect, Sampling),
+}
+
+/// How a partner is resized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sampling {
+    /// Between the four nearest pixels, without a filter before. Elements that cannot be blended are taken from the
+    /// nearest pixel.
+    #[default]
+    Bilinear,
+    /// The nearest pixel.
+    Nearest,
 }
 
 /// A half-open box along three axes. If samples have fewer spatial axes, the first axes have length 1, except in
@@ -74,22 +88,24 @@ impl Region {
     pub(crate) fn rect(&self) -> Rect {
         match self {
             Self::None | Self::Mask(_) => Rect::NONE,
-            Self::Box(rect) => *rect,
+            Self::Box(rect) | Self::Resized(rect, _) => *rect,
         }
     }
 
     pub(crate) fn mask(&self) -> Option<&Arc<Mask>> {
-        match self {
-            Self::None | Self::Box(_) => None,
-            Self::Mask(mask) => Some(mask),
-        }
+        if let Self::Mask(mask) = self { Some(mask) } else { None }
+    }
+
+    /// The box that the partner is resized into, and how.
+    pub(crate) fn resized(&self) -> Option<(&Rect, Sampling)> {
+        if let Self::Resized(rect, sampling) = self { Some((rect, *sampling)) } else { None }
     }
 
     /// The share of the sample outside the region, among `size` pixels.
     fn share_outside(&self, size: f64) -> f64 {
         match self {
             Self::None => 1.0,
-            Self::Box(rect) => 1.0 - rect.size() / size,
+            Self::Box(rect) | Self::Resized(rect, _) => 1.0 - rect.size() / size,
             Self::Mask(mask) => mask.mean(),
         }
     }
@@ -169,6 +185,11 @@ pub(crate) struct Regions {
     pub of: Vec<Region>,
 }
 
+/// Weights that are 0 or 1 already, and 1 for others.
+pub(crate) fn unblended(weight: &[f64]) -> Vec<f64> {
+    weight.iter().map(|&weight| if weight == 0.0 { 0.0 } else { 1.0 }).collect()
+}
+
 impl Regions {
     /// Checks boxes within samples of this shape.
     pub fn of_boxes(boxes: Vec<Rect>, shape: &[usize], weight: Vec<f64>) -> Result<Self> {
@@ -180,6 +201,39 @@ impl Regions {
         }
         let of = boxes.into_iter().map(|rect| Region::of_rect(rect, shape.axes)).collect();
         Ok(Self { shape, weight, of })
+    }
+
+    /// The same boxes. Those of `resized` hold the whole partner instead of a part of it.
+    pub fn resized_where(mut self, resized: impl IntoIterator<Item = Option<Sampling>>) -> Result<Self> {
+        for (region, sampling) in self.of.iter_mut().zip(resized) {
+            let Some(sampling) = sampling else { continue };
+            if self.shape.axes != 2 {
+                return Err(MixError::ResizedRank { got: self.shape.axes });
+            }
+            if let Region::Box(rect) = *region {
+                *region = Region::Resized(rect, sampling);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The same regions without anything that averages two elements: what is blended stays as it is, and partners are
+    /// resized by their nearest pixels.
+    pub fn unblended(mut self) -> Self {
+        self.weight = unblended(&self.weight);
+        for region in &mut self.of {
+            match region {
+                Region::Resized(_, sampling) => *sampling = Sampling::Nearest,
+                Region::Mask(mask) if !mask.is_hard() => *region = Region::None,
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Whether a sample has a box that its partner is resized into.
+    pub fn has_resized(&self) -> bool {
+        self.of.iter().any(|region| region.resized().is_some())
     }
 
     /// Checks that masks have the pixels of samples of this shape.
@@ -270,6 +324,25 @@ mod tests {
         assert_eq!(volume.lam(), [0.75]);
         let outside = Regions::of_boxes(vec![Rect::new(&[3], &[8])], &[7], vec![1.0]);
         assert_eq!(outside, Err(MixError::Box { index: 0, value: vec![3, 8], shape: vec![7] }));
+    }
+
+    #[test]
+    fn boxes_are_resized_along_two_axes() {
+        let boxes = vec![Rect::new(&[1, 1], &[3, 4]), Rect::NONE, Rect::new(&[0, 0], &[5, 6])];
+        let regions = |shape: &[usize], boxes: Vec<Rect>| Regions::of_boxes(boxes, shape, vec![1.0; 3]).unwrap();
+        let resized =
+            regions(&[5, 6], boxes.clone()).resized_where([Some(Sampling::Bilinear), Some(Sampling::Nearest), None]);
+        let resized = resized.unwrap();
+        let first = Region::Resized(boxes[0], Sampling::Bilinear);
+        assert_eq!(resized.of, [first, Region::None, Region::Box(boxes[2])]);
+        assert_eq!(resized.lam(), [0.8, 1.0, 0.0]);
+        assert!(resized.has_resized() && resized.only_copy());
+        let nearest = resized.clone().unblended();
+        assert_eq!(nearest.of[0], Region::Resized(boxes[0], Sampling::Nearest));
+        assert_eq!((&nearest.of[1..], &nearest.weight), (&resized.of[1..], &resized.weight));
+        let spans = regions(&[7], vec![Rect::new(&[1], &[3]); 3]);
+        assert_eq!(spans.clone().resized_where([None; 3]), Ok(spans.clone()));
+        assert_eq!(spans.resized_where([Some(Sampling::Bilinear); 3]), Err(MixError::ResizedRank { got: 1 }));
     }
 
     #[test]

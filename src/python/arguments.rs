@@ -5,7 +5,7 @@ use numpy::{PyReadonlyArray1, PyUntypedArray};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyFloat, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyList, PyString, PyTuple};
 
 use crate::error::{MixError, memory_for};
 use crate::plan::{Lam, MAX_SPATIAL_AXES, Mode, Rect};
@@ -77,14 +77,16 @@ pub(super) fn label_smoothing(value: &Bound<'_, PyAny>) -> PyResult<f64> {
 
 /// Two fractions, or None.
 pub(super) fn minmax(value: &Bound<'_, PyAny>) -> PyResult<Option<(f64, f64)>> {
-    if value.is_none() {
-        return Ok(None);
-    }
-    match &items("minmax", "two fractions", value)?[..] {
-        [least, most] => Ok(Some((real("minmax", least)?, real("minmax", most)?))),
+    if value.is_none() { Ok(None) } else { fractions("minmax", value).map(Some) }
+}
+
+/// Two fractions.
+pub(super) fn fractions(name: &str, value: &Bound<'_, PyAny>) -> PyResult<(f64, f64)> {
+    match &items(name, "two fractions", value)?[..] {
+        [least, most] => Ok((real(name, least)?, real(name, most)?)),
         others => {
             let len = others.len();
-            Err(PyValueError::new_err(format!("minmax must be two fractions, got a sequence of {len}")))
+            Err(PyValueError::new_err(format!("{name} must be two fractions, got a sequence of {len}")))
         }
     }
 }
@@ -230,6 +232,26 @@ pub(super) fn boxes(object: &Bound<'_, PyAny>, axes: usize) -> PyResult<Vec<Rect
     }
     let flat = indices("boxes", &array, |index, value| MixError::BoxBound { index: index / columns, value })?;
     Ok(flat.chunks_exact(columns).map(|bounds| Rect::new(&bounds[..axes], &bounds[axes..])).collect())
+}
+
+/// The argument `resized`: True or False, or an array-like with one per box.
+pub(super) fn resized(object: &Bound<'_, PyAny>) -> PyResult<Vec<bool>> {
+    if let Ok(one) = object.cast::<PyBool>() {
+        return Ok(vec![one.is_true()]);
+    }
+    let array = as_array("resized", object)?;
+    if array.dtype().kind() != b'b' && array.len() > 0 {
+        let got = dtype_name(&array);
+        return Err(PyTypeError::new_err(format!("resized must be True or False, or one of them per box, got {got}")));
+    }
+    if array.ndim() > 1 {
+        let got = array.shape();
+        return Err(PyValueError::new_err(format!(
+            "resized must be one for all boxes or one for each, got shape {got:?}"
+        )));
+    }
+    let flat = array.as_any().call_method1("astype", ("bool",))?.call_method0("ravel")?;
+    flat.call_method0("tolist")?.extract()
 }
 
 /// The elements of an array of whole numbers >= 0. An empty array may have any dtype, as that of `[]` is float64.

@@ -11,6 +11,7 @@ mod key;
 mod labels;
 mod masks;
 mod plan;
+mod regions;
 mod rules;
 mod settings;
 

@@ -1,21 +1,20 @@
 //! The Python class `MixPlan`.
 
-use numpy::prelude::*;
 use numpy::{PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Regions};
+use crate::plan::{Lam, MixPlan, Regions};
 
 use super::errors::catch_panics;
-use super::{arguments, arrays, labels, masks};
+use super::{arguments, arrays, labels, masks, regions};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 ///
 /// ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
 /// by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
-/// the weight times the share outside of the box. A plan with masks (`from_masks`, or drawn by `FMix`) has a weight for
-/// each pixel, and `lam` is their mean.
+/// the weight times the share outside of the box. The box may hold the whole partner, resized (`ResizeMix`). A plan with
+/// masks (`from_masks`, or drawn by `FMix`) has a weight for each pixel, and `lam` is their mean.
 ///
 /// Parameters
 /// ----------
@@ -99,6 +98,9 @@ impl PyMixPlan {
     ///     (n,) integers in [0, n); repeats allowed.
     /// weight : array_like, default 1.0
     ///     (n,) floats in [0, 1], or one for all: the weight of each sample itself outside of its box.
+    /// resized : array_like, default False
+    ///     (n,) booleans, or one for all: whether a box holds the whole partner, resized, instead of the same part of it.
+    ///     Along two axes.
     ///
     /// Returns
     /// -------
@@ -112,23 +114,39 @@ impl PyMixPlan {
     /// TypeError
     ///     For other types.
     ///
+    /// Notes
+    /// -----
+    /// Resized pixels are what ``torch.nn.functional.interpolate(mode="bilinear")`` gives, with its defaults: corners not
+    /// aligned, no antialiasing. Integers are rounded to the nearest. Integers of 32 bits and more, booleans and whatever
+    /// else cannot be blended are those of the nearest pixel (``mode="nearest-exact"``).
+    ///
     /// Examples
     /// --------
+    /// >>> import numpy as np
     /// >>> from mixup_rs import MixPlan
     /// >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], (8, 8), partner=[1, 0]).lam
     /// array([0.5, 1. ])
+    /// >>> plan = MixPlan.from_boxes([[0, 0, 1, 2]] * 2, (2, 2), partner=[1, 0], resized=True)
+    /// >>> plan.apply(np.array([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]))[0]
+    /// array([[6., 7.],
+    ///        [3., 4.]])
     #[staticmethod]
-    #[pyo3(signature = (boxes, shape, partner, weight=None), text_signature = "(boxes, shape, partner, weight=1.0)")]
+    #[pyo3(
+        signature = (boxes, shape, partner, weight=None, resized=None),
+        text_signature = "(boxes, shape, partner, weight=1.0, resized=False)"
+    )]
     fn from_boxes(
         boxes: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::shape)] shape: Vec<usize>,
         partner: &Bound<'_, PyAny>,
         weight: Option<&Bound<'_, PyAny>>,
+        resized: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         catch_panics(|| {
             let weight = weight.map_or(Ok(Lam::Shared(1.0)), arguments::weight)?;
             let boxes = arguments::boxes(boxes, shape.len())?;
-            Ok(Self(MixPlan::from_boxes(boxes, &shape, arguments::partner(partner)?, weight)?))
+            let resized = resized.map_or(Ok(vec![false]), arguments::resized)?;
+            Ok(Self(regions::plan(boxes, &shape, arguments::partner(partner)?, weight, &resized)?))
         })
     }
 
@@ -203,12 +221,14 @@ impl PyMixPlan {
         #[pyo3(from_py_with = arguments::shape)] shape: Vec<usize>,
         partner: &Bound<'_, PyAny>,
         weight: &Bound<'_, PyAny>,
+        sampling: Vec<u8>,
     ) -> PyResult<Self> {
         catch_panics(|| {
             let boxes = arguments::boxes(boxes, shape.len())?;
             let weight = arguments::weight(weight)?.for_samples(boxes.len(), "weight")?;
-            let regions = masks::restored(Regions::of_boxes(boxes, &shape, weight)?, &masks, &which)?;
-            Ok(Self(MixPlan::of_regions(regions, arguments::partner(partner)?)?))
+            let of = regions::restored(Regions::of_boxes(boxes, &shape, weight)?, &sampling)?;
+            let of = masks::restored(of, &masks, &which)?;
+            Ok(Self(MixPlan::of_regions(of, arguments::partner(partner)?)?))
         })
     }
 
@@ -230,13 +250,28 @@ impl PyMixPlan {
         catch_panics(|| Ok(PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))))
     }
 
-    /// The boxes, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks.
+    /// The boxes, resized ones too, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks.
     #[getter]
     fn boxes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<isize>>>> {
         catch_panics(|| match self.0.regions().filter(|regions| !regions.has_masks()) {
-            Some(regions) => bounds(py, regions).map(Some),
+            Some(of) => regions::bounds(py, of, |_| true).map(Some),
             None => Ok(None),
         })
+    }
+
+    /// The boxes that hold the whole partner, resized: (n, 4) intp, zeros for samples without; None if no sample has one.
+    #[getter]
+    fn patches<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<isize>>>> {
+        catch_panics(|| match self.0.regions().filter(|regions| regions.has_resized()) {
+            Some(of) => regions::bounds(py, of, |region| region.resized().is_some()).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    /// Whether partners are resized by their nearest pixels, as `for_classes` says.
+    #[getter]
+    fn takes_nearest(&self) -> bool {
+        self.0.regions().is_some_and(regions::takes_nearest)
     }
 
     /// The share of each sample itself in each pixel: (n, ...) float64; None for a plan without masks.
@@ -277,6 +312,28 @@ impl PyMixPlan {
             std::borrow::Cow::Borrowed(_) => Ok(slf.clone().unbind()),
             std::borrow::Cow::Owned(plan) => Py::new(slf.py(), Self(plan)),
         })
+    }
+
+    /// Return the plan for masks of classes, which must not be averaged.
+    ///
+    /// The fronts use it for targets that are masks. In `apply`, integers of 32 bits and more take the nearest pixels by any
+    /// plan.
+    ///
+    /// Returns
+    /// -------
+    /// MixPlan
+    ///     The same plan, but what it would blend stays the sample's own, and it resizes partners by their nearest pixels.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import numpy as np
+    /// >>> from mixup_rs import MixPlan
+    /// >>> classes = np.array([[[1, 1], [1, 1]], [[5, 9], [5, 9]]], dtype=np.uint8)
+    /// >>> plan = MixPlan.from_boxes([[0, 0, 2, 1]] * 2, (2, 2), partner=[1, 0], resized=True)
+    /// >>> plan.apply(classes)[0].tolist(), plan.for_classes().apply(classes)[0].tolist()
+    /// ([[7, 1], [7, 1]], [[9, 1], [9, 1]])
+    fn for_classes(&self) -> PyResult<Self> {
+        catch_panics(|| Ok(Self(self.0.for_classes())))
     }
 
     /// Mix an array.
@@ -368,43 +425,8 @@ impl PyMixPlan {
         catch_panics(|| labels::apply(&self.0, y, labels::soft_targets(num_classes, label_smoothing)?))
     }
 
-    /// Mix the boxes of objects.
-    ///
-    /// A mixed sample has its own boxes, then its partner's, as far as they are visible: all where the plan blends, and
-    /// where it cuts, its own outside of the region and the partner's inside. A box that is partly hidden becomes the
-    /// smallest one that holds its visible part. A sample that is not mixed keeps its boxes bit for bit.
-    ///
-    /// Parameters
-    /// ----------
-    /// boxes : sequence of arrays
-    ///     An entry for each sample, of NumPy, torch or another library: (k, 4) floats or integers x0, y0, x1, y1 in
-    ///     pixels; or torchvision's `BoundingBoxes`, of another format too.
-    /// labels : sequence of arrays
-    ///     An entry for each sample: (k, ...), a row for each box.
-    /// min_visible : float, default 0.1
-    ///     In [0, 1]: a box stays if at least this part of its area in the image is visible.
-    ///
-    /// Returns
-    /// -------
-    /// tuple of (list, list, list)
-    ///     Boxes, labels and (k,) float32 weights: the mean share of a box's sample in its visible pixels, as `lam`.
-    ///
-    /// Raises
-    /// ------
-    /// ValueError, TypeError
-    ///     If an argument is not as described, or the plan cuts samples of other than two axes.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np
-    /// >>> from mixup_rs import MixPlan
-    /// >>> plan = MixPlan.from_boxes([[0, 0, 8, 4], [0, 0, 0, 0]], (8, 8), partner=[1, 0])
-    /// >>> boxes = [np.array([[2, 0, 6, 8]]), np.array([[1, 1, 3, 3], [3, 5, 6, 7]])]
-    /// >>> boxes, labels, weights = plan.apply_boxes(boxes, [np.array([7]), np.array([8, 9])])
-    /// >>> boxes[0], labels[0]
-    /// (array([[4, 0, 6, 8],
-    ///        [1, 1, 3, 3],
-    ///        [3, 5, 4, 7]]), array([7, 8, 9]))
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("apply_boxes.txt")]
     #[pyo3(signature = (boxes, labels, min_visible=None), text_signature = "(self, boxes, labels, min_visible=0.1)")]
     fn apply_boxes<'py>(
         slf: &Bound<'py, Self>,
@@ -415,37 +437,8 @@ impl PyMixPlan {
         slf.py().import("mixup_rs.detection")?.call_method1("apply_boxes", (slf, boxes, labels, min_visible))
     }
 
-    /// Mix keypoints.
-    ///
-    /// Parameters
-    /// ----------
-    /// points : sequence of arrays
-    ///     An entry for each sample: (k, 2) points x, y in pixels, or (k, p, 2) instances of points; with a third number
-    ///     behind x and y, it is 0 for points that are not labelled.
-    /// labels : sequence of arrays, optional
-    ///     An entry for each sample: (k, ...), a row for each point or instance.
-    ///
-    /// Returns
-    /// -------
-    /// tuple of (list, list or None, list)
-    ///     The points of each sample itself, then its partner's; their labels; and float32 weights, (k,) or (k, p): the
-    ///     share of the point's sample in its pixel. Hidden points are left out; in instances they have the weight 0, and
-    ///     the third number 0, while another point of the instance is visible.
-    ///
-    /// Raises
-    /// ------
-    /// ValueError, TypeError
-    ///     As `apply_boxes`.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np
-    /// >>> from mixup_rs import MixPlan
-    /// >>> plan = MixPlan.from_boxes([[0, 0, 8, 4], [0, 0, 0, 0]], (8, 8), partner=[1, 0])
-    /// >>> points, _, weights = plan.apply_keypoints([np.array([[2, 2], [6, 6]]), np.array([[1, 1]])])
-    /// >>> points[0], weights[0]
-    /// (array([[6, 6],
-    ///        [1, 1]]), array([1., 1.], dtype=float32))
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("apply_keypoints.txt")]
     #[pyo3(signature = (points, labels=None))]
     fn apply_keypoints<'py>(
         slf: &Bound<'py, Self>,
@@ -465,36 +458,16 @@ impl PyMixPlan {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, plan) = (slf.py(), slf.get());
-        let Some(regions) = plan.0.regions() else {
+        let Some(of) = plan.0.regions() else {
             return (slf.get_type(), (plan.lam(py)?, plan.partner(py)?)).into_pyobject(py);
         };
-        let (boxes, (masks, which)) = (bounds(py, regions)?, masks::table(py, regions)?);
-        let arguments = (boxes, masks, which, plan.spatial_shape(py)?, plan.partner(py)?, plan.weight(py)?);
+        let (boxes, (masks, which)) = (regions::bounds(py, of, |_| true)?, masks::table(py, of)?);
+        let sampling = pyo3::types::PyBytes::new(py, &regions::codes(of));
+        let arguments = (boxes, masks, which, plan.spatial_shape(py)?, plan.partner(py)?, plan.weight(py)?, sampling);
         (slf.getattr("_restore")?, arguments).into_pyobject(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let (lam, partner) = (self.lam(py)?.repr()?, self.partner(py)?.repr()?);
-        Ok(match (self.boxes(py)?, self.0.regions()) {
-            (None, None) => format!("MixPlan(lam={lam}, partner={partner})"),
-            (None, Some(_)) => {
-                let shape = self
-                    .spatial_shape(py)?
-                    .map_or(Ok(String::new()), |shape| Ok::<_, PyErr>(shape.repr()?.to_string()))?;
-                format!("MixPlan(lam={lam}, partner={partner}, masks of {shape})")
-            }
-            (Some(boxes), _) => format!("MixPlan(lam={lam}, partner={partner}, boxes={})", boxes.repr()?),
-        })
+        regions::repr(py, &self.0)
     }
-}
-
-/// The boxes of all samples, starts then ends.
-fn bounds<'py>(py: Python<'py>, regions: &Regions) -> PyResult<Bound<'py, PyArray2<isize>>> {
-    let axes = regions.shape.as_slice().len();
-    let bounds = regions.of.iter().map(crate::Region::rect).flat_map(|rect| {
-        [rect.start, rect.end]
-            .map(|ends| ends.map(|bound| bound as isize))
-            .map(|ends| ends[MAX_SPATIAL_AXES - axes..].to_vec())
-    });
-    PyArray1::from_iter(py, bounds.flatten()).reshape([regions.of.len(), 2 * axes])
 }

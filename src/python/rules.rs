@@ -9,7 +9,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use crate::error::MixError;
 use crate::plan::MixPlan;
 use crate::random::{DRAWN_ALONE, Key};
-use crate::rules::{Choice, CutMix, FMix, GridMix, Mixup, Rule, SmoothMix};
+use crate::rules::{Choice, CutMix, FMix, GridMix, Mixup, ResizeMix, Rule, SmoothMix};
 
 use super::describe::type_name;
 use super::errors::catch_panics;
@@ -78,6 +78,10 @@ impl<'py> Options<'py> {
                 Self::Rule(Box::new(GridMix { alpha: alpha()?, cells, mode: mode()?, prob: prob()? }))
             }
             "smoothmix" => Self::Rule(Box::new(SmoothMix { alpha: alpha()?, mode: mode()?, prob: prob()? })),
+            "resizemix" => {
+                let scale = arguments::fractions("scale", &get(intern!(py, "scale"))?)?;
+                Self::Rule(Box::new(ResizeMix { scale, mode: mode()?, prob: prob()? }))
+            }
             "one_of" => {
                 let rules = get(intern!(py, "rules"))?;
                 let Ok(rules) = rules.cast::<PyTuple>() else {

@@ -59,6 +59,22 @@ pub(crate) fn draw_sizes(key: Key, count: usize, minmax: (f64, f64), shape: &[us
     (0..count).map(|_| spans(shape, &mut span)).collect()
 }
 
+/// Draws `count` boxes within the sample: each with the sample's own proportions, its sides the same fraction of the
+/// sample's, uniform between the two of `scale`, to the nearest pixel; anywhere it fits.
+pub(crate) fn draw_patches(key: Key, count: usize, scale: (f64, f64), shape: &[usize]) -> Vec<Spans> {
+    let (least, most) = scale;
+    let mut rng = key.stream(Stream::Box);
+    let patch = |_| {
+        let fraction = least + (most - least) * rng.random::<f64>();
+        spans(shape, |whole| {
+            let length = ((whole as f64 * fraction).round() as u64).min(whole as u64);
+            let start = rng.random_range(0..=whole as u64 - length);
+            [start as usize, (start + length) as usize]
+        })
+    };
+    (0..count).map(patch).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +113,24 @@ mod tests {
             assert!(check_minmax(bad).is_err());
         }
         assert!(check_minmax((0.0, 1.0)).is_ok());
+    }
+
+    #[test]
+    fn patches_keep_the_proportions_and_fit() {
+        let boxes = draw_patches(Key::new(&[3]), 800, (0.2, 0.8), &[10, 200]);
+        let sides: Vec<[usize; 2]> =
+            boxes.iter().map(|spans| [1, 2].map(|axis| spans[axis][1] - spans[axis][0])).collect();
+        assert!(sides.iter().all(|[height, width]| (40..=160).contains(width) && height.abs_diff(width / 20) <= 1));
+        assert_eq!(
+            (sides.iter().map(|side| side[0]).min(), sides.iter().map(|side| side[0]).max()),
+            (Some(2), Some(8))
+        );
+        assert!(boxes.iter().all(|spans| spans[1][1] <= 10 && spans[2][1] <= 200));
+        let ends = (boxes.iter().map(|spans| spans[1][0]).min(), boxes.iter().map(|spans| spans[1][1]).max());
+        assert_eq!(ends, (Some(0), Some(10)), "patches reach both edges");
+        assert!(
+            draw_patches(Key::new(&[3]), 9, (1.0, 1.0), &[3, 4]).iter().all(|spans| spans[1..] == [[0, 3], [0, 4]])
+        );
     }
 
     #[test]

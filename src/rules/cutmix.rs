@@ -70,7 +70,7 @@ impl Rule for CutMix {
     }
 }
 
-fn rect(spans: Spans) -> Rect {
+pub(super) fn rect(spans: Spans) -> Rect {
     Rect { start: spans.map(|[start, _]| start), end: spans.map(|[_, end]| end) }
 }
 

@@ -10,6 +10,7 @@ mod masks;
 mod mixup;
 mod one_of;
 mod partners;
+mod resizemix;
 mod smoothmix;
 
 pub use cutmix::CutMix;
@@ -17,6 +18,7 @@ pub use fmix::FMix;
 pub use gridmix::GridMix;
 pub use mixup::{Given, Mixup};
 pub use one_of::{Choice, OneOf};
+pub use resizemix::ResizeMix;
 pub use smoothmix::SmoothMix;
 
 use std::fmt::Debug;

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixup_rs import CutMix, FMix, GridMix, MixPlan, Mixup, OneOf, SmoothMix
+from mixup_rs import CutMix, FMix, GridMix, MixPlan, Mixup, OneOf, ResizeMix, SmoothMix
 
 SIDE = 12
 RULES = [
@@ -124,3 +124,63 @@ LABELS = [np.array([1]), np.array([2])]
 def test_what_is_refused(plan, boxes, labels, options, error, message):
     with pytest.raises(error, match=message):
         (plan or LEFT_THEN_RIGHT).apply_boxes(boxes, labels, **options)
+
+
+class TestPatches:
+    """Partners that are resized into a box: their boxes and points are scaled into it."""
+
+    PLAN = MixPlan.from_boxes([[2, 1, 6, 7], [0, 0, 0, 0]], (8, 12), partner=[1, 0], resized=True)
+
+    @given(pictures(), st.integers(0, 1000))
+    def test_boxes_are_scaled_with_the_image(self, boxes, seed):
+        """Painted in images and resized with them, they are where the boxes are."""
+        plan = ResizeMix((0.3, 1), mode="elem").plan(len(boxes), (SIDE, SIDE), rng=seed)
+        boxes = [box.astype(np.float64) for box in boxes]
+        labels = [np.full(len(box), i) for i, box in enumerate(boxes)]
+        mixed, sources, weights = plan.apply_boxes(boxes, labels, 0.0)
+        for i, (y0, x0, y1, x1) in enumerate(plan.patches):
+            partner = plan.partner[i]
+            if partner == i or y0 == y1 or x0 == x1:
+                continue
+            scaled = boxes[partner] * np.tile([(x1 - x0) / SIDE, (y1 - y0) / SIDE], 2) + [x0, y0] * 2
+            np.testing.assert_allclose(mixed[i][sources[i] == partner], scaled)
+            own = [box for box in boxes[i] if not (x0 <= box[0] and box[2] <= x1 and y0 <= box[1] and box[3] <= y1)]
+            assert len(mixed[i]) == len(own) + len(scaled)
+            assert (weights[i] == 1).all()
+
+    def test_boxes_and_points_of_floats_and_integers(self):
+        for dtype in (np.float32, np.int64):
+            boxes = [np.array([[0, 0, 1, 8]], dtype), np.array([[-4, 2, 6, 20], [6, 0, 7, 1]], dtype)]
+            mixed, labels, weights = self.PLAN.apply_boxes(boxes, [np.array([1]), np.array([2, 3])])
+            # Clipped to the partner before.
+            expected = np.array([[0, 0, 1, 8], [1, 3, 4, 6], [4, 2, 4.5, 2.5]])
+            assert mixed[0].tolist() == (expected if dtype == np.float32 else np.rint(expected)).tolist()
+            assert (labels[0].tolist(), weights[0].tolist()) == ([1, 2, 3], [1, 1, 1])
+            assert (mixed[1] == boxes[1]).all()
+            points = [np.array([[3, 3], [9, 7]], dtype), np.array([[5, 7]], dtype)]
+            mixed, _, _ = self.PLAN.apply_keypoints(points)
+            assert mixed[0].tolist() == [[9, 7], [3.5, 5.5] if dtype == np.float32 else [3, 5]]
+            assert (mixed[1] == points[1]).all()
+
+    def test_points_of_instances_and_of_boxes(self):
+        points = [np.zeros((0, 2, 3)), np.array([[[0.0, 0.0, 2.0], [12.0, 8.0, 2.0]]])]
+        mixed, _, weights = self.PLAN.apply_keypoints(points)
+        assert mixed[0].tolist() == [[[1, 2, 2], [7, 6, 0]]]  # the second lies behind the last pixel
+        assert weights[0].tolist() == [[1, 0]]
+
+    def test_beside_masks(self):
+        rule = OneOf([ResizeMix(mode="elem"), FMix(mode="elem")], mode="elem")
+        plan = rule.plan(12, (SIDE, SIDE), rng=1)
+        assert plan.masks is not None
+        boxes = [np.array([[3.0, 3.0, 9.0, 9.0]])] * 12
+        mixed, _, _ = plan.apply_boxes(boxes, [np.array([0])] * 12, 0.0)
+        for i, (y0, x0, y1, x1) in enumerate(plan.patches.tolist()):
+            if y1 > y0 and plan.partner[i] != i:
+                height, width = (y1 - y0) / 4, (x1 - x0) / 4
+                np.testing.assert_allclose(mixed[i][-1], [x0 + width, y0 + height, x0 + 3 * width, y0 + 3 * height])
+
+    def test_a_partner_in_two_places_is_refused(self):
+        plan = MixPlan.from_boxes(self.PLAN.boxes, (8, 12), [1, 0], weight=0.5, resized=True)
+        for call in (lambda: plan.apply_boxes(BOXES, LABELS), lambda: plan.apply_keypoints([np.ones((1, 2))] * 2)):
+            with pytest.raises(ValueError, match="resized into a box, and blended outside of it, are in two places"):
+                call()

@@ -134,6 +134,8 @@ def test_masks():
         assert_same_bits(Mixer(FIXED)((X, mask.astype(dtype)))[1].y_partner, mask.astype(dtype)[NEXT])
     both = MixPlan.from_boxes(boxes, SIZE, NEXT, weight=LAM)
     own, partner, lam = Mixer(Fixed(both))((X, mask))[1]
+    # Of what is all the partner's, both sides are.
+    expected = np.where((both.weight == 0)[:, None, None], mask[NEXT], expected)
     assert_same_bits(own, expected)
     blended = both.weight < 1
     assert_same_bits(partner, np.where(blended[:, None, None], mask[NEXT], own))

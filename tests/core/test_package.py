@@ -76,9 +76,10 @@ def test_the_public_names_are_there():
     assert not hidden, f"__all__ of python/mixup_rs/rules.py does not name {hidden}"
     made, applied = (
         ["identity", "from_boxes", "from_masks"],
-        ["apply", "apply_boxes", "apply_keypoints", "apply_labels", "without_region"],
+        ["apply", "apply_boxes", "apply_keypoints", "apply_labels", "for_classes", "without_region"],
     )
-    shown = ["lam", "weight", "partner", "boxes", "masks", "only_copies", "spatial_shape"]
+    regions = ["boxes", "masks", "patches", "only_copies", "takes_nearest", "spatial_shape"]
+    shown = ["lam", "weight", "partner", *regions]
     plan = {name for name in vars(MixPlan) if not name.startswith("_")}
     assert plan == {*made, *applied, *shown}
     hidden = sorted(set(CORE) - set(mixup_rs.__all__))
@@ -103,7 +104,18 @@ EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items(
 def test_whatever_takes_arguments_has_an_example():
     without = {public for public in DOCUMENTED if public not in EXAMPLES}
     shown = {
-        f"MixPlan.{name}" for name in ["lam", "weight", "partner", "boxes", "masks", "only_copies", "spatial_shape"]
+        f"MixPlan.{name}"
+        for name in [
+            "lam",
+            "weight",
+            "partner",
+            "boxes",
+            "masks",
+            "patches",
+            "only_copies",
+            "takes_nearest",
+            "spatial_shape",
+        ]
     }
     # The rules' own examples draw plans.
     assert without <= {"MixedBatch", *shown, *(f"{rule}.plan" for rule in [*RULES, "Rule"])}
@@ -143,6 +155,7 @@ def test_the_defaults_are_those_of_the_contract():
         "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0},
         "FMix": {"alpha": 1.0, "decay": 3.0, "soft": 0.0, "mode": "batch", "prob": 1.0},
         "GridMix": {"alpha": 1.0, "cells": (2, 6), "mode": "batch", "prob": 1.0},
+        "ResizeMix": {"scale": (0.1, 0.8), "mode": "batch", "prob": 1.0},
         "SmoothMix": {"alpha": 1.0, "mode": "batch", "prob": 1.0},
         "OneOf": {"rules": inspect.Parameter.empty, "probs": None, "mode": "batch"},
     }

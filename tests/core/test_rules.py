@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from oracle import assert_applied, assert_same_bits, values
-from rules import EXAMPLES, KINDS, examples, having, made, options
+from rules import EXAMPLES, KINDS, examples, having, made, options, takes
 from scipy import stats
 
 import mixup_rs
@@ -100,6 +100,10 @@ class TestEveryRule:
     def test_what_it_draws_is_applied_alone_and_in_one_of(self, rule, shape, n):
         x = values((n, 2, *shape), np.float32)
         axes = tuple(range(2, x.ndim))
+        if not takes(rule, shape):
+            with pytest.raises(ValueError, match="along two spatial axes"):
+                [rule.plan(3, shape, rng=key) for key in range(9)]
+            return
         for each in (rule, *(OneOf([rule, Mixup()], [0.6, 0.3], mode) for mode in ("batch", "elem"))):
             for key in range(5):
                 mixed = mix_batch(x, rule=each, spatial_axes=axes, rng=key)

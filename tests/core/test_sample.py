@@ -10,7 +10,7 @@ from rules import KINDS
 from scipy import stats
 
 import mixup_rs
-from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, SmoothMix, mix_batch
+from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, SmoothMix, mix_batch
 
 # Version 1 of the streams. A change here breaks every experiment that relies on its keys: it needs a new version.
 # n, arguments, lam, partner
@@ -135,6 +135,25 @@ GOLDEN_RULES = {
         ONES[:4],
         [2, 1, 3, 0],
         [[0, 20, 147, 224], [0, 0, 140, 103], [198, 34, 216, 52], [34, 21, 224, 224]],
+    ),
+    "resizemix": (ResizeMix(), 3, (32, 48), 0, ONES[:3], [2, 0, 1], [[7, 27, 19, 45]] * 3),
+    "resizemix, a box each": (
+        ResizeMix(mode="elem"),
+        4,
+        (224, 160),
+        (42, 0),
+        ONES[:4],
+        [2, 1, 0, 3],
+        [[64, 0, 145, 58], [178, 121, 206, 141], [9, 22, 182, 146], [132, 126, 178, 159]],
+    ),
+    "resizemix, couples": (
+        ResizeMix(scale=(0.5, 1.0), mode="pair", prob=0.75),
+        5,
+        (32, 48),
+        (42, 1),
+        ONES[:5],
+        [4, 2, 1, 3, 0],
+        [[0, 0, 0, 0], [0, 1, 30, 47], [0, 1, 30, 47], [0, 0, 0, 0], [0, 0, 0, 0]],
     ),
     "cutmix, spans": (
         CutMix(mode="elem"),

@@ -1,6 +1,8 @@
 //! Drawn values: λ by their bits, partners and boxes.
 
-use mixup_rs::{Choice, CutMix, FMix, GridMix, Key, MixPlan, Mixup, Mode, OneOf, Rule, STREAM_VERSION, SmoothMix};
+use mixup_rs::{
+    Choice, CutMix, FMix, GridMix, Key, MixPlan, Mixup, Mode, OneOf, ResizeMix, Rule, STREAM_VERSION, SmoothMix,
+};
 
 use crate::fnv;
 
@@ -196,6 +198,15 @@ fn cutmix_draws_these_boxes() {
     assert_eq!(draw(&CutMix { alpha: 4.0, ..elem.clone() }, &[224, 160]), expected);
     let expected = [[[58, 111], [180, 148]], [[107, 16], [169, 141]], [[61, 18], [209, 64]], [[52, 46], [96, 143]]];
     assert_eq!(draw(&CutMix { minmax: Some((0.2, 0.8)), ..elem }, &[224, 160]), expected);
+}
+
+#[test]
+fn resizemix_draws_the_boxes_of_the_python_tests() {
+    let elem = ResizeMix { mode: Mode::Elem, ..ResizeMix::default() };
+    let expected = [[[64, 0], [145, 58]], [[178, 121], [206, 141]], [[9, 22], [182, 146]], [[132, 126], [178, 159]]];
+    assert_eq!(boxes(&elem.plan(4, &[224, 160], Key::new(&[42, 0])).unwrap()), expected);
+    let batch = ResizeMix::default().plan(3, &[32, 48], Key::new(&[0])).unwrap();
+    assert_eq!(boxes(&batch), [[[7, 27], [19, 45]]; 3]);
 }
 
 fn one_of(mode: Mode) -> OneOf {

@@ -42,22 +42,54 @@ fn plans() -> [MixPlan; 3] {
     [blended(), cut(Lam::Shared(1.0)), cut(weight)]
 }
 
-/// Hashes of a batch mixed by each plan; the same into a new array, in place, and by collate.
+/// Hashes of a batch mixed by each plan.
 fn hashes<T: Element + PartialEq>(element: impl Fn(u64) -> T, bits: impl Fn(&T) -> u64) -> [u64; 3] {
+    plans().map(|plan| hash(&plan, &element, &bits))
+}
+
+/// The hash of a batch mixed by a plan: the same into a new array, in place, and by collate.
+fn hash<T: Element + PartialEq>(plan: &MixPlan, element: impl Fn(u64) -> T, bits: impl Fn(&T) -> u64) -> u64 {
     let size = SHAPE.iter().product();
     let x = ArrayD::from_shape_vec(IxDyn(&SHAPE), (0..size).map(|i| element(random(i))).collect()).unwrap();
-    plans().map(|plan| {
-        let hash = |mixed: &[T]| fnv(mixed.iter().map(&bits));
-        let new = hash(plan.apply(x.view()).unwrap().as_slice().unwrap());
-        let mut in_place = x.clone();
-        plan.apply_in_place(in_place.view_mut()).unwrap();
-        assert_eq!(hash(in_place.as_slice().unwrap()), new);
-        let samples: Vec<&[T]> = x.as_slice().unwrap().chunks(size / SHAPE[0]).collect();
-        let mut batch = vec![T::default(); size];
-        plan.collate(&samples, &SHAPE[1..], None, &mut batch, 1).unwrap();
-        assert_eq!(hash(&batch), new);
-        new
-    })
+    let hash = |mixed: &[T]| fnv(mixed.iter().map(&bits));
+    let new = hash(plan.apply(x.view()).unwrap().as_slice().unwrap());
+    let mut in_place = x.clone();
+    plan.apply_in_place(in_place.view_mut()).unwrap();
+    assert_eq!(hash(in_place.as_slice().unwrap()), new);
+    let samples: Vec<&[T]> = x.as_slice().unwrap().chunks(size / SHAPE[0]).collect();
+    let mut batch = vec![T::default(); size];
+    plan.collate(&samples, &SHAPE[1..], None, &mut batch, 1).unwrap();
+    assert_eq!(hash(&batch), new);
+    new
+}
+
+#[test]
+fn resized_partners_have_these_bits() {
+    let plan = MixPlan::from_resized(rects(), &SHAPE[2..], PARTNER.to_vec(), Lam::Shared(1.0)).unwrap();
+    let f32_of = |bits: u64| f32::from_bits((bits >> 32) as u32 & !(0x7F << 24) | 0x3F << 24);
+    let f16_of = |bits: u64| f16::from_bits((bits >> 48) as u16 & !(0x18 << 10) | 0x8 << 10);
+    let bf16_of = |bits: u64| bf16::from_bits((bits >> 48) as u16 & !(0x7F << 8) | 0x3F << 8);
+    let got = [
+        hash(&plan, f32_of, |value| value.to_bits().into()),
+        hash(&plan, |bits| f64::from(f32_of(bits)), |value| value.to_bits()),
+        hash(&plan, f16_of, |value| value.to_bits().into()),
+        hash(&plan, bf16_of, |value| value.to_bits().into()),
+        hash(&plan, |bits| bits as u8, |value| u64::from(*value)),
+        hash(&plan, |bits| bits as i16, |value| *value as u64),
+        hash(&plan, Opaque, |value| value.0),
+        hash(&plan.for_classes(), |bits| bits as u8, |value| u64::from(*value)),
+    ];
+    let expected = [
+        0x2e90_31be_3321_8010,
+        0x6fd3_4d9f_de44_c988,
+        0xdfc2_12db_a749_24f5,
+        0x4762_fbf3_3fdd_54ea,
+        0x3998_2319_3b2a_3241,
+        0x24f2_fdd0_ef77_09f8,
+        0x018d_46a8_c713_aae0,
+        0x57cf_cc90_5822_9e4d,
+    ];
+    assert_eq!(got, expected, "{got:#x?}");
 }
 
 #[test]

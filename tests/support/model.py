@@ -5,7 +5,7 @@ shared with the kernels, which know neither NumPy's rounding nor its infinities.
 """
 
 import numpy as np
-from oracle import DTYPES, FLOATS, inside, mix, per_sample, shares, ulp
+from oracle import DTYPES, FLOATS, inside, mix, patches, per_sample, shares, ulp
 
 #: The largest error, for floats in units in the last place of max(|own|, |partner|), for integers from the exact value.
 LIMITS = {
@@ -44,11 +44,50 @@ def applied(x, plan, spatial_axes=None):
     cut, other = inside(plan, x.shape, spatial_axes), x[plan.partner]
     weight = shares(plan, x.shape, spatial_axes)
     if x.dtype.type in DTYPES and x.dtype.isnative:
-        return np.where(cut, words(other), words(mixed(x, weight, plan.partner))).view(x.dtype).reshape(x.shape)
-    result = x.copy()
-    taken = cut | (per_sample(weight, x) == 0)
-    result[taken] = other[taken]
+        result = np.where(cut, words(other), words(mixed(x, weight, plan.partner))).view(x.dtype).reshape(x.shape)
+    else:
+        result = x.copy()
+        taken = cut | (per_sample(weight, x) == 0)
+        result[taken] = other[taken]
+    return _with_patches(result, x, plan, spatial_axes)
+
+
+def _with_patches(result, x, plan, spatial_axes):
+    """Partners that are resized into boxes: two rows blended, then two pixels of these, then rounded."""
+    axes = [axis % x.ndim - 1 for axis in ((-2, -1) if spatial_axes is None else spatial_axes)]
+    for at, values, _ in patches(x, plan, spatial_axes):
+        height, width = (values.shape[axis] for axis in axes)
+        partner = np.moveaxis(x[plan.partner[at[0]]], axes, (-2, -1))
+        if values.dtype != x.dtype:
+            is_all = partner.shape[-2:] == (height, width)
+            patch = partner if is_all else _resized(partner, height, width)
+            values = np.moveaxis(patch, (-2, -1), axes)
+        result[at] = values
     return result
+
+
+def _resized(image, height, width):
+    dtype = image.dtype
+    image = image.astype(np.float64 if dtype == np.float64 else np.float32)
+    for axis, size in ((-2, height), (-1, width)):
+        length = image.shape[axis]
+        # (k + 1/2) * length / size - 1/2 in whole numbers, at least 0.
+        low, rest = np.divmod(np.maximum((2 * np.arange(size) + 1) * length - size, 0), 2 * size)
+        high = np.minimum(low + 1, length - 1)
+        is_second = rest > size
+        near, far = np.where(is_second, high, low), np.where(is_second, low, high)
+        far = np.where(rest == 0, near, far)
+        weight = np.where(is_second, 2 * size - rest, rest) / (2 * size)
+        weight = weight.astype(image.dtype).reshape(-1, *[1] * (-1 - axis))
+        a, b = image.take(near, axis), image.take(far, axis)
+        with np.errstate(all="ignore"):
+            blended = a - (a - b) * weight
+            image = np.where(np.isnan(blended), np.where(a == b, a, np.nan), blended).astype(image.dtype)
+    if dtype.type not in FLOATS:
+        return np.rint(image).astype(dtype)
+    canonical = words(np.array([np.nan], dtype))[0]
+    with np.errstate(all="ignore"):
+        return np.where(np.isnan(image), canonical, words(image.astype(dtype))).view(dtype).reshape(image.shape)
 
 
 def _float(own, partner, own_is_near, weight):

@@ -81,10 +81,58 @@ def shares(plan, shape, spatial_axes=None):
 def mix_plan(x, plan, spatial_axes=None):
     """weight[i] * x[i] + (1 - weight[i]) * x[partner[i]], then the box of each sample from its partner.
 
-    With masks, the weight is that of each pixel.
+    With masks, the weight is that of each pixel. Partners may be resized into boxes.
     """
     blended = mix(x, shares(plan, x.shape, spatial_axes), plan.partner)
-    return np.where(inside(plan, x.shape, spatial_axes), x[plan.partner].astype(blended.dtype), blended)
+    mixed = np.where(inside(plan, x.shape, spatial_axes), x[plan.partner].astype(blended.dtype), blended)
+    for at, exact, _ in patches(x, plan, spatial_axes):
+        mixed[at] = exact
+    return mixed
+
+
+def resized(image, height, width):
+    """The last two axes resized: between the four nearest pixels, by distance. Also the largest of these four.
+
+    Pixel k of an axis lies at (k + 1/2) * length / size - 1/2 of the image, not before its first or behind its last.
+    """
+    image = image.astype(wide(image.dtype))
+    largest = np.abs(image)
+    for axis, size in ((-2, height), (-1, width)):
+        length = image.shape[axis]
+        at = np.clip((np.arange(size, dtype=np.longdouble) + 0.5) * length / size - 0.5, 0, length - 1)
+        low = np.floor(at).astype(int)
+        high, share = np.minimum(low + 1, length - 1), (at - low).reshape(-1, *[1] * (-1 - axis))
+        a, b = (image.take(index, axis) for index in (low, high))
+        image = np.where(share == 0, a, a * (1 - share) + b * share)
+        largest = np.maximum(largest.take(low, axis), np.where(share == 0, 0, largest.take(high, axis)))
+    return image, largest
+
+
+def nearest(image, height, width):
+    """The last two axes resized: of each pixel the one of the image that its middle lies in."""
+    for axis, size in ((-2, height), (-1, width)):
+        length = image.shape[axis]
+        image = image.take(np.minimum((2 * np.arange(size) + 1) * length // (2 * size), length - 1), axis)
+    return image
+
+
+def patches(x, plan, spatial_axes=None):
+    """Of each box that the whole partner is resized into: where it is in a batch like `x`, its values, the largest."""
+    if plan.patches is None:
+        return
+    axes = [axis % x.ndim - 1 for axis in ((-2, -1) if spatial_axes is None else spatial_axes)]
+    for i, (y0, x0, y1, x1) in enumerate(plan.patches.tolist()):
+        if y0 == y1 or x0 == x1 or plan.partner[i] == i:
+            continue
+        at = [i, *[slice(None)] * (x.ndim - 1)]
+        at[1 + axes[0]], at[1 + axes[1]] = slice(y0, y1), slice(x0, x1)
+        partner = np.moveaxis(x[plan.partner[i]], axes, (-2, -1))
+        if plan.takes_nearest or x.dtype.type not in DTYPES or not x.dtype.isnative:
+            exact = largest = nearest(partner, y1 - y0, x1 - x0)
+        else:
+            with np.errstate(invalid="ignore"):
+                exact, largest = resized(partner, y1 - y0, x1 - x0)
+        yield tuple(at), np.moveaxis(exact, (-2, -1), axes), np.moveaxis(largest, (-2, -1), axes)
 
 
 def lam_of(plan):
@@ -159,11 +207,23 @@ def assert_mixed(got, x, lam, partner, where=True):
 
 
 def assert_applied(got, x, plan, spatial_axes=None):
-    """`got` is the plan applied to `x`: boxes bit for bit the partner's, and what is around them mixed."""
-    cut = inside(plan, x.shape, spatial_axes)
+    """`got` is the plan applied to `x`: boxes bit for bit the partner's, and what is around them mixed.
+
+    Boxes that hold the whole partner are near the exact values.
+    """
+    cut = inside(plan, x.shape, spatial_axes).copy()
+    around = ~cut
+    for at, exact, largest in patches(x, plan, spatial_axes):
+        cut[at] = False
+        error = np.abs(got[at].astype(exact.dtype) - exact)
+        near = 4 * ulp(largest, np.float64 if x.dtype == np.float64 else np.float32)
+        if x.dtype.type in FLOATS[2:]:
+            near += ulp(np.abs(exact) + near, x.dtype.type) / 2
+        near = near if x.dtype.type in FLOATS else 0.5 + near
+        assert not (wrong := ~(error <= near)).any(), f"{got[at][wrong][:3]} instead of {exact[wrong][:3]}"
     other = x[plan.partner]
     assert bits(got[cut]) == bits(other[cut])
-    assert_mixed(got, x, shares(plan, x.shape, spatial_axes), plan.partner, where=~cut)
+    assert_mixed(got, x, shares(plan, x.shape, spatial_axes), plan.partner, where=around)
 
 
 def assert_normalized(got, x, plan, mean, std, spatial_axes=None):

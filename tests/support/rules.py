@@ -5,7 +5,7 @@ A new rule is found here by itself; its examples are added by hand.
 
 import dataclasses
 
-from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, SmoothMix, rules
+from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, SmoothMix, rules
 
 KINDS = [
     kind
@@ -31,9 +31,12 @@ EXAMPLES = [
     SmoothMix(),
     SmoothMix(alpha=0.5, mode="elem", prob=0.75),
     SmoothMix(mode="pair"),
+    ResizeMix(),
+    ResizeMix(scale=(0.5, 1.0), mode="elem", prob=0.5),
+    ResizeMix(mode="pair"),
     OneOf([Mixup(0.8), CutMix(1.0)]),
     OneOf([Mixup(mode="batch"), CutMix(mode="elem"), FMix(), SmoothMix(mode="elem")], mode="elem"),
-    OneOf([Mixup(mode="batch"), CutMix()], mode="elem"),
+    OneOf([Mixup(mode="batch"), CutMix(), ResizeMix(mode="elem")], mode="elem"),
     OneOf([Mixup(), OneOf([CutMix(), Mixup(mode="batch")], mode="elem")], probs=[0.25, 0.5], mode="elem"),
 ]
 
@@ -58,6 +61,14 @@ def made(kind, **chosen):
     """A rule with these options and the defaults of the others; what has no default is its first example's."""
     needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
     return kind(**{name: getattr(examples(kind)[0], name) for name in needed} | chosen)
+
+
+def takes(rule, shape):
+    """Whether a rule draws for samples of this shape: partners are resized along two axes."""
+    chosen = rule.rules if isinstance(rule, OneOf) else [rule]
+    return len(shape) == 2 or not any(
+        isinstance(one, ResizeMix) or not (one is rule or takes(one, shape)) for one in chosen
+    )
 
 
 def draws_soft_masks(rule, n, shape):

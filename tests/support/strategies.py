@@ -257,7 +257,8 @@ def regions(draw, shape, blended=True):
         mask = draw(masks(n, spatial))
         mask = mask if blended or mask.dtype == bool else mask > 0
         return MixPlan.from_masks(mask, draw(partners(n)), spatial), axes
-    return MixPlan.from_boxes(draw(boxes(n, spatial)), spatial, draw(partners(n)), weight), axes
+    resized = d == 2 and draw(st.sampled_from([False, True, np.arange(n) % 2 == 0]))
+    return MixPlan.from_boxes(draw(boxes(n, spatial)), spatial, draw(partners(n)), weight, resized), axes
 
 
 @st.composite
@@ -304,5 +305,6 @@ OPTIONS = {
     "decay": st.sampled_from([0, 1, 3.0]) | st.floats(0, 50),
     "soft": st.floats(0, 0.5),
     "cells": st.lists(st.integers(1, 9), min_size=2, max_size=2).map(sorted).map(tuple),
+    "scale": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
     "minmax": st.none() | st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
 }

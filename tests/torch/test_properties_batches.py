@@ -154,7 +154,8 @@ def blended(values, lam, partner):
 
 def is_soft(plan):
     """Whether a pixel is blended by a mask, and not with all of its sample."""
-    return plan.masks is not None and bool(((plan.masks > 0) & (plan.masks < 1))[plan.weight == 1].any())
+    is_mixed = (plan.weight == 1) & (plan.partner != np.arange(len(plan)))
+    return plan.masks is not None and bool(((plan.masks > 0) & (plan.masks < 1))[is_mixed].any())
 
 
 @given(case=samples(), rule=some.rules(), seed=some.SEEDS, num_classes=st.sampled_from([None, 4]))

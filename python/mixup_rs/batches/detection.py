@@ -9,7 +9,7 @@ import numpy as np
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays
-from mixup_rs.batches.visible import Seen, Sources, visible_boxes, visible_points
+from mixup_rs.batches.visible import Seen, Sources, placed, visible_boxes, visible_points
 
 __all__ = ["MIN_VISIBLE", "Kept", "check_min_visible", "keep_boxes", "keep_points"]
 
@@ -189,12 +189,13 @@ def keep_boxes(
             f"{name} of sample {i} must have x0 <= x1 and y0 <= y1, written x0, y0, x1, y1, got {rows[row].tolist()}"
         )
     sources = Sources.of(plan, given.counts)
-    own = corners[sources.rows]
-    seen = visible_boxes(plan, sources, own)
+    seen = visible_boxes(plan, sources, placed(plan, sources, corners[sources.rows]))
     kept = Kept(given, sources, (seen.part > 0) & (seen.part >= min_visible), seen)
     where, source = kept.seen.where, kept.sources.rows
     is_moved = (where != corners[source]).any(axis=1, keepdims=True)
     written_again = np.concatenate(from_corners(where[:, :2], where[:, 2:]), axis=1)
+    if rows.dtype.kind in "iu":  # the edges of a partner that is resized lie between pixels
+        written_again = np.rint(written_again)
     return kept.placed(np.where(is_moved, written_again.astype(rows.dtype), rows[source])), kept
 
 
@@ -245,7 +246,11 @@ def _seen_points(given: _Ragged, plan: MixPlan, sources: Sources, name: str) -> 
     rows = _numbers(given, name)[sources.rows]
     if not np.isfinite(rows.astype(np.float64)).all():
         raise ValueError(f"{name} must be finite")
-    seen = visible_points(plan, sources, rows[..., :2].astype(np.float64))
+    at = placed(plan, sources, rows[..., :2].astype(np.float64))
+    seen = visible_points(plan, sources, at)
+    if plan.patches is not None:
+        rows = rows.copy()
+        rows[..., :2] = np.floor(at) if rows.dtype.kind in "iu" else at
     if rows.shape[-1] == 3:
         is_there = (seen.part > 0) & (rows[..., 2] > 0)
         rows[..., 2] = np.where(seen.part > 0, rows[..., 2], 0)

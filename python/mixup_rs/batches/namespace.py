@@ -14,6 +14,7 @@ import numpy as np
 
 from mixup_rs._core import DTYPES, MixPlan
 from mixup_rs.batches.arrays import Arrays, Kind
+from mixup_rs.batches.patches import Taps, taps_of
 
 __all__ = ["Drawn", "NamespaceArrays", "blend", "namespace_of", "sent", "view"]
 
@@ -139,6 +140,11 @@ class Drawn(NamedTuple):
     spatial_shape: tuple[int, ...] | None
     #: Whether every weight is 0 or 1: then elements of any type are moved.
     only_copies: bool
+    #: The boxes that partners are resized into, and the sources of their pixels along height and width: bilinear ones,
+    #: then the nearest; or None.
+    patches: Any = None
+    taps: tuple[tuple[Taps, Taps], tuple[Taps, Taps]] | None = None
+    takes_nearest: bool = False
 
     @classmethod
     def of(cls, plan: MixPlan) -> Drawn:
@@ -147,7 +153,10 @@ class Drawn(NamedTuple):
         if weight.ndim > 1 and weight.strides[0] == 0:
             weight = weight[:1]
         is_copy = bool(np.isin(weight, (0, 1)).all())
-        return cls(plan.partner, weight, 1 - weight, plan.boxes, plan.spatial_shape, is_copy)
+        bilinear, nearest = (taps_of(plan, nearest, shared=False) for nearest in (False, True))
+        taps = None if bilinear is None or nearest is None else (bilinear, nearest)
+        drawn = cls(plan.partner, weight, 1 - weight, plan.boxes, plan.spatial_shape, is_copy)
+        return drawn._replace(patches=plan.patches, taps=taps, takes_nearest=plan.takes_nearest)
 
 
 def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = None) -> Any:
@@ -173,6 +182,9 @@ def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = No
         return x
     name, axes = _name(x), _spatial_axes(drawn, x, spatial_axes)
     other = xp.take(x, sent(xp, drawn.partner, x), axis=0)
+    if drawn.taps is not None:
+        is_other = xp.asarray(sent(xp, drawn.partner, x) != sent(xp, np.arange(x.shape[0]), x))
+        other = _resized(xp, drawn.taps[name not in DTYPES], other, axes, _along(xp, is_other, x, axes))
     wide = xp.float64 if name == "float64" else xp.float32
     own, share = (_along(xp, xp.astype(sent(xp, weight, x), wide), x, axes) for weight in (drawn.weight, drawn.share))
     if drawn.only_copies:
@@ -188,6 +200,26 @@ def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = No
     if drawn.boxes is None:
         return mixed
     return xp.where(_inside(xp, drawn, x, axes), other, mixed)
+
+
+def _resized(xp: Any, taps: tuple[Taps, Taps], other: Any, axes: list[int], inside: Any) -> Any:
+    """Partners that fill their boxes, resized, in the samples that `inside` names."""
+    name, resized = _name(other), other
+    wide = xp.float64 if name == "float64" else xp.float32
+    for axis, along in zip(axes, taps, strict=True):
+        near, far, weight, within = (_along(xp, sent(xp, part, other), other, [axis]) for part in along)
+        inside = inside & within
+        near, far = (xp.broadcast_to(index, other.shape) for index in (near, far))
+        if name not in DTYPES:
+            resized = xp.take_along_axis(resized, near, axis=axis)
+            continue
+        resized = xp.astype(resized, wide)
+        a, b = (xp.take_along_axis(resized, index, axis=axis) for index in (near, far))
+        weight = xp.astype(weight, wide)
+        resized = xp.where((weight == 0) | ((a == b) & xp.isinf(a)), a, a + (b - a) * weight)
+    is_rounded = name in DTYPES and not name.startswith(("float", "bfloat"))
+    resized = xp.astype(xp.round(resized) if is_rounded else resized, other.dtype)
+    return xp.where(inside, resized, other)
 
 
 def _spatial_axes(drawn: Drawn, x: Any, given: Sequence[int] | None) -> list[int]:

@@ -8,7 +8,7 @@ never averaged as numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -220,26 +220,23 @@ def _mask(arrays: Arrays, plan: MixPlan, y: Any, name: str) -> Any:
             "masks must have the images' height and width"
         )
     if plan.only_copies:
-        return arrays.blend(plan, y)
-    cut = arrays.blend(_regions(plan, name), y)
+        return arrays.blend(plan if plan.patches is None else plan.for_classes(), y)
+    _refuse_soft_masks(plan, name)
+    cut = arrays.blend(plan.for_classes(), y)
     # A sample that is only cut has no other side: there the two are equal.
     partner = arrays.where(plan.weight < 1, arrays.take(y, plan.partner), cut)
     return PairedTarget(cut, partner, arrays.weights(plan.weight, y))
 
 
-def _regions(plan: MixPlan, name: str) -> MixPlan:
-    """The regions of a plan, without its weights."""
-    shape = cast("tuple[int, ...]", plan.spatial_shape)
-    if plan.boxes is not None:
-        return MixPlan.from_boxes(plan.boxes, shape, plan.partner)
-    masks = cast("np.ndarray", plan.masks)
-    soft = ((masks > 0) & (masks < 1)).reshape(len(plan), -1).any(axis=1)
+def _refuse_soft_masks(plan: MixPlan, name: str) -> None:
+    if plan.masks is None:
+        return
+    soft = ((plan.masks > 0) & (plan.masks < 1)).reshape(len(plan), -1).any(axis=1)
     if (soft & (plan.weight == 1) & (plan.partner != np.arange(len(plan)))).any():
         raise TypeError(
             f"{name} is a mask of classes, which cannot be blended by soft masks; a rule of hard ones cuts it, such as "
             "FMix(soft=0.0)"
         )
-    return MixPlan.from_masks(masks > 0, plan.partner, shape)
 
 
 def _pair(arrays: Arrays, plan: MixPlan, y: Any, one_lam: bool = False, name: str = "") -> PairedTarget:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixup_rs._core import MixPlan
 
-__all__ = ["Seen", "Sources", "visible_boxes", "visible_points"]
+__all__ = ["Seen", "Sources", "placed", "visible_boxes", "visible_points"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,44 @@ class Seen:
     where: np.ndarray
     part: np.ndarray
     share: np.ndarray
+
+
+def placed(plan: MixPlan, sources: Sources, coordinates: np.ndarray) -> np.ndarray:
+    """Where coordinates x, y, x, y, ... of the samples are in the mixed ones, a row each of `sources`.
+
+    Those of partners that fill a box are scaled into it; boxes are clipped to the partner before.
+
+    Raises
+    ------
+    ValueError
+        If such a partner is blended outside of its box as well: then it is in two places.
+
+    Examples
+    --------
+    >>> plan = MixPlan.from_boxes([[0, 0, 4, 4]] * 2, (8, 8), partner=[1, 0], resized=True)
+    >>> points = np.array([[2.0, 5.0], [6.0, 6.0]])
+    >>> placed(plan, sources := Sources.of(plan, np.array([1, 1])), points[sources.rows])
+    array([[2. , 5. ],
+           [3. , 3. ],
+           [6. , 6. ],
+           [1. , 2.5]])
+    """
+    if plan.patches is None or plan.spatial_shape is None:
+        return coordinates
+    boxes = plan.patches[sources.sample]
+    is_moved = boxes.any(axis=1) & ~sources.is_own
+    if (is_moved & (sources.outside > 0)).any():
+        raise ValueError(
+            "boxes and points of a partner that is resized into a box, and blended outside of it, are in two places: "
+            "expected a weight of 1 beside resized=True"
+        )
+    shape = plan.spatial_shape[::-1]
+    start, size = boxes[:, [1, 0]], (boxes[:, [3, 2]] - boxes[:, [1, 0]]) / shape
+    middle = (-1,) + (1,) * (coordinates.ndim - 2)
+    ends = coordinates.shape[-1] // 2
+    first, scale = (np.tile(of, ends).reshape(*middle, 2 * ends) for of in (start, size))
+    inside = np.clip(coordinates, 0, shape * ends) if ends == 2 else coordinates
+    return np.where(is_moved.reshape(*middle, 1), first + inside * scale, coordinates)
 
 
 def visible_boxes(plan: MixPlan, sources: Sources, boxes: np.ndarray) -> Seen:

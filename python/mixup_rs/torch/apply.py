@@ -203,6 +203,8 @@ def mix_tensor(
             mixed = _mix(plan, plain.detach(), inplace, spatial_axes)
         elif inplace:
             raise ValueError("a tensor that requires a gradient cannot be mixed in place")
+        elif plan.patches is not None:
+            mixed = mix_on_device(plan, plain, False, spatial_axes)  # autograd finds the backward of resizing
         else:
             mixed = _Mix.apply(plain, plan, spatial_axes)
         return tensor if inplace else like(mixed, tensor)

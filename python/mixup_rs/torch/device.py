@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from mixup_rs._core import MixPlan
+from mixup_rs.batches.patches import taps_of
 
 __all__ = ["DevicePlan", "mix_on_device", "send_pairs", "send_plan", "spatial_axes_of"]
 
 #: Types that are blended as they are; narrower ones are cast to float32.
 _WIDE_DTYPES = {torch.float64, torch.float32}
+_NARROW_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.uint16}
 
 
 class DevicePlan(NamedTuple):
@@ -67,10 +69,10 @@ def mix_on_device(
     """
     if plan.masks is not None:
         return _mask(plan, x, inplace, spatial_axes)
-    if plan.boxes is not None and (plan.weight == 1).all():
+    if plan.boxes is not None and plan.only_copies:
         return _cut(plan, x, inplace, spatial_axes)
     sent = send_plan(plan, x, spatial_axes)
-    others = x.index_select(0, sent.partner)
+    others = _others(plan, x, sent.partner, spatial_axes)
     copies = x.index_select(0, sent.sources) if sent.rows is not None and sent.sources is not None else None
     mixed = _blend(x, others, sent.share, inplace)
     if copies is not None and sent.rows is not None:
@@ -91,7 +93,7 @@ def _blend(x: torch.Tensor, others: torch.Tensor, share: torch.Tensor, inplace: 
 def _mask(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None) -> torch.Tensor:
     """Blend each pixel by its share. What has none of the partner, or nothing but it, is copied."""
     sent = send_plan(plan, x, spatial_axes)
-    others = x.index_select(0, sent.partner)
+    others = _others(plan, x, sent.partner, spatial_axes)
     per_sample = (-1, *[1] * (x.ndim - 1))
     kept = (sent.share == 0) | (sent.partner == torch.arange(len(x), device=x.device)).view(per_sample)
     mixed = others if plan.only_copies else torch.where(sent.share == 1, others, _blend(x, others, sent.share, False))
@@ -103,7 +105,7 @@ def _cut(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[i
     """Take the box of each sample from its partner, and blend nothing."""
     boxes, axes = plan.boxes, spatial_axes_of(plan, x, spatial_axes)
     assert boxes is not None
-    if (boxes == boxes[:1]).all():
+    if plan.patches is None and (boxes == boxes[:1]).all() and (plan.weight == 1).all():
         # One box for all samples: only its elements are read and written.
         bounds = boxes[0] if len(boxes) else np.zeros(2 * len(axes), int)
         inside = [slice(None)] * x.ndim
@@ -115,8 +117,37 @@ def _cut(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[i
         return out
     sent = send_plan(plan, x, spatial_axes)
     assert sent.inside is not None
-    mixed = torch.where(sent.inside, x.index_select(0, sent.partner), x)
+    taken = sent.inside | (sent.share == 1)
+    mixed = torch.where(taken, _others(plan, x, sent.partner, spatial_axes), x)
     return x.copy_(mixed) if inplace else mixed
+
+
+def _others(plan: MixPlan, x: torch.Tensor, partner: torch.Tensor, spatial_axes: Sequence[int] | None) -> torch.Tensor:
+    """The partners of all samples, which fill their boxes where the plan resizes them."""
+    others = x.index_select(0, partner)
+    is_blended = x.is_floating_point() or x.dtype in _NARROW_INTEGERS
+    taps = taps_of(plan, nearest=not is_blended)
+    if taps is None:
+        return others
+    # A sample that is its own partner stays as it is.
+    is_other = partner != torch.arange(len(x), device=x.device)
+    resized, inside = others, is_other.view(-1, *[1] * (x.ndim - 1))
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    for axis, along in zip(spatial_axes_of(plan, x, spatial_axes), taps, strict=True):
+        shape = [len(along.near), *(x.shape[k] if k == axis else 1 for k in range(1, x.ndim))]
+        indices = np.stack([along.near, along.far, along.inside.astype(np.int64)])
+        near, far, within = (part.view(shape) for part in _to_device(indices, x.device))
+        inside = inside & within.bool()
+        if not along.weight.any():
+            resized = resized.take_along_dim(near, axis)
+            continue
+        weight = _weights(_to_device(_bits(along.weight.ravel(), wide), x.device), wide).view(shape)
+        resized = resized.to(wide)
+        a, b = resized.take_along_dim(near, axis), resized.take_along_dim(far, axis)
+        resized = torch.where((a == b) & a.isinf(), a, torch.lerp(a, b, weight))
+    if resized.dtype != x.dtype:
+        resized = (resized if x.is_floating_point() else resized.round()).to(x.dtype)
+    return torch.where(inside, resized, others)
 
 
 def spatial_axes_of(plan: MixPlan, x: torch.Tensor, given: Sequence[int] | None) -> list[int]:
