@@ -61,6 +61,7 @@ dist: $(VENV)/test-core ## build sdist and wheel, and test the wheel with the ol
 audit: $(VENV)/audit $(TOOLS)/cargo-deny ## licences, sources and versions of what it is built from; the workflows
 	$(TOOLS)/cargo-deny check licenses bans sources
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
 	$(BIN)/zizmor --offline --quiet .github
 
 .PHONY: audit-advisories
