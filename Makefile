@@ -115,7 +115,7 @@ bench-check: $(VENV)/built ## hold the results of all processors in docs/bench a
 .PHONY: readme
 readme: $(VENV)/test $(VENV)/built ## write the README's tables, its picture, docs/numbers.md, and docs/benchmarks.md with its plots
 	$(BIN)/python tools/readme.py docs/bench
-	$(BIN)/mixup-rs demo --out docs/mixes.jpg
+	$(BIN)/mixup-rs demo --out docs/mixes.webp
 
 .PHONY: peers
 peers: $(VENV)/bench $(VENV)/built ## ask each peer for the features of the README's table, and write docs/peers.json

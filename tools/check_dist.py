@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 # Every other file of the repository is in the sdist, whose list Cargo.toml has.
-LEFT_OUT = [".*", "deny.toml", "docs/*.jpg", "docs/*.json", "docs/*.png", "tests/*.supp"]
+LEFT_OUT = [".*", "deny.toml", "docs/*.json", "docs/*.png", "docs/*.webp", "tests/*.supp"]
 TEST_REQUIREMENTS = ["hypothesis", "ml_dtypes", "mypy", "numpydoc", "pytest", "scipy"]
 # Runs where only the wheel is installed.
 SMOKE = """

@@ -94,6 +94,13 @@ class Ours(Peer):
             plan = Mixup(1.0).plan(len(x))
             return apply(plan, x), apply(plan, again)
 
+    def traced(self, classes: int) -> Callable[[Any, Any], Any]:
+        from mixup_rs import Mixup
+        from mixup_rs.torch import apply
+
+        rule = Mixup(1.0)
+        return lambda x, y: apply(rule.plan(len(x)), x)
+
     def collate(self, classes: int) -> Callable[[Any], Any]:
         from mixup_rs import Mixup
         from mixup_rs.torch import MixCollate
@@ -214,6 +221,12 @@ class Timm(Peer):
         mixed = self._mix(x, masks, len(x), mixup_alpha=0.0, cutmix_alpha=1.0)
         return mixed.x, mixed.weights
 
+    def traced(self, classes: int) -> Callable[[Any, Any], Any]:
+        from timm.data.mixup import Mixup
+
+        rule = Mixup(num_classes=classes)
+        return lambda x, y: rule(x, y)[0]
+
     def collate(self, classes: int) -> Callable[[Any], Any]:
         from timm.data.mixup import FastCollateMixup
 
@@ -282,6 +295,12 @@ class Torchvision(Peer):
             return v2.MixUp(num_classes=len(x), labels_getter=lambda batch: batch[2])(
                 (tv_tensors.Image(x), tv_tensors.Image(again), torch.arange(len(x)))
             )[:2]
+
+    def traced(self, classes: int) -> Callable[[Any, Any], Any]:
+        from torchvision.transforms import v2
+
+        rule = v2.MixUp(num_classes=classes)
+        return lambda x, y: rule(x, y)[0]
 
     def collate(self, classes: int) -> Callable[[Any], Any]:
         from torchvision.transforms import v2
@@ -353,6 +372,12 @@ class Kornia(Peer):
         with asked():
             first = rule(x)
             return first, rule(again, params=rule._params)
+
+    def traced(self, classes: int) -> Callable[[Any, Any], Any]:
+        from kornia.augmentation import RandomMixUpV2
+
+        rule = RandomMixUpV2(data_keys=["input", "class"])
+        return lambda x, y: rule(x, y)[0]
 
     def collate(self, classes: int) -> Callable[[Any], Any]:
         from kornia.augmentation import RandomMixUpV2

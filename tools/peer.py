@@ -101,6 +101,10 @@ class Peer:
         """A collate function that mixes."""
         raise No("mixes in the main process alone")
 
+    def traced(self, classes: int) -> Callable[[Any, Any], Any]:
+        """A function that gives the mixed images, to be compiled."""
+        raise No("a callback, which runs outside of the model")
+
     def turned(self, x: Any) -> Any:
         """Images after a rotation."""
         raise No("none")

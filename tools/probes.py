@@ -98,6 +98,18 @@ def pure(peer: Peer) -> Answer:
     return "root-is-purelib: true" in text.lower(), "has compiled parts"
 
 
+@feature("mixup in one graph with the model, torch.compile(fullgraph=True)")
+def compiled(peer: Peer) -> Answer:
+    x, y = images()
+    torch._dynamo.reset()
+    mix = torch.compile(peer.traced(N), backend="eager", fullgraph=True)
+    try:
+        mixed = [mix(x.clone(), y) for _ in range(5)]
+    except Exception as error:
+        return False, f"{type(error).__name__}: {str(error).splitlines()[0][:90]}"
+    return any(is_mixed(Mixed(one, None)) for one in mixed), "nothing is mixed"
+
+
 @feature("mixes in the loader's workers, alike for any number of them")
 def workers(peer: Peer) -> Answer:
     x = torch.randint(256, (24, 3, 8, 8), dtype=torch.uint8)
