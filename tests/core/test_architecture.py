@@ -42,7 +42,7 @@ PYTHON = {
     "losses": {"batches", "torch"},
     "lightning": CORE | {"mixer", "torch"},
     "timm": CORE | {"torch"},
-    "torchvision": CORE | {"batches", "torch"},
+    "torchvision": CORE | {"batches", "mixer", "torch"},
     "": CORE | {"batches", "mixer"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},

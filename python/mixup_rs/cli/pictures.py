@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixup_rs.cli.fault import Fault
+from mixup_rs.cli.progress import progress
 
 #: The side of the pictures, in pixels: they are scaled and cropped to a square, so that they make a batch.
 SIDE = 256
@@ -42,7 +43,7 @@ def read_own(paths: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
     """The pictures of the user, and their names."""
     if len(paths) < 2:
         raise Fault("expected two pictures or more, got 1")
-    return read(paths), [path.stem for path in paths]
+    return read(progress(paths, "pictures read", len(paths))), [path.stem for path in paths]
 
 
 def samples() -> tuple[np.ndarray, list[str]]:
