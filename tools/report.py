@@ -74,6 +74,7 @@ def _section(results: Results, plots: Sequence[str]) -> Iterator[str]:
     yield _of_the_loader(results)
     yield _collate_table(results)
     yield _loader_table(results)
+    yield _ray_table(results)
     if results.document["skipped"]:
         yield f"Left out: {'; '.join(_left_out(results))}."
     for plot in plots:
@@ -176,6 +177,19 @@ def _loader_table(results: Results) -> str:
         ]
         rows.append([_ROLES.get(name, name), *cells])
     return markdown(rows)
+
+
+def _ray_table(results: Results) -> str:
+    """Images a second: a row a contender, a column a number of tasks."""
+    tables = []
+    for case in results.of_ray():
+        counts = ["1 task" if count == 1 else f"{count} tasks" for count in results.threads]
+        rows = [[f"{case['title']}: images a second", *counts], ["---", *["--:"] * len(counts)]]
+        for name in results.contenders(case["name"]):
+            speeds = (results.images_per_second(case["name"], name, threads=count) for count in results.threads)
+            rows.append([name, *map(number, speeds)])
+        tables.append(markdown(rows))
+    return "\n\n".join(tables)
 
 
 def _fastest_peer(results: Results, case: str) -> str:

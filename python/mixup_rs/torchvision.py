@@ -22,7 +22,6 @@ except ModuleNotFoundError as error:
 
 from mixup_rs.batches.objects import are_objects, mix_objects
 from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
-from mixup_rs.mixer import arrays_of
 from mixup_rs.torch.apply import apply
 from mixup_rs.torch.arrays import TORCH
 
@@ -47,7 +46,7 @@ class _Target(tv_tensors.TVTensor):
 
     def mixed(self, plan: MixPlan) -> Any:
         if not isinstance(self.value, tv_tensors.Mask):
-            return mix_objects(arrays_of, plan, self.value, "the batch")
+            return mix_objects(lambda x: TORCH if isinstance(x, torch.Tensor) else None, plan, self.value, "the batch")
         if len(self.value) != len(plan):
             raise ValueError(f"expected a mask for each of {len(plan)} samples, got {len(self.value)}")
         mixed = mix_target(TORCH, plan, self.value.as_subclass(torch.Tensor), TargetOptions(), "the mask")

@@ -33,6 +33,13 @@ def test_a_recipe_learns(name):
     assert int(shares[-1]) >= 75
 
 
+def test_ray_trains_on_two_workers(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes there
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    (share,) = re.findall(r"^(\d+)% of the test set", printed("ray_pipeline.py"), re.M)
+    assert int(share) > 85
+
+
 def test_the_grain_pipeline_repeats():
     text = printed("grain_pipeline.py")
     kept = [float(share) for share in re.findall(r"([\d.]+) of each label", text)]

@@ -17,6 +17,7 @@ from pathlib import Path
 from mixup_rs.bench import checks
 from mixup_rs.bench.cases import CASES, Case
 from mixup_rs.bench.plots import save_plots
+from mixup_rs.bench.ray import RAY
 from mixup_rs.bench.report import table
 from mixup_rs.bench.results import Results
 from mixup_rs.bench.run import run_cases
@@ -54,9 +55,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
         print(step_report())
         return 0
-    cases = [case for case in CASES if _is_wanted(case, options)]
+    cases = [case for case in [*CASES, *RAY] if _is_wanted(case, options)]
     if not cases:
-        parser.error(f"no case is called {options.cases}; there are {', '.join(case.name for case in CASES)}")
+        parser.error(f"no case is called {options.cases}; there are {', '.join(case.name for case in [*CASES, *RAY])}")
     seconds = options.seconds or (_SECONDS_QUICK if options.quick else _SECONDS)
     results = run_cases(
         cases, options.threads, seconds, command=_command(options), quick=options.quick, images=options.images

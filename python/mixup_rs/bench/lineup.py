@@ -11,17 +11,18 @@ from mixup_rs.bench.contender import COLD, INPLACE, NEW, WARM, Contender
 from mixup_rs.bench.limits import LIMITS
 from mixup_rs.bench.loader import COLLATES, EPOCHS, Feed
 from mixup_rs.bench.peers import PEERS, Maker, jax_compiled, numpy_one_liner, torch_compiled
+from mixup_rs.bench.ray import Blocks, tasks
 
 __all__ = ["lineup"]
 
 
-def lineup(batch: Batch | Feed, quick: bool = False) -> tuple[list[Contender], dict[str, str]]:
+def lineup(batch: Batch | Feed | Blocks, quick: bool = False) -> tuple[list[Contender], dict[str, str]]:
     """Make the contenders of a batch.
 
     Parameters
     ----------
-    batch : Batch or Feed
-        The arrays or samples of the case.
+    batch : Batch, Feed or Blocks
+        The arrays, samples or data set of the case.
     quick : bool, default False
         Leave out contenders that are slow to start.
 
@@ -42,7 +43,9 @@ def lineup(batch: Batch | Feed, quick: bool = False) -> tuple[list[Contender], d
     return contenders, missing
 
 
-def _makers(batch: Batch | Feed, quick: bool) -> list[Any]:
+def _makers(batch: Batch | Feed | Blocks, quick: bool) -> list[Any]:
+    if isinstance(batch, Blocks):
+        return [tasks]
     if not isinstance(batch, Batch):
         return COLLATES if batch.case.workers is None else EPOCHS
     return [_ours, *LIMITS, *_peers(batch, quick)]

@@ -30,6 +30,7 @@ from mixup_rs.bench.contender import Contender
 if TYPE_CHECKING:
     from mixup_rs.bench.cases import Batch
     from mixup_rs.bench.loader import Feed
+    from mixup_rs.bench.ray import Blocks
 
 __all__ = ["Timing", "measure", "most_threads", "set_threads"]
 
@@ -81,7 +82,7 @@ class Timing:
 
 
 def measure(
-    batch: Batch | Feed,
+    batch: Batch | Feed | Blocks,
     contenders: Iterable[Contender],
     threads: list[int],
     seconds: float,
@@ -91,7 +92,7 @@ def measure(
 
     Parameters
     ----------
-    batch : Batch or Feed
+    batch : Batch, Feed or Blocks
         The batch, refilled before each turn.
     contenders : iterable of Contender
         The contenders.
@@ -125,7 +126,7 @@ def measure(
 
 
 def _first_calls(
-    batch: Batch | Feed, contenders: list[Contender], threads: list[int]
+    batch: Batch | Feed | Blocks, contenders: list[Contender], threads: list[int]
 ) -> tuple[list[Timing], dict[str, str]]:
     """Compile, choose the calls of each group, and find the contenders that cannot mix this batch."""
     timings: list[Timing] = []
@@ -146,7 +147,7 @@ def _first_calls(
     return [timing for timing in timings if timing.contender.name not in skipped], skipped
 
 
-def _calls_in_a_group(batch: Batch | Feed, contender: Contender) -> int:
+def _calls_in_a_group(batch: Batch | Feed | Blocks, contender: Contender) -> int:
     batch.refill()
     for _ in range(2):
         contender.prepare()
@@ -165,7 +166,7 @@ def _settle(previous: Timing) -> None:
         time.sleep(_SETTLE_S)
 
 
-def _turn(batch: Batch | Feed, timing: Timing) -> float:
+def _turn(batch: Batch | Feed | Blocks, timing: Timing) -> float:
     contender = timing.contender
     set_threads(timing.threads)
     batch.refill()

@@ -10,6 +10,7 @@ from typing import Any
 
 from mixup_rs.bench.cases import CASES, Case, LoaderCase
 from mixup_rs.bench.processor import slug
+from mixup_rs.bench.ray import RayCase
 
 __all__ = ["FORMAT", "Results", "case_record", "size_text", "threads_text"]
 
@@ -21,6 +22,8 @@ def case_record(case: Case) -> dict[str, Any]:
     """The entry of a case in the JSON document."""
     fields = asdict(case)
     record = {name: fields[name] for name in ("name", "dtype", "layout")}
+    if isinstance(case, RayCase):
+        record["samples"] = case.samples
     if isinstance(case, LoaderCase) and case.workers is not None:
         record |= {"workers": case.workers, "samples": case.samples, "source": case.source}
     return record | {"title": case.title, "shape": list(case.shape), "bytes": case.bytes}
@@ -116,7 +119,7 @@ class Results:
 
     def cases(self, sweep: bool = False) -> list[dict[str, Any]]:
         """The measured cases of batches: those of the sweep over sizes, or the others."""
-        batches = [case for case in self._cases.values() if not case["name"].startswith("loader-")]
+        batches = [case for case in self._cases.values() if not case["name"].startswith(("loader-", "ray"))]
         return [case for case in batches if case["name"].startswith("sweep-") == sweep]
 
     def collates(self) -> list[dict[str, Any]]:
@@ -128,9 +131,18 @@ class Results:
         """The measured cases of a DataLoader, measured at the greatest number of threads, in milliseconds an epoch."""
         return [case for case in self._cases.values() if "workers" in case]
 
-    def images_per_second(self, case: str, contender: str, which: str = "median_ms") -> float | None:
-        """Images a second, from "median_ms", "min_ms" (the greatest speed) or "max_ms" of an epoch."""
-        record = self.record(case, contender, max(self.threads))
+    def of_ray(self) -> list[dict[str, Any]]:
+        """The measured cases of Ray Data, measured with as many tasks as threads, in milliseconds an epoch."""
+        return [case for case in self._cases.values() if case["name"] == "ray"]
+
+    def images_per_second(
+        self, case: str, contender: str, which: str = "median_ms", threads: int | None = None
+    ) -> float | None:
+        """Images a second, from "median_ms", "min_ms" (the greatest speed) or "max_ms" of an epoch.
+
+        Without `threads` it is that of the greatest number of them.
+        """
+        record = self.record(case, contender, threads or max(self.threads))
         return None if record is None else self._cases[case]["samples"] / record[which] * 1000
 
     def contenders(self, case: str, kind: str | None = None) -> list[str]:

@@ -15,6 +15,7 @@ from mixup_rs.bench.lineup import lineup
 from mixup_rs.bench.loader import Feed
 from mixup_rs.bench.machine import extra_mib, machine, versions
 from mixup_rs.bench.measure import measure, most_threads, set_threads
+from mixup_rs.bench.ray import MIXER, Blocks, RayCase
 from mixup_rs.bench.results import FORMAT, Results, case_record, threads_text
 
 __all__ = ["run_cases"]
@@ -97,7 +98,7 @@ def _run_case(
         if not fits_in_memory(case):
             skip(case.title, "there is not enough free memory")
             return
-        batch = Feed(case, quick, images) if isinstance(case, LoaderCase) else Batch(case)
+        batch = _batch(case, quick, images)
     except ImportError as error:
         skip(case.name, str(error))
         return
@@ -113,10 +114,17 @@ def _run_case(
         return
     document["cases"].append(case_record(batch.case))
     document["results"] += [timing.as_record(case.name) for timing in timings]
-    name = MIX_COLLATE if isinstance(case, LoaderCase) else INPLACE
+    name = MIX_COLLATE if isinstance(case, LoaderCase) else MIXER if isinstance(case, RayCase) else INPLACE
     ours = [timing.as_record(case.name)["median_ms"] for timing in timings if timing.contender.name == name]
     counts = " / ".join(map(threads_text, threads))
     progress.done(f"{name} {' / '.join(f'{ms:.4g}' for ms in ours)} ms ({counts})")
+
+
+def _batch(case: Case, quick: bool, images: Path | None) -> Batch | Feed | Blocks:
+    """What a case measures with."""
+    if isinstance(case, RayCase):
+        return Blocks(case)
+    return Feed(case, quick, images) if isinstance(case, LoaderCase) else Batch(case)
 
 
 class _Progress:

@@ -1,0 +1,122 @@
+"""Ray Data: a data set of images in the object store, which tasks mix batch by batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+import mixup_rs
+from mixup_rs.bench.cases import Batch, Case
+from mixup_rs.bench.contender import NUMPY, Contender
+
+__all__ = ["IDENTITY", "MIXER", "RAY", "Blocks", "RayCase", "tasks"]
+
+IDENTITY, MIXER = "map_batches of the identity", "map_batches of Mixer"
+#: For the object store: the data set, and what a contender makes of it, three times.
+_STORE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class RayCase(Case):
+    """A data set of `samples` images, mixed in batches of `shape` by as many tasks as there are threads.
+
+    Parameters
+    ----------
+    name, shape, dtype, layout, peers, quick, weight
+        As of `Case`.
+    samples : int
+        The images of the data set.
+    """
+
+    samples: int = 1024
+
+    @property
+    def title(self) -> str:
+        try:
+            of = f"Ray Data {version('ray')}"
+        except PackageNotFoundError:
+            of = "Ray Data"
+        return f"{of}, {self.samples} images, {super().title}"
+
+
+RAY = [RayCase("ray", (64, 3, 224, 224), "uint8", weight=4.0)]
+
+
+class Blocks:
+    """The data set of a case, in the place of a `Batch`. Raises ImportError without Ray."""
+
+    def __init__(self, case: RayCase):
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray.data
+
+        if not ray.is_initialized():
+            ray.init(
+                address="local",
+                num_cpus=os.cpu_count(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                object_store_memory=_STORE_BYTES,
+            )
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        self.case = case
+        n, *shape = case.shape
+        numbers = ray.data.range(case.samples, override_num_blocks=case.samples // n)
+        self.data: Any = numbers.map_batches(_images, batch_size=None, fn_kwargs={"shape": shape}).materialize()
+
+    def refill(self) -> None:
+        """Do nothing: blocks cannot be written to."""
+
+
+def _images(batch: dict[str, np.ndarray], shape: list[int]) -> dict[str, np.ndarray]:
+    drawn = np.random.default_rng(int(batch["id"][0]))
+    images = drawn.integers(0, 256, (len(batch["id"]), *shape), np.uint8)
+    return {"image": images, "label": batch["id"] % Batch.classes}
+
+
+def _identity(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return batch
+
+
+def _one_liner(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The recipe that is copied: one weight, one permutation, one-hot labels."""
+    x, y = batch["image"], np.eye(Batch.classes, dtype=np.float32)[batch["label"]]
+    drawn = np.random.default_rng()
+    lam, order = np.float32(drawn.beta(Batch.alpha, Batch.alpha)), drawn.permutation(len(x))
+    return {
+        "image": (lam * x + (1 - lam) * x[order]).astype(np.uint8),
+        "label": lam * y + (1 - lam) * y[order],
+    }
+
+
+def tasks(blocks: Blocks) -> Iterator[Contender]:
+    """Ray Data."""
+    mix = mixup_rs.Mixer(mixup_rs.Mixup(Batch.alpha), num_classes=Batch.classes, rng=0)
+    made: list[tuple[str, Callable[..., Any], str]] = [
+        (MIXER, mix, "ours"),
+        (IDENTITY, _identity, "limit"),
+        (NUMPY, _one_liner, "peer"),
+    ]
+    for name, function, kind in made:
+        yield Contender(name, _epoch(blocks, function), kind, MIXER if kind == "peer" else "", single=True)
+
+
+def _epoch(blocks: Blocks, function: Callable[..., Any]) -> Callable[[], Any]:
+    def run() -> None:
+        from ray.data import TaskPoolStrategy
+
+        pool = TaskPoolStrategy(size=mixup_rs.get_num_threads())
+        mapped = blocks.data.map_batches(function, batch_size=blocks.case.shape[0], compute=pool)
+        for _ in mapped.iter_internal_ref_bundles():
+            pass
+
+    return run
