@@ -3,8 +3,10 @@
 import multiprocessing
 import platform
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -101,6 +103,21 @@ def test_what_cannot_be_done_is_a_message(args, words, capsys):
     assert said.startswith(f"mixup-rs {args[0]}: ")
 
 
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.skipif(not PAGES[0].exists(), reason="the pages are not there")
+def test_commands_on_the_pages_are_ones_that_there_are():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    commands = {*re.findall(r"`mixup-rs ([^`]+)`", text), *re.findall(r"^    mixup-rs (.+?)(?:  +#.*)?$", text, re.M)}
+    found = [shlex.split(command.split(" && ")[0]) for command in commands if "COMMAND" not in command]
+    assert {args[0] for args in found} >= {"demo", "preview", "bench", "info"}
+    for args in found:
+        if "|" not in args:
+            cli._parser().parse_known_args(args)
+
+
 class TestProgress:
     class Clock:
         now = 0.0
@@ -153,6 +170,8 @@ def test_bench_that_cannot_be_imported_is_a_message(capsys, monkeypatch):
         [], ["mix"], ["info", "--loud"], ["demo", "--seed", "1"], ["demo", "--path", "x.png"], ["demo", "--rng", "x"],
         ["demo", "--rng", "1,-2"], ["demo", "--rng", ""], ["preview"], ["preview", ".", "--samples", "0"],
         ["preview", ".", "--batch", "many"],
+        ["preview", ".", "--out", "."],
+        ["demo", "--out", "picture"],
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_is_refused(args):

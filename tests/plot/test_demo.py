@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mixup_rs import FMix, Mixup, cli
+from mixup_rs.cli.pictures import read
 from mixup_rs.rules import kinds
 
 
@@ -110,6 +111,16 @@ def test_a_picture_is_shown_upright(tmp_path, shown):
     x = shown[0][1][0][0]
     assert x[1, 2, 20] == x[1, 2, 2] == 255
     assert x[0, 20, 2] == 255
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected"),
+    [("L", 128, (128, 128, 128)), ("P", 0, (0, 0, 0)), ("RGBA", (9, 8, 7, 0), (9, 8, 7)), ("I;16", 0x8040, (128,) * 3)],
+)
+def test_a_picture_of_any_mode_becomes_rgb(tmp_path, mode, value, expected):
+    path = tmp_path / "a.png"
+    Image.new(mode, (30, 20), value).save(path)
+    assert tuple(read([path])[0, :, 5, 5]) == expected
 
 
 def test_preview_mixes_images_labelled_by_their_folders(folder, shown, capsys):

@@ -94,7 +94,7 @@ def _add_mixing(command: argparse.ArgumentParser, out: Path, without_rule: str, 
     command.add_argument(
         "--rng", type=_key, metavar="KEY", help=f"42, or 42,0,7: the same key, the same mix (default: {without_key})"
     )
-    command.add_argument("--out", type=Path, default=out, metavar="FILE", help="the picture (default: %(default)s)")
+    command.add_argument("--out", type=_picture, default=out, metavar="FILE", help="the picture (default: %(default)s)")
 
 
 def _key(text: str) -> tuple[int, ...]:
@@ -106,6 +106,14 @@ def _key(text: str) -> tuple[int, ...]:
     if min(key) < 0:
         raise argparse.ArgumentTypeError(f"expected whole numbers of at least 0, such as 42 or 42,0,7, got {text!r}")
     return key
+
+
+def _picture(text: str) -> Path:
+    """The path of a file whose extension selects the format."""
+    path = Path(text)
+    if not path.suffix or path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file whose extension is a format, such as mix.png, got {text!r}")
+    return path
 
 
 def _count(text: str) -> int:

@@ -27,6 +27,8 @@ def read(paths: Iterable[Path]) -> np.ndarray:
             with Image.open(path) as file:
                 file.draft("RGB", (SIDE, SIDE))  # a large JPEG is decoded at a fraction of its size
                 upright: Any = ImageOps.exif_transpose(file)
+                if upright.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
+                    upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
                 return np.asarray(ImageOps.fit(upright.convert("RGB"), (SIDE, SIDE)))
         except IsADirectoryError as error:
             raise Fault(f"{path} is a folder: mixup-rs preview takes one") from error
