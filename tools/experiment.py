@@ -27,7 +27,7 @@ from mixup_rs import CutMix, Mixup, OneOf, __version__, rules
 from mixup_rs.bench.machine import machine
 from mixup_rs.fastai import RustCutMix, RustMix, RustMixUp
 
-SEEDS, EPOCHS, TRAINED, SIZE = range(5), 20, 300, 32
+SEEDS, EPOCHS, TRAINED, SIZE = range(5), 15, 300, 16
 
 
 def _of(rule: Any) -> Callable[[int], list[Callback]]:

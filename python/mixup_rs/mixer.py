@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.arrays import NUMPY, Arrays, blended_by, is_blended
+from mixup_rs.batches.arrays import NUMPY, Arrays, blended_by, is_blended, joined
 from mixup_rs.batches.axes import Images
 from mixup_rs.batches.content import content_key
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
@@ -38,8 +38,8 @@ class Mixer:
     of floats or of integers of at most 16 bits are blended and cut; wider integers (tokens) are left as they are.
     Targets of floats are blended, booleans of one axis a sample are several labels at once, class indices become soft
     targets or pairs, masks are cut with the images, and of dicts of boxes, one a sample, each mixed sample gets its own
-    and its partner's, with `weights`. Arrays in the memory of the CPU are mixed by the Rust kernel, which
-    copies nothing in, others on their device.
+    and its partner's, with `weights`. An `attention_mask` becomes that of both samples. Arrays in the memory of the CPU
+    are mixed by the Rust kernel, which copies nothing in, others on their device.
 
     Mixing commutes with normalising. It does not commute with geometric augmentation of whole batches: augment before.
 
@@ -196,6 +196,8 @@ class _Mixing:
         for path, (role, arrays, value) in self.entries.items():
             if role == "target":
                 mixed[path] = self._target(plan, heads, path, arrays, value)
+            elif role != "input":
+                mixed[path] = joined(arrays, plan, value, role, named(path))
             elif path in blended:
                 axes = images.axes_to_cut(plan, path)
                 mixed[path] = blended_by(arrays, plan if axes else plan.without_region(), value, named(path), axes)
@@ -305,7 +307,7 @@ class _Mixing:
         sides: dict[str, list[Any]] = {"input": [], "target": []}
         for path, (role, arrays, value) in self.entries.items():
             if arrays.kind(value) != "text":
-                sides[role].append((path, arrays, value))
+                sides["input" if role == "input" else "target"].append((path, arrays, value))
         for path, samples in self.objects.items():
             for place, name, value in ((i, name, sample[name]) for i, sample in enumerate(samples) for name in sample):
                 if (arrays := arrays_of(value)) is not None and arrays.kind(value) != "text":

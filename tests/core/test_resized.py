@@ -103,6 +103,7 @@ def test_collate_normalises_what_it_applied(dtype, channels, axes):
     mixup_rs.collate(list(x), plan, out=out, normalize=(mean, std), spatial_axes=axes)
     mixed = plan.apply(x, spatial_axes=axes)
     # Boxes are rounded to the dtype of the samples, then normalised; the blend around them is not.
+    assert plan.boxes is not None
     around = MixPlan.from_boxes(plan.boxes * 0, plan.spatial_shape, plan.partner, plan.weight)
     exact = model.applied(x, around, axes)
     where = mixed != exact

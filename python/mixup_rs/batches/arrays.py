@@ -8,7 +8,7 @@ import numpy as np
 
 from mixup_rs._core import DTYPES, MixPlan
 
-__all__ = ["NUMPY", "Arrays", "Kind", "blended_by", "has_region_shape", "is_blended", "refuse_boxes"]
+__all__ = ["NUMPY", "Arrays", "Kind", "blended_by", "has_region_shape", "is_blended", "joined", "refuse_boxes"]
 
 #: Floats, integers of any width, booleans, complex numbers, text, and whatever else.
 Kind: TypeAlias = Literal["float", "integer", "bool", "complex", "text", "other"]
@@ -90,6 +90,14 @@ class Arrays:
         """The samples of `x` where `rows` is True, and those of `other` elsewhere."""
         return np.where(rows.reshape(-1, *[1] * (x.ndim - 1)), x, other)
 
+    def larger(self, x: Any, other: Any) -> Any:
+        """The larger of two values, and True where one is True."""
+        return np.maximum(x, other)
+
+    def smaller(self, x: Any, other: Any) -> Any:
+        """The smaller of two values, and True where both are True."""
+        return np.minimum(x, other)
+
     def weights(self, lam: np.ndarray, like: Any) -> Any:
         """Weights (n,) as float32."""
         return lam.astype(np.float32)
@@ -130,6 +138,21 @@ def has_region_shape(plan: MixPlan, x: Any) -> bool:
     """Whether the last axes of a batch are the spatial axes that the plan's regions are along."""
     shape = plan.spatial_shape
     return shape is not None and x.ndim > len(shape) and tuple(x.shape[-len(shape) :]) == shape
+
+
+def joined(arrays: Arrays, plan: MixPlan, x: Any, role: str, name: str) -> Any:
+    """Where mixed samples have data: a mask of either sample, or the greater length, for the role "present".
+
+    Examples
+    --------
+    >>> joined(NUMPY, MixPlan([0.5, 1.0], [1, 0]), np.array([[1, 1, 0], [1, 1, 1]]), "present", "attention_mask")
+    array([[1, 1, 1],
+           [1, 1, 1]])
+    """
+    if arrays.kind(x) not in ("float", "integer", "bool"):
+        raise TypeError(f"{name} must be of booleans or numbers, got {x.dtype}")
+    join = arrays.larger if role == "present" else arrays.smaller
+    return arrays.where(plan.lam < 1, join(x, arrays.take(x, plan.partner)), x)
 
 
 def blended_by(arrays: Arrays, plan: MixPlan, x: Any, name: str, spatial_axes: list[int] | None = None) -> Any:

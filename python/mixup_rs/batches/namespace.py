@@ -105,6 +105,12 @@ class NamespaceArrays(Arrays):
     def where(self, rows: np.ndarray, x: Any, other: Any) -> Any:
         return self.xp.where(self.asarray(rows.reshape(-1, *[1] * (x.ndim - 1)), x), x, other)
 
+    def larger(self, x: Any, other: Any) -> Any:
+        return x | other if self.kind(x) == "bool" else self.xp.maximum(x, other)
+
+    def smaller(self, x: Any, other: Any) -> Any:
+        return x & other if self.kind(x) == "bool" else self.xp.minimum(x, other)
+
     def weights(self, lam: np.ndarray, like: Any) -> Any:
         return self.asarray(lam.astype(np.float32), like)
 

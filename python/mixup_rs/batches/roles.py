@@ -15,7 +15,8 @@ __all__ = ["INPUT_NAMES", "TARGET_NAMES", "Named", "Path", "Role", "Roles", "at"
 
 #: Where an entry is: the keys and positions that lead to it.
 Path: TypeAlias = tuple[int | str, ...]
-Role: TypeAlias = Literal["input", "target"]
+#: "present" and "absent" entries say where a sample has data: those of a mixed one are the union of both samples'.
+Role: TypeAlias = Literal["input", "target", "present", "absent"]
 #: One entry, by position, name or path, or several.
 Named: TypeAlias = int | str | Sequence[int | str | Path] | None
 
@@ -28,6 +29,9 @@ TARGET_NAMES = frozenset(
     "y target targets label labels mask masks class classes category categories segmentation seg annotation "
     "mask_labels class_labels boxes bboxes bbox keypoints".split()
 )
+#: Masks that are true, or lengths that end, where there is data; and masks that are true where there is none.
+_PRESENT, _LENGTHS = frozenset(["attention_mask"]), frozenset("length lengths input_length input_lengths".split())
+_ABSENT = frozenset("padding_mask key_padding_mask src_key_padding_mask".split())
 
 
 class Roles:
@@ -39,6 +43,8 @@ class Roles:
         The entries of each role: positions of a tuple, names of a dict, or paths, which are tuples of these. By default
         the first entry of a tuple is the input and the others are targets; of a dict the entries whose names are usual
         ones (`INPUT_NAMES`, `TARGET_NAMES`). What is within an entry has its role.
+    lengths : bool, default False
+        Whether entries named as lengths are those of samples that are padded.
 
     Raises
     ------
@@ -55,7 +61,8 @@ class Roles:
     {(0,): 'input', (1,): 'input', (2,): 'target'}
     """
 
-    def __init__(self, inputs: Named = None, targets: Named = None):
+    def __init__(self, inputs: Named = None, targets: Named = None, lengths: bool = False):
+        self._present = _PRESENT | _LENGTHS if lengths else _PRESENT
         self.inputs, self.targets = _paths("inputs", inputs), _paths("targets", targets)
         if both := {*(self.inputs or ())} & {*(self.targets or ())}:
             raise ValueError(f"inputs and targets both name {_text(min(both, key=str))}")
@@ -100,7 +107,11 @@ class Roles:
                 is_input, is_target = key in INPUT_NAMES, key in TARGET_NAMES
             else:
                 is_input, is_target = place == 0, place > 0
-            if is_input and self.inputs is None:
+            if key in _ABSENT:
+                roles[key,] = "absent"
+            elif key in self._present:
+                roles[key,] = "present"
+            elif is_input and self.inputs is None:
                 roles[key,] = "input"
             elif (is_target or (place > 0 and not has_names and not by_name)) and self.targets is None:
                 roles[key,] = "target"

@@ -61,7 +61,7 @@ class Blocks:
                 num_cpus=os.cpu_count(),
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
                 object_store_memory=_STORE_BYTES,
             )
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -70,8 +70,9 @@ class Blocks:
         context.print_on_execution_start = False
         self.case = case
         n, *shape = case.shape
+        images: Any = _images
         numbers = ray.data.range(case.samples, override_num_blocks=case.samples // n)
-        self.data: Any = numbers.map_batches(_images, batch_size=None, fn_kwargs={"shape": shape}).materialize()
+        self.data: Any = numbers.map_batches(images, batch_size=None, fn_kwargs={"shape": shape}).materialize()
 
     def refill(self) -> None:
         """Do nothing: blocks cannot be written to."""

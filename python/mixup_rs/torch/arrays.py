@@ -67,6 +67,12 @@ class TorchArrays(Arrays):
         rows_there = torch.from_numpy(rows).to(x.device).view(-1, *[1] * (x.ndim - 1))
         return as_class_of(torch.where(rows_there, x, other), x)
 
+    def larger(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.maximum(x, other)
+
+    def smaller(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.minimum(x, other)
+
     def weights(self, lam: np.ndarray, like: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(lam).float().to(like.device)
 

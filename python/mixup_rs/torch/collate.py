@@ -69,6 +69,10 @@ class MixCollate(SharedSettings):
         must draw one lam for the batch.
     channels_last : bool, optional
         Whether images are (height, width, channels). By default their shapes tell.
+    pad : float, optional
+        Inputs of different lengths along any axis are padded with this number, at the end, to the longest one of the
+        batch. A mixed sample is as long as the longer of the two: so are entries called `length`, `lengths`,
+        `input_length` or `input_lengths`, and `attention_mask` and `padding_mask` become those of both.
 
     Attributes
     ----------
@@ -121,11 +125,14 @@ class MixCollate(SharedSettings):
         multi_label: bool = False,
         pair: bool = False,
         channels_last: bool | None = None,
+        pad: float | None = None,
     ):
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
         super().__init__(rule)
-        self._roles = Roles(inputs, targets)
+        if pad is not None and (isinstance(pad, bool) or not isinstance(pad, int | float)):
+            raise TypeError(f"pad must be a number, got {type(pad).__name__}")
+        self._roles, self.pad = Roles(inputs, targets, lengths=pad is not None), pad
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
         self.normalize, self.dtype = normalize, dtype
         self.rng, self.return_plan = rng, return_plan

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from mixup_rs.batches.arrays import NUMPY, has_region_shape, is_blended, refuse_boxes
+from mixup_rs.batches.arrays import NUMPY, has_region_shape, is_blended, joined, refuse_boxes
 from mixup_rs.batches.axes import Images
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
 from mixup_rs.batches.nest import is_dataclass, rebuilt
@@ -19,6 +19,7 @@ from mixup_rs.batches.roles import Path, Role, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, mix_target
 from mixup_rs.torch.apply import like
 from mixup_rs.torch.arrays import TORCH
+from mixup_rs.torch.padding import padded
 from mixup_rs.torch.samples import as_arrays, is_array, stack
 
 __all__ = ["Stacking"]
@@ -34,8 +35,9 @@ class Stacking:
     """A batch that is stacked: one walk through the samples draws the plan, another mixes."""
 
     def __init__(self, how: Any, samples: Sequence[Any]):
-        self.how, self.samples = how, samples
         self.roles = how._roles.of(samples[0])
+        self.how, self.samples = how, samples if how.pad is None else padded(samples, self.roles, how.pad)
+        samples = self.samples
         self.images = Images(dict(self._inputs(samples[0], (), None)), self._masks, how.channels_last)
         self.heads = Heads(how)
         self.mixed = self.normalized = False
@@ -96,7 +98,10 @@ class Stacking:
             return self._input(values, path)
         if role == "target" and self.is_training:
             return self._target(values, path)
-        return default_collate(list(values))
+        stacked = default_collate(list(values))
+        if role in ("present", "absent"):
+            return joined(TORCH, self.plan, stacked, role, named(path))
+        return stacked
 
     def _role(self, path: Path, role: Role | None, first: Mapping[str, Any]) -> Role | None:
         """The role of the boxes in a mapping."""

@@ -1,0 +1,87 @@
+"""Samples of different lengths, padded to the longest of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mixup_rs.batches.nest import children, rebuilt
+from mixup_rs.batches.roles import Path, Role, entries_of, named
+
+__all__ = ["padded"]
+
+
+def padded(samples: Sequence[Any], roles: Mapping[Path, Role], value: float) -> list[Any]:
+    """Pad the inputs of samples, and the masks that say where these have data.
+
+    Parameters
+    ----------
+    samples : sequence
+        Tensors or arrays, or the same containers of them.
+    roles : mapping
+        The roles of entries. Inputs are padded with `value`, attention masks with 0, padding masks with 1; lengths and
+        targets are left as they are.
+    value : float
+        What inputs are padded with. Integers round it.
+
+    Returns
+    -------
+    list
+        New samples. What is as long as the longest is not copied.
+
+    Raises
+    ------
+    ValueError
+        If entries have different numbers of axes.
+
+    Examples
+    --------
+    >>> short, long = padded([(torch.ones(2), 0), (torch.ones(3), 1)], {(0,): "input", (1,): "target"}, 0.0)
+    >>> short[0], long[0]
+    (tensor([1., 1., 0.]), tensor([1., 1., 1.]))
+    """
+    return _padded(list(samples), (), None, roles, value)
+
+
+def _padded(values: list[Any], path: Path, role: Role | None, roles: Mapping[Path, Role], value: float) -> list[Any]:
+    first = values[0]
+    if path in roles:
+        role = roles[path]
+    if role == "target":
+        return values
+    if isinstance(first, torch.Tensor | np.ndarray):
+        fill = value if role == "input" else 1 if role == "absent" else 0
+        return values if role is None else _to_longest(values, fill, named(path))
+    if children(first) is None:
+        return values
+    keys = entries_of(first) or ()
+    columns = [
+        _padded([_item(one, place, key) for one in values], (*path, key), role, roles, value)
+        for place, key in enumerate(keys)
+    ]
+    return [rebuilt(one, items) for one, items in zip(values, zip(*columns, strict=True), strict=True)]
+
+
+def _item(container: Any, place: int, key: Any) -> Any:
+    return container[key] if isinstance(container, Mapping) else (children(container) or ())[place]
+
+
+def _to_longest(values: list[Any], fill: float, name: str) -> list[Any]:
+    shapes = [tuple(value.shape) for value in values]
+    if len({*map(len, shapes)}) > 1:
+        raise ValueError(f"{name} must have one number of axes, got shapes {sorted({*shapes})[:2]}")
+    longest = tuple(np.max(shapes, axis=0).tolist()) if shapes[0] else ()
+    return [value if value.shape == longest else _extended(value, longest, fill) for value in values]
+
+
+def _extended(value: Any, shape: tuple[int, ...], fill: float) -> Any:
+    part = tuple(map(slice, value.shape))
+    if isinstance(value, torch.Tensor):
+        longer = value.new_full(shape, fill)
+    else:
+        longer = np.full(shape, fill, value.dtype)
+    longer[part] = value
+    return longer

@@ -1,0 +1,108 @@
+"""Samples of different lengths, and the masks and lengths that say where they have data."""
+
+import numpy as np
+import pytest
+import torch
+
+from mixup_rs import CutMix, Mixer, Mixup
+from mixup_rs.torch import MixCollate
+
+LENGTHS = [3, 7, 5, 1]
+N, LONGEST, WIDTH = len(LENGTHS), max(LENGTHS), 2
+PLAN = Mixup(1.0, prob=0.7).plan(N, rng=(4, 0, 0, 0))
+assert 0 < (PLAN.lam < 1).sum() < N
+
+
+class Given:
+    def plan(self, n, shape=None, labels=None, rng=None):
+        return PLAN
+
+
+def sample(i, of=torch.tensor):
+    drawn = np.random.default_rng(i).random((WIDTH, LENGTHS[i])).astype(np.float32)
+    return {
+        "input_values": of(drawn),
+        "attention_mask": of(np.ones(LENGTHS[i], np.int64)),
+        "padding_mask": of(np.zeros(LENGTHS[i], bool)),
+        "length": LENGTHS[i],
+        "labels": i,
+        "index": i,
+    }
+
+
+def expected():
+    """By NumPy, from arrays that are padded one by one."""
+    padded = np.full((N, WIDTH, LONGEST), -2.0, np.float32)
+    present = np.zeros((N, LONGEST), bool)
+    for i, length in enumerate(LENGTHS):
+        padded[i, :, :length] = np.asarray(sample(i)["input_values"])
+        present[i, :length] = True
+    is_mixed, partner = (PLAN.lam < 1), PLAN.partner
+    union = np.where(is_mixed[:, None], present | present[partner], present)
+    longer = np.where(is_mixed, np.maximum(LENGTHS, np.take(LENGTHS, partner)), LENGTHS)
+    return PLAN.apply(padded), union, longer
+
+
+@pytest.mark.parametrize("of", [torch.tensor, np.asarray])
+def test_a_batch_is_as_long_as_its_longest_sample(of):
+    samples = [sample(i, of) for i in range(N)]
+    batch = MixCollate(Given(), num_classes=N, pad=-2.0)(samples)
+    mixed, union, longer = expected()
+    np.testing.assert_array_equal(batch["input_values"], mixed)
+    np.testing.assert_array_equal(batch["attention_mask"], union.astype(np.int64))
+    np.testing.assert_array_equal(batch["padding_mask"], ~union)
+    np.testing.assert_array_equal(batch["length"], longer)
+    np.testing.assert_array_equal(batch["labels"], PLAN.apply_labels(np.arange(N), N)[0])
+    assert batch["index"].tolist() == [0, 1, 2, 3]
+    assert batch["attention_mask"].dtype == torch.int64
+    assert [tuple(one["input_values"].shape) for one in samples] == [(WIDTH, length) for length in LENGTHS]
+
+
+def test_tuples_and_images():
+    """Along any axis, each at its end; what has the shape of the longest is not copied."""
+    images = [torch.rand(3, 4, 6), torch.rand(3, 5, 6), torch.rand(3, 5, 2)]
+    mixed, _ = MixCollate(CutMix(), pad=0, num_classes=3, rng=1)([(image, i) for i, image in enumerate(images)])
+    stacked = torch.zeros(3, 3, 5, 6)
+    for one, image in zip(stacked, images, strict=True):
+        one[:, : image.shape[1], : image.shape[2]] = image
+    plan = CutMix().plan(3, (5, 6), rng=(1, 0, 0, 0))
+    np.testing.assert_array_equal(mixed, plan.apply(stacked.numpy()))
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_masks_of_a_batch_are_those_of_both(library):
+    _, union, _ = expected()
+    own = np.arange(LONGEST) < np.array(LENGTHS)[:, None]
+    x = np.ones((N, LONGEST, WIDTH), np.float32)
+    of = np.asarray if library == "numpy" else torch.from_numpy
+    batch = {"inputs_embeds": of(x), "attention_mask": of(own.astype(np.int32)), "padding_mask": of(~own)}
+    mixed = Mixer(Given())(batch | {"length": of(np.array(LENGTHS)), "label": of(np.arange(N))})
+    assert type(mixed["attention_mask"]) is type(batch["attention_mask"])
+    np.testing.assert_array_equal(np.asarray(mixed["attention_mask"]), union.astype(np.int32))
+    np.testing.assert_array_equal(np.asarray(mixed["padding_mask"]), ~union)
+    np.testing.assert_array_equal(np.asarray(mixed["length"]), LENGTHS)  # nothing says that it is of padded samples
+
+
+def test_masks_of_one_length_need_no_padding():
+    samples = [sample(1) | {"attention_mask": torch.arange(LONGEST) < length} for length in LENGTHS]
+    _, union, _ = expected()
+    np.testing.assert_array_equal(MixCollate(Given())(samples)["attention_mask"], union)
+
+
+def test_nothing_is_joined_without_mixing():
+    samples = [sample(i) for i in range(N)]
+    batch = MixCollate(Mixup(0), pad=0.0)(samples)
+    assert batch["length"].tolist() == LENGTHS
+    assert batch["attention_mask"].sum(1).tolist() == LENGTHS
+
+
+def test_errors():
+    samples = [sample(i) for i in range(N)]
+    with pytest.raises((ValueError, RuntimeError), match=r"shape|size"):
+        MixCollate(Mixup())(samples)
+    with pytest.raises(TypeError, match="pad must be a number, got str"):
+        MixCollate(Mixup(), pad="0")
+    with pytest.raises(ValueError, match="must have one number of axes"):
+        MixCollate(Mixup(), pad=0.0)([(torch.ones(3), 0), (torch.ones(3, 3), 1)])
+    with pytest.raises(TypeError, match="'attention_mask' must be of booleans or numbers"):
+        Mixer(Mixup())({"image": np.ones((2, 3)), "attention_mask": np.array(["a", "b"])})
