@@ -55,6 +55,7 @@ impl<'a> Words<'a> {
                 Box::new(Mixup { alpha: self.value()?, mode: self.mode()?, fold: self.value()?, prob: self.value()? })
             }
             "cutmix" => Box::new(CutMix {
+                in_middle: false,
                 alpha: self.value()?,
                 mode: self.mode()?,
                 minmax: self.values(2)?.map(|bounds| (bounds[0], bounds[1])),

@@ -77,6 +77,8 @@ pub enum MixError {
     ResizedRank { got: usize },
     #[error("resized must be one for all boxes or one for each of {expected}, got {got}")]
     ResizedLength { got: usize, expected: usize },
+    #[error("points are of {got} samples, but partners are among at least {expected}")]
+    Points { got: usize, expected: usize },
     #[error("plans of one batch must be for samples of one spatial shape, got {got:?} beside {expected:?}")]
     SpatialShapes { got: Vec<usize>, expected: Vec<usize> },
     #[error("these elements cannot be blended, only copied")]

@@ -17,6 +17,7 @@ from mixup_rs._core import (
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.mixer import Mixer
 from mixup_rs.rules import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, Rule, SmoothMix
+from mixup_rs.salient import saliency
 
 if TYPE_CHECKING:
     from mixup_rs import fastai as fastai
@@ -66,6 +67,7 @@ __all__ = [
     "collate",
     "get_num_threads",
     "mix_batch",
+    "saliency",
     "set_num_threads",
 ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, c
 
 from mixup_rs import _core
 from mixup_rs._core import MixPlan
+from mixup_rs.salient import Peaks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,6 +203,8 @@ class CutMix(_CoreRule):
         Each side of the box is drawn between these fractions of the sample's instead, and nothing is clipped.
     prob : float, default 1.0
         The probability with which each box that is drawn is used.
+    saliency : array_like, optional
+        Maps (n, height, width) of a batch, as `saliency` gives: boxes are centred at their partners' peaks, [2]_.
 
     Raises
     ------
@@ -217,26 +220,27 @@ class CutMix(_CoreRule):
     ----------
     .. [1] Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
        arXiv 1905.04899.
+    .. [2] Uddin et al., "SaliencyMix: A Saliency Guided Data Augmentation Strategy", arXiv 2006.01791.
 
     Examples
     --------
     >>> from mixup_rs import CutMix
-    >>> plan = CutMix().plan(2, (8, 8), rng=1)
-    >>> y0, x0, y1, x1 = plan.boxes[0]
-    >>> bool(plan.lam[0] == 1 - (y1 - y0) * (x1 - x0) / 64)
-    True
-    >>> CutMix().plan(8, (1000,), rng=0).boxes.shape  # spans of time
-    (8, 2)
+    >>> CutMix().plan(2, (8, 8), rng=1)
+    MixPlan(lam=array([0.75, 0.75]), partner=array([0, 1]), boxes=array([[3, 2, 7, 6],
+           [3, 2, 7, 6]]))
     """
 
     alpha: float = 1.0
     mode: Mode = "batch"
     minmax: tuple[float, float] | None = None
     prob: float = 1.0
+    saliency: ArrayLike | Peaks | None = None
     _rule: ClassVar[str] = "cutmix"
 
     def __post_init__(self) -> None:
         self._freeze("minmax")
+        if self.saliency is not None:
+            object.__setattr__(self, "saliency", Peaks.of(self.saliency))
         super().__post_init__()
 
 
@@ -411,7 +415,7 @@ class ResizeMix(_CoreRule):
     """ResizeMix: the whole partner is resized and pasted into each sample, [1]_.
 
     The partner becomes smaller by a factor that is uniform between the two of `scale`, and is pasted anywhere it fits.
-    `lam` is the share of the sample that is not covered.
+    `lam` is the share that is not covered. `MixPlan.from_boxes` says which pixels the box gets.
 
     Parameters
     ----------
@@ -426,10 +430,6 @@ class ResizeMix(_CoreRule):
     ------
     ValueError, TypeError
         If an argument is not as described; from `plan` also unless samples have two spatial axes.
-
-    See Also
-    --------
-    MixPlan.from_boxes : A plan of given boxes, with ``resized=True``: which pixels they get.
 
     References
     ----------

@@ -214,6 +214,30 @@ impl MixPlan {
         Ok(Self::of_regions(regions, partner)?.with_order(order))
     }
 
+    /// The plan with each box moved to a point of its partner, and clipped to the sample: SaliencyMix (Uddin et al., arXiv
+    /// 2006.01791), if the points are where saliency is greatest. `points` are those of all samples that partners are
+    /// among, along the last axes. Other regions stay as they are.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan, Rect};
+    /// let boxes = vec![Rect::new(&[2, 2], &[6, 6]); 2];
+    /// let plan = MixPlan::from_boxes(boxes, &[8, 8], vec![1, 0], Lam::Shared(1.0))?;
+    /// let moved = plan.centred_at(&[[0, 4, 4], [0, 7, 3]])?;
+    /// assert_eq!(moved.boxes().unwrap(), [Rect::new(&[5, 1], &[8, 5]), Rect::new(&[2, 2], &[6, 6])]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MixError::Points`] if a partner has no point.
+    pub fn centred_at(self, points: &[[usize; MAX_SPATIAL_AXES]]) -> Result<Self> {
+        if let Some(&expected) = self.partner.iter().max().filter(|&&partner| partner >= points.len()) {
+            return Err(MixError::Points { got: points.len(), expected: expected + 1 });
+        }
+        let Some(regions) = self.regions else { return Ok(self) };
+        let regions = regions.centred_at(self.partner.iter().map(|&partner| points[partner]));
+        Ok(Self { lam: regions.lam(), regions: Some(regions), ..self })
+    }
+
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.lam.len()

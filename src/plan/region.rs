@@ -231,6 +231,19 @@ impl Regions {
         self
     }
 
+    /// The same boxes moved to these points, and clipped to the sample.
+    pub fn centred_at(mut self, points: impl IntoIterator<Item = [usize; MAX_SPATIAL_AXES]>) -> Self {
+        for (region, point) in self.of.iter_mut().zip(points) {
+            let Region::Box(rect) = region else { continue };
+            for (axis, at) in point.into_iter().enumerate().skip(MAX_SPATIAL_AXES - self.shape.axes) {
+                let length = rect.end[axis] - rect.start[axis];
+                let end = at + length.div_ceil(2);
+                (rect.start[axis], rect.end[axis]) = (end.saturating_sub(length), end.min(self.shape.len[axis]));
+            }
+        }
+        self
+    }
+
     /// Whether a sample has a box that its partner is resized into.
     pub fn has_resized(&self) -> bool {
         self.of.iter().any(|region| region.resized().is_some())

@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use crate::error::MixError;
-use crate::plan::MixPlan;
+use crate::plan::{MixPlan, Rect};
 use crate::random::{DRAWN_ALONE, Key};
 use crate::rules::{Choice, CutMix, FMix, GridMix, Mixup, ResizeMix, Rule, SmoothMix};
 
@@ -66,7 +66,8 @@ impl<'py> Options<'py> {
             }
             "cutmix" => {
                 let minmax = arguments::minmax(&get(intern!(py, "minmax"))?)?;
-                Self::Rule(Box::new(CutMix { alpha: alpha()?, mode: mode()?, minmax, prob: prob()? }))
+                let in_middle = !get(intern!(py, "saliency"))?.is_none();
+                Self::Rule(Box::new(CutMix { alpha: alpha()?, mode: mode()?, minmax, prob: prob()?, in_middle }))
             }
             "fmix" => {
                 let decay = arguments::real("decay", &get(intern!(py, "decay"))?)?;
@@ -135,17 +136,42 @@ fn draw_own(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult
     match Options::of(rule)? {
         Options::Rule(options) => {
             let limit = if batch.n < DRAWN_ALONE { 1 } else { settings::num_threads(rule.py())? };
-            options.plan_on(limit, batch.n, batch.shape, key).map_err(|error| match error {
+            let plan = options.plan_on(limit, batch.n, batch.shape, key).map_err(|error| match error {
                 MixError::SpatialRank { got: 0 } => {
                     PyValueError::new_err(format!("{error}; name them: {}=...", batch.missing))
                 }
                 error => error.into(),
-            })
+            })?;
+            centred(plan, rule, batch)
         }
         Options::OneOf(choice, rules) => {
             choice.plan_by(batch.n, key, |chosen, key| draw_any(&rules[chosen], batch, key))
         }
     }
+}
+
+/// The plan with boxes at the peaks of the partners' saliency, if its rule has the option `saliency`.
+fn centred(plan: MixPlan, rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>) -> PyResult<MixPlan> {
+    let Some(peaks) = rule.getattr_opt(intern!(rule.py(), "saliency"))?.filter(|peaks| !peaks.is_none()) else {
+        return Ok(plan);
+    };
+    if plan.spatial_shape().is_none() {
+        return Ok(plan);
+    }
+    let (shape, at): (Vec<usize>, Vec<Vec<usize>>) = peaks.extract()?;
+    if shape != batch.shape {
+        let expected = batch.shape;
+        return Err(PyValueError::new_err(format!("saliency must be maps of {expected:?}, got maps of {shape:?}")));
+    }
+    // `n` is that of the samples which partners are among.
+    if at.len() != batch.n {
+        let (got, expected) = (at.len(), batch.n);
+        return Err(PyValueError::new_err(format!(
+            "saliency must have a map for each of {expected} samples, got {got}"
+        )));
+    }
+    let points: Vec<_> = at.iter().map(|at| Rect::new(at, at).start).collect();
+    Ok(plan.centred_at(&points)?)
 }
 
 /// Draws a plan by a rule of this package, or by calling the method `plan` of any other object.

@@ -12,12 +12,16 @@ pub(crate) const MAX_AXES: usize = 3;
 pub(crate) type Spans = [[usize; 2]; MAX_AXES];
 
 /// Draws a box for each λ: with the proportions of the sample and a share of 1 − λ, its centre uniform over the sample,
-/// clipped to the sample.
-pub(crate) fn draw_boxes(key: Key, kept: &[f64], shape: &[usize]) -> Vec<Spans> {
+/// clipped to the sample. If `in_middle`, its centre is that of the sample, and nothing is clipped.
+pub(crate) fn draw_boxes(key: Key, kept: &[f64], shape: &[usize], in_middle: bool) -> Vec<Spans> {
     let mut rng = key.stream(Stream::Box);
     let mut span = |whole: usize, lam: f64| {
         let length = (whole as f64 * side(1.0 - lam, shape.len())).round() as usize;
-        let centre = if whole == 0 { 0 } else { rng.random_range(0..whole as u64) as usize };
+        let centre = match whole {
+            _ if in_middle => whole / 2,
+            0 => 0,
+            _ => rng.random_range(0..whole as u64) as usize,
+        };
         let end = centre + length.div_ceil(2);
         [end.saturating_sub(length), end.min(whole)]
     };
@@ -83,7 +87,7 @@ mod tests {
     fn boxes_cover_the_drawn_share() {
         for shape in [&[50][..], &[31, 40], &[9, 16, 25]] {
             for lam in [0.0, 0.19, 0.5, 0.75, 1.0] {
-                let boxes = draw_boxes(Key::new(&[3]), &[lam; 400], shape);
+                let boxes = draw_boxes(Key::new(&[3]), &[lam; 400], shape, false);
                 for (axis, &whole) in shape.iter().enumerate() {
                     let length = (whole as f64 * (1.0_f64 - lam).powf(1.0 / shape.len() as f64)).round() as usize;
                     let axis = MAX_AXES - shape.len() + axis;
@@ -97,6 +101,17 @@ mod tests {
                     let whole = |spans: &Spans| spans[axis][1] - spans[axis][0] == length;
                     assert!(boxes.iter().any(whole), "{shape:?} {lam}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn boxes_in_the_middle_are_whole() {
+        for whole in [1, 2, 7, 8] {
+            for length in 0..=whole {
+                let lam = 1.0 - length as f64 / whole as f64;
+                let [start, end] = draw_boxes(Key::new(&[3]), &[lam], &[whole], true)[0][MAX_AXES - 1];
+                assert!(end - start == length && start.abs_diff(whole - end) <= 1 && end <= whole);
             }
         }
     }
@@ -135,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_empty_sample_has_empty_boxes() {
-        assert!(draw_boxes(Key::new(&[1]), &[0.0, 0.5], &[0, 9]).iter().all(|spans| spans[1] == [0, 0]));
+        assert!(draw_boxes(Key::new(&[1]), &[0.0, 0.5], &[0, 9], false).iter().all(|spans| spans[1] == [0, 0]));
         let none = draw_sizes(Key::new(&[1]), 1, (0.0, 0.0), &[0, 9]);
         assert!(none.iter().flat_map(|spans| &spans[1..]).all(|[start, end]| start == end));
     }

@@ -31,6 +31,9 @@ pub struct CutMix {
     pub minmax: Option<(f64, f64)>,
     /// The probability in [0, 1] that a drawn box is used; otherwise nothing is cut.
     pub prob: f64,
+    /// Whether boxes are in the middle of the samples, for [`MixPlan::centred_at`] to move them. With `minmax` they are
+    /// anywhere.
+    pub in_middle: bool,
 }
 
 impl CutMix {
@@ -40,7 +43,7 @@ impl CutMix {
 
 impl Default for CutMix {
     fn default() -> Self {
-        Self { alpha: Self::ALPHA, mode: Mode::Batch, minmax: None, prob: 1.0 }
+        Self { alpha: Self::ALPHA, mode: Mode::Batch, minmax: None, prob: 1.0, in_middle: false }
     }
 }
 
@@ -61,7 +64,7 @@ impl Rule for CutMix {
         let count = draws(n, self.mode);
         let drawn = match self.minmax {
             Some(minmax) => draw_sizes(key, count, minmax, shape),
-            None => draw_boxes(key, &draw_lam(key, count, self.alpha, false, 1)?, shape),
+            None => draw_boxes(key, &draw_lam(key, count, self.alpha, false, 1)?, shape, self.in_middle),
         };
         let mut boxes: Vec<Rect> = drawn.into_iter().map(rect).collect();
         keep(&mut boxes, self.prob, Rect::NONE, key);

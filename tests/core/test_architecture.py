@@ -29,7 +29,8 @@ CORE = {"_core", "rules"}
 #: that is not named here, those of any other.
 PYTHON = {
     "_core": set(),
-    "rules": {"_core"},
+    "salient": set(),
+    "rules": {"_core", "salient"},
     "batches": {"_core"},
     "plot": CORE,
     "torch": CORE | {"batches"},
@@ -43,7 +44,7 @@ PYTHON = {
     "lightning": CORE | {"mixer", "torch"},
     "timm": CORE | {"torch"},
     "torchvision": CORE | {"batches", "mixer", "torch"},
-    "": CORE | {"batches", "mixer"},
+    "": CORE | {"batches", "mixer", "salient"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},
     "bench": CORE | {"", "mixer", "plot", "torch", "fastai", "timm", "torchvision"},
@@ -54,6 +55,7 @@ FRAMEWORKS = {"torch", "torchvision", "fastai", "fastcore", "timm", "jax", "ligh
 OTHERS = {
     "_core": set(),
     "rules": set(),
+    "salient": {"numpy"},
     "batches": {"numpy"},
     "detection": {"numpy"},
     "mixer": {"numpy"},

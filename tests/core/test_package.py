@@ -53,7 +53,14 @@ CORE = {
     if not name.startswith("_")
     and callable(value)
     and value.__module__
-    in ("mixup_rs", "mixup_rs._core", "mixup_rs.rules", "mixup_rs.mixer", "mixup_rs.batches.targets")
+    in (
+        "mixup_rs",
+        "mixup_rs._core",
+        "mixup_rs.rules",
+        "mixup_rs.mixer",
+        "mixup_rs.salient",
+        "mixup_rs.batches.targets",
+    )
 }
 RULES = {kind.__name__: kind for kind in KINDS}
 DOCUMENTED = (
@@ -65,7 +72,7 @@ DOCUMENTED = (
 
 def test_the_public_names_are_there():
     mixing, settings = (
-        {"MixPlan", "MixedBatch", "Mixer", "PairedTarget", "mix_batch", "collate"},
+        {"MixPlan", "MixedBatch", "Mixer", "PairedTarget", "mix_batch", "collate", "saliency"},
         {"get_num_threads", "set_num_threads"},
     )
     expected = mixing | set(RULES) | {"Rule"} | settings | {"clear_cache"}
@@ -152,7 +159,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in defaults if name != "y")
     contract = {
         "Mixup": {"alpha": 0.4, "mode": "elem", "fold": True, "prob": 1.0},
-        "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0},
+        "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0, "saliency": None},
         "FMix": {"alpha": 1.0, "decay": 3.0, "soft": 0.0, "mode": "batch", "prob": 1.0},
         "GridMix": {"alpha": 1.0, "cells": (2, 6), "mode": "batch", "prob": 1.0},
         "ResizeMix": {"scale": (0.1, 0.8), "mode": "batch", "prob": 1.0},

@@ -27,7 +27,13 @@ def images(n):
 @each_kind
 def test_every_rule_has_examples_of_each_of_its_options(kind):
     found = examples(kind)
-    same = [option for option in options(kind) if len({getattr(rule, option) for rule in found}) == 1]
+    # What is given of a batch alone has tests of its own.
+    given = {"saliency"}
+    same = [
+        option
+        for option in options(kind)
+        if option not in given and len({getattr(rule, option) for rule in found}) == 1
+    ]
     assert not same, f"add examples of {kind.__name__} with another {', '.join(same)} to tests/support/rules.py"
 
 
