@@ -275,7 +275,11 @@ def test_what_jax_narrows_has_the_same_plan():
 @pytest.mark.parametrize("dtype", [bool, np.int32, np.float32])
 def test_masks_of_padded_batches_are_those_of_both(dtype):
     x, present = np.ones((N, 5, 2), np.float32), (np.arange(5) < np.arange(N)[:, None]).astype(dtype)
-    batch = {"inputs_embeds": x, "attention_mask": present, "padding_mask": 1 - present if dtype is not bool else ~present}
+    batch = {
+        "inputs_embeds": x,
+        "attention_mask": present,
+        "padding_mask": 1 - present if dtype is not bool else ~present,
+    }
     expected = Mixer(Mixup(1.0), rng=1)(batch)
     mixed = Mixer(Mixup(1.0), rng=1)({name: jnp.asarray(value) for name, value in batch.items()})
     assert (expected["attention_mask"] != present).any()
