@@ -90,7 +90,8 @@ def compiler() -> tuple[list[str], dict[str, str]] | None:
 
 def words(rule: Any) -> str:
     """The words of a rule, as examples/explorer.rs reads them."""
-    return " ".join([rule._rule, *(_words(getattr(rule, field.name)) for field in dataclasses.fields(rule))])
+    options = [getattr(rule, field.name) for field in dataclasses.fields(rule) if field.name != "partners"]
+    return " ".join([rule._rule, *map(_words, options)])
 
 
 def _words(value: Any) -> str:

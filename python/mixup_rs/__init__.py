@@ -16,6 +16,7 @@ from mixup_rs._core import (
 )
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.mixer import Mixer
+from mixup_rs.partners import Across, Balanced, CMixup, Within
 from mixup_rs.rules import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, Rule, SmoothMix
 from mixup_rs.salient import saliency
 
@@ -46,6 +47,9 @@ _EXTRAS = {
 
 __all__ = [
     "STREAM_VERSION",
+    "Across",
+    "Balanced",
+    "CMixup",
     "CutMix",
     "FMix",
     "GridMix",
@@ -62,6 +66,7 @@ __all__ = [
     "RustMix",
     "RustMixUp",
     "SmoothMix",
+    "Within",
     "__version__",
     "clear_cache",
     "collate",

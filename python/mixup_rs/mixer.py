@@ -20,8 +20,8 @@ from mixup_rs.batches.namespace import NamespaceArrays, namespace_of
 from mixup_rs.batches.nest import children, rebuilt
 from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, objects_beside, with_weights
 from mixup_rs.batches.roles import Named, Path, Role, Roles, entries_of, named
-from mixup_rs.batches.targets import PairedTarget, mix_target
-from mixup_rs.rules import Rule, draw_by
+from mixup_rs.batches.targets import PairedTarget, labels_among, mix_target
+from mixup_rs.rule import Rule, draw_by
 
 if TYPE_CHECKING:
     Key: TypeAlias = int | Sequence[int] | np.random.Generator | None
@@ -284,8 +284,9 @@ class _Mixing:
 
     def _draw(self, images: Images, key: Key) -> MixPlan:
         rng = self._rng(key)
+        labels = labels_among(entry.value for entry in self.entries.values() if entry.role == "target")
         try:
-            return draw_by(self.how.rule, self.n, images.shape, None, rng)
+            return draw_by(self.how.rule, self.n, images.shape, labels, rng)
         except ValueError as error:
             if images.shape is not None:
                 raise

@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
 from mixup_rs import torch as _torch
 from mixup_rs.batches.arrays import NUMPY
 from mixup_rs.batches.content import content_key
-from mixup_rs.rules import draw_by
+from mixup_rs.rule import draw_by
 from mixup_rs.torch.stacking import Stacking
 
 __all__ = ["MixCollate"]

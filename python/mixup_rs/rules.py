@@ -2,145 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mixup_rs import _core
-from mixup_rs._core import MixPlan
+from mixup_rs.rule import CoreRule, Mode, Rule
 from mixup_rs.salient import Peaks
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import ArrayLike
 
-    Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
+    from mixup_rs.partners import Partners
 
 __all__ = ["CutMix", "FMix", "GridMix", "Mixup", "OneOf", "ResizeMix", "Rule", "SmoothMix"]
 
-Mode: TypeAlias = Literal["elem", "pair", "batch"]
-
-
-@runtime_checkable
-class Rule(Protocol):
-    """What the rest of the package asks of a rule: a method that draws a plan.
-
-    Any object with such a method is a rule, in `OneOf` and wherever a rule is taken. There `rng` is a key, a tuple of
-    ints; None for fresh entropy; or the Generator that a `Mixer` without a seed was called with.
-
-    Examples
-    --------
-    >>> from mixup_rs import MixPlan, OneOf, Rule
-    >>> class LeftHalf:
-    ...     def plan(self, n, shape=None, labels=None, rng=None):
-    ...         height, width = shape
-    ...         return MixPlan.from_boxes([[0, 0, height, width // 2]] * n, shape, partner=[*range(1, n), 0])
-    >>> isinstance(LeftHalf(), Rule)
-    True
-    >>> OneOf([LeftHalf()]).plan(2, (8, 8), rng=1).lam
-    array([0.5, 0.5])
-    """
-
-    def plan(
-        self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
-    ) -> MixPlan:
-        """Draw a plan for a batch.
-
-        Parameters
-        ----------
-        n : int
-            The number of samples.
-        shape : sequence of int, optional
-            The lengths of a sample's spatial axes: (height, width), (length,) or (depth, height, width).
-        labels : array_like, optional
-            The labels of the batch, for rules that look at them.
-        rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
-            What to draw from.
-
-        Returns
-        -------
-        MixPlan
-            A plan for `n` samples.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is not as described.
-
-        Examples
-        --------
-        >>> from mixup_rs import Mixup
-        >>> len(Mixup().plan(4, rng=1))
-        4
-        """
-        ...
-
-
-def draw_by(rule: Rule, n: int, shape: Sequence[int] | None, labels: ArrayLike | None, rng: Rng) -> MixPlan:
-    """The plan that a rule draws. Raises TypeError or ValueError if that is none for `n` samples."""
-    plan: Any = rule.plan(n, shape, labels, rng)
-    name = type(rule).__name__
-    if not isinstance(plan, MixPlan):
-        raise TypeError(f"{name}.plan must return a MixPlan, got {type(plan).__name__}")
-    if len(plan) != n:
-        raise ValueError(f"{name}.plan gave a plan for {len(plan)} samples, the batch has {n}")
-    return plan
-
-
-class _CoreRule:
-    """A rule that the Rust core draws: a frozen dataclass whose `_rule` src/python/rules.rs knows."""
-
-    _rule: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        _core.check(self)
-
-    def _freeze(self, *names: str) -> None:
-        """Make tuples of lists and arrays, so that a rule can be hashed and does not change with them."""
-        for name in names:
-            value: Any = getattr(self, name)
-            if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set):
-                object.__setattr__(self, name, tuple(cast("Iterable[Any]", value)))
-
-    def plan(
-        self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
-    ) -> MixPlan:
-        """Draw a plan for a batch: a pure function of its arguments, unless `rng` is None or a Generator.
-
-        Parameters
-        ----------
-        n : int
-            The number of samples, at least 0.
-        shape : sequence of int, optional
-            The lengths of a sample's spatial axes, for rules with regions: (height, width), (length,) or
-            (depth, height, width).
-        labels : array_like, optional
-            The labels of the batch, handed on to rules that look at them.
-        rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
-            None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
-            Generator moves on, a SeedSequence does not.
-
-        Returns
-        -------
-        MixPlan
-            A plan for `n` samples.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is not as described.
-
-        Examples
-        --------
-        >>> from mixup_rs import Mixup
-        >>> Mixup(mode="batch").plan(3, rng=(42, 0)).partner
-        array([2, 1, 0])
-        """
-        return _core.draw(self, n, shape, labels, rng)
-
 
 @dataclass(frozen=True)
-class Mixup(_CoreRule):
+class Mixup(CoreRule):
     """Mixup: each sample is blended with its partner by lam ~ Beta(alpha, alpha), [1]_.
 
     Parameters
@@ -153,6 +31,10 @@ class Mixup(_CoreRule):
         lam := max(lam, 1 - lam), fastai's habit; False is the paper's.
     prob : float, default 1.0
         The probability with which each lam that is drawn is used; otherwise it is 1.
+    partners : callable, optional
+        Chooses the partners: `Within`, `Across`, `Balanced`, `CMixup`, or a function of the number of samples, their
+        labels (a NumPy array or None) and a numpy Generator which returns an index for each. A sample that is its own
+        partner stays as it is. By default a random permutation. Not with mode "pair".
 
     Raises
     ------
@@ -182,11 +64,12 @@ class Mixup(_CoreRule):
     mode: Mode = "elem"
     fold: bool = True
     prob: float = 1.0
+    partners: Partners | None = None
     _rule: ClassVar[str] = "mixup"
 
 
 @dataclass(frozen=True)
-class CutMix(_CoreRule):
+class CutMix(CoreRule):
     """CutMix: a box of each sample comes from its partner, [1]_.
 
     The box has the share 1 - a of the sample, a ~ Beta(alpha, alpha), and the sample's own shape; its centre is
@@ -205,6 +88,10 @@ class CutMix(_CoreRule):
         The probability with which each box that is drawn is used.
     saliency : array_like, optional
         Maps (n, height, width) of a batch, as `saliency` gives: boxes are centred at their partners' peaks, [2]_.
+    partners : callable, optional
+        Chooses the partners: `Within`, `Across`, `Balanced`, `CMixup`, or a function of the number of samples, their
+        labels (a NumPy array or None) and a numpy Generator which returns an index for each. A sample that is its own
+        partner stays as it is. By default a random permutation. Not with mode "pair".
 
     Raises
     ------
@@ -235,6 +122,7 @@ class CutMix(_CoreRule):
     minmax: tuple[float, float] | None = None
     prob: float = 1.0
     saliency: ArrayLike | Peaks | None = None
+    partners: Partners | None = None
     _rule: ClassVar[str] = "cutmix"
 
     def __post_init__(self) -> None:
@@ -245,7 +133,7 @@ class CutMix(_CoreRule):
 
 
 @dataclass(frozen=True)
-class FMix(_CoreRule):
+class FMix(CoreRule):
     """FMix: each sample keeps the brightest part of an image of smooth noise, [1]_.
 
     The mask keeps a share lam ~ Beta(alpha, alpha) of the pixels, to the nearest whole number of them: shapes of any
@@ -264,6 +152,10 @@ class FMix(_CoreRule):
         One mask for the batch; a mask per sample; one that i and its partner share.
     prob : float, default 1.0
         The probability with which each mask that is drawn is used.
+    partners : callable, optional
+        Chooses the partners: `Within`, `Across`, `Balanced`, `CMixup`, or a function of the number of samples, their
+        labels (a NumPy array or None) and a numpy Generator which returns an index for each. A sample that is its own
+        partner stays as it is. By default a random permutation. Not with mode "pair".
 
     Raises
     ------
@@ -299,11 +191,12 @@ class FMix(_CoreRule):
     soft: float = 0.0
     mode: Mode = "batch"
     prob: float = 1.0
+    partners: Partners | None = None
     _rule: ClassVar[str] = "fmix"
 
 
 @dataclass(frozen=True)
-class GridMix(_CoreRule):
+class GridMix(CoreRule):
     """GridMix: some cells of a grid come from the partner, [1]_.
 
     Each axis is divided into the same number of cells, drawn from `cells`. A share of them which is drawn from
@@ -320,6 +213,10 @@ class GridMix(_CoreRule):
         One grid for the batch; a grid per sample; one that i and its partner share.
     prob : float, default 1.0
         The probability with which each grid that is drawn is used.
+    partners : callable, optional
+        Chooses the partners: `Within`, `Across`, `Balanced`, `CMixup`, or a function of the number of samples, their
+        labels (a NumPy array or None) and a numpy Generator which returns an index for each. A sample that is its own
+        partner stays as it is. By default a random permutation. Not with mode "pair".
 
     Raises
     ------
@@ -357,6 +254,7 @@ class GridMix(_CoreRule):
     cells: tuple[int, int] = (2, 6)
     mode: Mode = "batch"
     prob: float = 1.0
+    partners: Partners | None = None
     _rule: ClassVar[str] = "gridmix"
 
     def __post_init__(self) -> None:
@@ -365,7 +263,7 @@ class GridMix(_CoreRule):
 
 
 @dataclass(frozen=True)
-class SmoothMix(_CoreRule):
+class SmoothMix(CoreRule):
     """SmoothMix: a round part of each sample comes from its partner, with soft edges, [1]_.
 
     The weight of the partner is a Gaussian bell with its peak, of 1, anywhere in the sample, and with the sample's own
@@ -380,6 +278,10 @@ class SmoothMix(_CoreRule):
         One bell for the batch; a bell per sample; one that i and its partner share.
     prob : float, default 1.0
         The probability with which each bell that is drawn is used.
+    partners : callable, optional
+        Chooses the partners: `Within`, `Across`, `Balanced`, `CMixup`, or a function of the number of samples, their
+        labels (a NumPy array or None) and a numpy Generator which returns an index for each. A sample that is its own
+        partner stays as it is. By default a random permutation. Not with mode "pair".
 
     Raises
     ------
@@ -407,11 +309,12 @@ class SmoothMix(_CoreRule):
     alpha: float = 1.0
     mode: Mode = "batch"
     prob: float = 1.0
+    partners: Partners | None = None
     _rule: ClassVar[str] = "smoothmix"
 
 
 @dataclass(frozen=True)
-class ResizeMix(_CoreRule):
+class ResizeMix(CoreRule):
     """ResizeMix: the whole partner is resized and pasted into each sample, [1]_.
 
     The partner becomes smaller by a factor that is uniform between the two of `scale`, and is pasted anywhere it fits.
@@ -425,6 +328,10 @@ class ResizeMix(_CoreRule):
         One box for the batch; a box per sample; one that i and its partner share.
     prob : float, default 1.0
         The probability with which each box that is drawn is used.
+    partners : callable, optional
+        Chooses the partners: `Within`, `Across`, `Balanced`, `CMixup`, or a function of the number of samples, their
+        labels (a NumPy array or None) and a numpy Generator which returns an index for each. A sample that is its own
+        partner keeps its label, and gets itself pasted. By default a random permutation. Not with mode "pair".
 
     Raises
     ------
@@ -445,6 +352,7 @@ class ResizeMix(_CoreRule):
     scale: tuple[float, float] = (0.1, 0.8)
     mode: Mode = "batch"
     prob: float = 1.0
+    partners: Partners | None = None
     _rule: ClassVar[str] = "resizemix"
 
     def __post_init__(self) -> None:
@@ -453,13 +361,13 @@ class ResizeMix(_CoreRule):
 
 
 @dataclass(frozen=True)
-class OneOf(_CoreRule):
+class OneOf(CoreRule):
     """One rule of several, chosen for each batch or for each sample.
 
     Parameters
     ----------
     rules : sequence of rules
-        Any objects with a method `plan`. Rules of this package share their partners.
+        Any objects with a method `plan`. Rules of this package that choose `partners` alike share them.
     probs : sequence of float, optional
         The probability of each rule; by default all are equally likely. Their sum may be less than 1: the rest stays as
         it is.
@@ -494,7 +402,17 @@ class OneOf(_CoreRule):
         super().__post_init__()
 
 
-def kinds() -> dict[str, type[_CoreRule]]:
+def looks_at_labels(rule: Rule) -> bool:
+    """Whether a rule may look at the labels of a batch: one with `partners`, or not of this package."""
+    if getattr(type(rule), "plan", None) is not CoreRule.plan:
+        return True
+    if isinstance(rule, OneOf):
+        return any(map(looks_at_labels, rule.rules))
+    return getattr(rule, "partners", None) is not None
+
+
+def kinds() -> dict[str, type[CoreRule]]:
     """The rules of this package by name, in lower case: "mixup", "cutmix", ..."""
     found = (value for name, value in globals().items() if not name.startswith("_"))
-    return {kind.__name__.lower(): kind for kind in found if isinstance(kind, type) and issubclass(kind, _CoreRule)}
+    kinds = (kind for kind in found if isinstance(kind, type) and issubclass(kind, CoreRule) and kind is not CoreRule)
+    return {kind.__name__.lower(): kind for kind in kinds}

@@ -189,6 +189,22 @@ impl MixPlan {
         Self { order: order.map_or_else(OnceLock::new, OnceLock::from), ..self }
     }
 
+    /// The plan with the same weights and regions and these partners.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan};
+    /// let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0])?;
+    /// assert_eq!(plan.with_partner(vec![0, 0])?.lam(), [0.75, 1.0]);
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MixError::PartnerRange`] or [`MixError::PartnerLength`] as [`MixPlan::new`].
+    pub fn with_partner(self, partner: Vec<usize>) -> Result<Self> {
+        check_partners(&partner, self.len())?;
+        Ok(Self { partner, order: OnceLock::new(), ..self })
+    }
+
     /// Combines plans for the same batch. Sample i is mixed by plan number `which[i]`; `None` leaves it unchanged.
     pub(crate) fn choose(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
         let n = which.len();

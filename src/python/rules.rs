@@ -36,7 +36,10 @@ pub(super) fn draw(
 #[pyfunction]
 pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
     catch_panics(|| match Options::of(rule)? {
-        Options::Rule(rule) => Ok(rule.check()?),
+        Options::Rule(options) => {
+            options.check()?;
+            check_partners(rule)
+        }
         Options::OneOf(_, rules) => rules.iter().try_for_each(|rule| check_rule("rules", rule)),
     })
 }
@@ -109,11 +112,34 @@ fn check_rule(name: &str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
     if rule.hasattr("plan")? && !rule.is_instance_of::<PyType>() {
         return Ok(());
     }
-    let got = match rule.cast::<PyType>() {
-        Ok(class) => format!("the class {}", class.fully_qualified_name()?),
-        Err(_) => type_name(rule),
-    };
+    let got = described(rule);
     Err(PyTypeError::new_err(format!("{name} must have a method plan, as Mixup(0.4) has, got {got}")))
+}
+
+/// The type of a value, or which class it is.
+fn described(value: &Bound<'_, PyAny>) -> String {
+    match value.cast::<PyType>() {
+        Ok(class) => class.fully_qualified_name().map_or_else(|_| "a class".into(), |name| format!("the class {name}")),
+        Err(_) => type_name(value),
+    }
+}
+
+/// Refuses `partners` that cannot be called, a class, which is not made yet, and pairs, whose partners are theirs.
+fn check_partners(rule: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(partners) = rule.getattr_opt(intern!(rule.py(), "partners"))?.filter(|partners| !partners.is_none())
+    else {
+        return Ok(());
+    };
+    if !partners.is_callable() || partners.is_instance_of::<PyType>() {
+        let got = described(&partners);
+        return Err(PyTypeError::new_err(format!(
+            "partners must be None or a function of (n, labels, rng), such as Within(), got {got}"
+        )));
+    }
+    if rule.getattr(intern!(rule.py(), "mode"))?.eq("pair")? {
+        return Err(PyValueError::new_err("partners cannot be given beside mode='pair', which pairs samples itself"));
+    }
+    Ok(())
 }
 
 fn wrong_mode(rule: &Bound<'_, PyAny>) -> PyErr {
@@ -142,12 +168,26 @@ fn draw_own(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult
                 }
                 error => error.into(),
             })?;
-            centred(plan, rule, batch)
+            centred(with_chosen_partners(plan, rule, batch, key)?, rule, batch)
         }
         Options::OneOf(choice, rules) => {
             choice.plan_by(batch.n, key, |chosen, key| draw_any(&rules[chosen], batch, key))
         }
     }
+}
+
+/// The plan with the partners that the option `partners` of its rule chooses, if it has one and the plan mixes anything.
+fn with_chosen_partners(plan: MixPlan, rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult<MixPlan> {
+    let py = rule.py();
+    let Some(partners) = rule.getattr_opt(intern!(py, "partners"))?.filter(|partners| !partners.is_none()) else {
+        return Ok(plan);
+    };
+    if plan == MixPlan::identity(batch.n)? {
+        return Ok(plan);
+    }
+    let arguments = (partners, batch.n, batch.labels, PyTuple::new(py, key.partner_words())?);
+    let partner = py.import("mixup_rs.partners")?.call_method1("drawn_by", arguments)?;
+    Ok(plan.with_partner(arguments::partner(&partner)?)?)
 }
 
 /// The plan with boxes at the peaks of the partners' saliency, if its rule has the option `saliency`.
@@ -181,7 +221,7 @@ pub(super) fn draw_any(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) 
     // A rule of this package with its own `plan`, not overridden by a subclass.
     static OWN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let own = OWN.get_or_try_init(py, || {
-        PyResult::Ok(py.import("mixup_rs.rules")?.getattr("_CoreRule")?.getattr("plan")?.unbind())
+        PyResult::Ok(py.import("mixup_rs.rule")?.getattr("CoreRule")?.getattr("plan")?.unbind())
     })?;
     if rule.get_type().getattr_opt("plan")?.is_some_and(|plan| plan.is(own)) {
         return draw_own(rule, batch, key);
@@ -189,6 +229,6 @@ pub(super) fn draw_any(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) 
     let Batch { n, shape, labels, .. } = batch;
     let shape = if shape.is_empty() { None } else { Some(PyTuple::new(py, shape)?) };
     let arguments = (rule, n, shape, labels, PyTuple::new(py, key.words())?);
-    let plan = py.import("mixup_rs.rules")?.call_method1("draw_by", arguments)?;
+    let plan = py.import("mixup_rs.rule")?.call_method1("draw_by", arguments)?;
     Ok(plan.cast::<PyMixPlan>()?.get().0.clone())
 }

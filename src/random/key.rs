@@ -97,8 +97,12 @@ impl Key {
 
     /// The 256 bits as whole numbers, to seed the generator of another library.
     pub fn words(&self) -> [u64; 4] {
-        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| self.state[8 * at + i]));
-        [0, 1, 2, 3].map(word)
+        words(&self.state)
+    }
+
+    /// Those from which partners are drawn: a child has its parent's.
+    pub fn partner_words(&self) -> [u64; 4] {
+        words(&self.partners)
     }
 
     pub(super) fn stream(&self, stream: Stream) -> ChaCha8Rng {
@@ -112,6 +116,10 @@ impl Key {
         rng.set_stream(stream as u64 | (block as u64) << 8);
         rng
     }
+}
+
+fn words(state: &[u8; 32]) -> [u64; 4] {
+    [0, 1, 2, 3].map(|at| u64::from_le_bytes(std::array::from_fn(|i| state[8 * at + i])))
 }
 
 fn absorb(state: [u8; 32], word: u64, left: u64) -> [u8; 32] {
@@ -142,6 +150,9 @@ mod tests {
 
     #[test]
     fn words_are_the_state() {
-        assert_eq!(Key::from_bytes(std::array::from_fn(|i| i as u8)).words()[1], 0x0F0E_0D0C_0B0A_0908);
+        let key = Key::from_bytes(std::array::from_fn(|i| i as u8));
+        assert_eq!(key.words()[1], 0x0F0E_0D0C_0B0A_0908);
+        assert_eq!(key.child(1).partner_words(), key.words());
+        assert_ne!(key.child(1).words(), key.words());
     }
 }

@@ -24,13 +24,15 @@ RUST = {
     "apply": {"plan", "arithmetic", "simd", "runtime", "error"},
     "python": {"plan", "rules", "random", "arithmetic", "simd", "apply", "runtime", "error"},
 }
-CORE = {"_core", "rules"}
+CORE = {"_core", "rule", "rules"}
 #: What each module or folder of the package may import of it, besides itself; "" is the package itself. Of a framework
 #: that is not named here, those of any other.
 PYTHON = {
     "_core": set(),
+    "partners": set(),
     "salient": set(),
-    "rules": {"_core", "salient"},
+    "rule": {"_core"},
+    "rules": {"_core", "partners", "rule", "salient"},
     "batches": {"_core"},
     "plot": CORE,
     "torch": CORE | {"batches"},
@@ -44,7 +46,7 @@ PYTHON = {
     "lightning": CORE | {"mixer", "torch"},
     "timm": CORE | {"torch"},
     "torchvision": CORE | {"batches", "mixer", "torch"},
-    "": CORE | {"batches", "mixer", "salient"},
+    "": CORE | {"batches", "mixer", "partners", "salient"},
     "__main__": {"cli"},
     "cli": CORE | {"", "plot", "bench"},
     "bench": CORE | {"", "mixer", "plot", "torch", "fastai", "timm", "torchvision"},
@@ -54,6 +56,8 @@ ANOTHER_FRAMEWORK = CORE | {"batches", "mixer", "torch"}
 FRAMEWORKS = {"torch", "torchvision", "fastai", "fastcore", "timm", "jax", "lightning"}
 OTHERS = {
     "_core": set(),
+    "partners": {"numpy"},
+    "rule": set(),
     "rules": set(),
     "salient": {"numpy"},
     "batches": {"numpy"},

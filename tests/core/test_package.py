@@ -56,7 +56,9 @@ CORE = {
     in (
         "mixup_rs",
         "mixup_rs._core",
+        "mixup_rs.rule",
         "mixup_rs.rules",
+        "mixup_rs.partners",
         "mixup_rs.mixer",
         "mixup_rs.salient",
         "mixup_rs.batches.targets",
@@ -75,7 +77,8 @@ def test_the_public_names_are_there():
         {"MixPlan", "MixedBatch", "Mixer", "PairedTarget", "mix_batch", "collate", "saliency"},
         {"get_num_threads", "set_num_threads"},
     )
-    expected = mixing | set(RULES) | {"Rule"} | settings | {"clear_cache"}
+    partners = {"Within", "Across", "Balanced", "CMixup"}
+    expected = mixing | set(RULES) | {"Rule"} | partners | settings | {"clear_cache"}
     missing, unknown = sorted(expected - set(CORE)), sorted(set(CORE) - expected)
     assert not missing, f"python/mixup_rs/__init__.py does not import {missing}"
     assert not unknown, f"{unknown} are public, but not named in this test"
@@ -158,12 +161,12 @@ def test_the_defaults_are_those_of_the_contract():
     assert list(parameters) == ["x", *defaults]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in defaults if name != "y")
     contract = {
-        "Mixup": {"alpha": 0.4, "mode": "elem", "fold": True, "prob": 1.0},
-        "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0, "saliency": None},
-        "FMix": {"alpha": 1.0, "decay": 3.0, "soft": 0.0, "mode": "batch", "prob": 1.0},
-        "GridMix": {"alpha": 1.0, "cells": (2, 6), "mode": "batch", "prob": 1.0},
-        "ResizeMix": {"scale": (0.1, 0.8), "mode": "batch", "prob": 1.0},
-        "SmoothMix": {"alpha": 1.0, "mode": "batch", "prob": 1.0},
+        "Mixup": {"alpha": 0.4, "mode": "elem", "fold": True, "prob": 1.0, "partners": None},
+        "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0, "saliency": None, "partners": None},
+        "FMix": {"alpha": 1.0, "decay": 3.0, "soft": 0.0, "mode": "batch", "prob": 1.0, "partners": None},
+        "GridMix": {"alpha": 1.0, "cells": (2, 6), "mode": "batch", "prob": 1.0, "partners": None},
+        "ResizeMix": {"scale": (0.1, 0.8), "mode": "batch", "prob": 1.0, "partners": None},
+        "SmoothMix": {"alpha": 1.0, "mode": "batch", "prob": 1.0, "partners": None},
         "OneOf": {"rules": inspect.Parameter.empty, "probs": None, "mode": "batch"},
     }
     missing = sorted(set(RULES) - set(contract))

@@ -5,38 +5,57 @@ A new rule is found here by itself; its examples are added by hand.
 
 import dataclasses
 
+import numpy as np
+
 from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, SmoothMix, rules
+from mixup_rs.rule import CoreRule
 
 KINDS = [
     kind
-    for name, kind in vars(rules).items()
-    if isinstance(kind, type) and issubclass(kind, rules._CoreRule) and not name.startswith("_")
+    for kind in vars(rules).values()
+    if isinstance(kind, type) and issubclass(kind, CoreRule) and kind is not CoreRule
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Partners that need no labels: any sample for each, repeats allowed."""
+
+    def __call__(self, n, labels, rng):
+        return np.floor(rng.random(n) * n).astype(np.int64)
+
 
 #: At least two of each kind, with and without options; where a rule has modes, one of each.
 EXAMPLES = [
     Mixup(),
     Mixup(alpha=1, mode="pair", fold=False, prob=0.5),
     Mixup(mode="batch"),
+    Mixup(mode="batch", partners=Drawn()),
     CutMix(),
     CutMix(alpha=0.5, mode="elem", minmax=(0.25, 0.5), prob=0.25),
     CutMix(mode="elem"),
     CutMix(mode="pair"),
+    CutMix(partners=Drawn()),
     FMix(),
     FMix(alpha=0.5, decay=1.5, soft=0.2, mode="elem", prob=0.25),
     FMix(mode="pair"),
+    FMix(mode="elem", partners=Drawn()),
     GridMix(),
     GridMix(alpha=2.0, cells=(1, 9), mode="elem", prob=0.5),
     GridMix(mode="pair"),
+    GridMix(partners=Drawn()),
     SmoothMix(),
     SmoothMix(alpha=0.5, mode="elem", prob=0.75),
     SmoothMix(mode="pair"),
+    SmoothMix(mode="elem", partners=Drawn()),
     ResizeMix(),
     ResizeMix(scale=(0.5, 1.0), mode="elem", prob=0.5),
     ResizeMix(mode="pair"),
+    ResizeMix(mode="elem", partners=Drawn()),
     OneOf([Mixup(0.8), CutMix(1.0)]),
     OneOf([Mixup(mode="batch"), CutMix(mode="elem"), FMix(), SmoothMix(mode="elem")], mode="elem"),
     OneOf([Mixup(mode="batch"), CutMix(), ResizeMix(mode="elem")], mode="elem"),
+    OneOf([Mixup(partners=Drawn()), CutMix()], mode="elem"),
     OneOf([Mixup(), OneOf([CutMix(), Mixup(mode="batch")], mode="elem")], probs=[0.25, 0.5], mode="elem"),
 ]
 

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 from oracle import DTYPES, FLOATS
-from rules import KINDS, examples, options
+from rules import KINDS, Drawn, examples, options
 
 from mixup_rs import MixPlan, OneOf
 
@@ -280,6 +280,7 @@ def rules(draw, depth=1):
     kind = draw(st.sampled_from([kind for kind in KINDS if depth or kind is not OneOf]))
     if kind is not OneOf:
         drawn = {name: draw(OPTIONS[name]) for name in options(kind) if name in OPTIONS}
+        drawn["partners"] = None if drawn.get("mode") == "pair" else draw(st.none() | st.just(Drawn()))
         return replace(draw(st.sampled_from(examples(kind))), **drawn)
     chosen = draw(st.lists(rules(depth=depth - 1), min_size=1, max_size=3))
     shares = st.lists(st.floats(0, 1 / len(chosen)), min_size=len(chosen), max_size=len(chosen))

@@ -7,6 +7,7 @@ never averaged as numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays, blended_by, has_region_shape, refuse_boxes
 
-__all__ = ["PairedTarget", "TargetOptions", "mix_target"]
+__all__ = ["PairedTarget", "TargetOptions", "labels_among", "mix_target"]
 
 
 _NOT_GIVEN: Any = object()
@@ -97,6 +98,11 @@ class PairedTarget(tuple):
         """
         lam = self.lam.reshape(-1, *[1] * (self.y.ndim - 1)) if self.lam.ndim else self.lam
         return lam * (self.y != value) + (1 - lam) * (self.y_partner != value)
+
+
+def labels_among(targets: Iterable[Any]) -> Any:
+    """The labels that a rule may look at: the first target with a row for each sample, of one axis or none."""
+    return next((target for target in targets if getattr(target, "ndim", 0) in (1, 2)), None)
 
 
 @dataclass(frozen=True)

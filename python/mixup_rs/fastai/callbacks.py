@@ -18,7 +18,8 @@ from fastai.callback.mixup import MixHandler, MixUp
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai import replay
 from mixup_rs.fastai.mixing import Mixing
-from mixup_rs.rules import CutMix, Mixup, Mode, Rule
+from mixup_rs.rule import Mode, Rule
+from mixup_rs.rules import CutMix, Mixup
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import MixedTargets
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume

@@ -21,11 +21,12 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.targets import PairedTarget, TargetOptions
+from mixup_rs.batches.targets import PairedTarget, TargetOptions, labels_among
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
-from mixup_rs.rules import Mixup, Rule, draw_by
+from mixup_rs.rule import Rule, draw_by
+from mixup_rs.rules import Mixup
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
@@ -157,7 +158,7 @@ class Mixing:
             raise ValueError("the batches of this DataLoader are mixed already by its MixCollate")
         batch, names = dls.train.one_batch(), getattr(dls, "vocab", None)
         x, y = (tree_leaves(part)[0].as_subclass(torch.Tensor) for part in (batch[0], batch[-1]))
-        plan = self.rule.plan(len(x), spatial_shape((x,)), None, (self._random_int(),))
+        plan = draw_by(self.rule, len(x), spatial_shape((x,)), labels_among((y,)), (self._random_int(),))
         one_hot = y.ndim == 2 and names is not None and y.shape[1] == len(names)
         labels = y if one_hot or (y.ndim == 1 and not y.is_floating_point()) else None
         samples = varied_samples(plan, max_n)
@@ -239,7 +240,7 @@ class Mixing:
             return self._replayed_plan(n, shape)
         if self._drawing is None:
             set_attributes(self, _drawing=self._rule_for(yb))
-        plan = draw_by(self._drawing, n, shape, None, self._key())
+        plan = draw_by(self._drawing, n, shape, labels_among(yb), self._key())
         if self._options.pair and not (plan.lam == plan.lam[0]).all():
             raise ValueError(
                 f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: use a rule of "

@@ -13,7 +13,8 @@ import numpy as np
 from mixup_rs.plot.figure import MUTED, OWN, PARTNER, PICTURE_INCHES, new_figure, save, show
 from mixup_rs.plot.images import as_numpy, displayable
 from mixup_rs.plot.labels import label_weights, weighted_text
-from mixup_rs.rules import OneOf, draw_by, kinds
+from mixup_rs.rule import draw_by
+from mixup_rs.rules import OneOf, kinds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

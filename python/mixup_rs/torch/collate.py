@@ -13,7 +13,8 @@ from torch.utils.data import get_worker_info
 from mixup_rs._core import MixPlan, collate
 from mixup_rs.batches.heads import Heads
 from mixup_rs.batches.roles import Roles
-from mixup_rs.rules import Mixup, Rule, draw_by
+from mixup_rs.rule import Rule, draw_by
+from mixup_rs.rules import Mixup
 from mixup_rs.torch.shared import NEVER, RuleOption, Setting, Settings, SharedSettings
 from mixup_rs.torch.stacking import Stacking
 

@@ -15,8 +15,9 @@ from mixup_rs.batches.axes import Images
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
 from mixup_rs.batches.nest import is_dataclass, rebuilt
 from mixup_rs.batches.objects import BOX_NAMES, POINTS, has_objects, mix_objects, objects_beside, with_weights
-from mixup_rs.batches.roles import Path, Role, entries_of, named
+from mixup_rs.batches.roles import Path, Role, at, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, mix_target
+from mixup_rs.rules import looks_at_labels
 from mixup_rs.torch.apply import like
 from mixup_rs.torch.arrays import TORCH
 from mixup_rs.torch.padding import padded
@@ -38,10 +39,12 @@ class Stacking:
         self.roles = how._roles.of(samples[0])
         self.how, self.samples = how, samples if how.pad is None else padded(samples, self.roles, how.pad)
         samples = self.samples
-        self.images = Images(dict(self._inputs(samples[0], (), None)), self._masks, how.channels_last)
+        shapes = {path: tuple(x.shape) for path, x in self._of_role("input", samples[0]) if is_array(x)}
+        self.images = Images(shapes, self._masks, how.channels_last)
         self.heads = Heads(how)
         self.mixed = self.normalized = False
-        self.plan, self.is_training = how._draw(len(samples), self.images.shape)
+        labels = self._labels() if looks_at_labels(how.rule) else None
+        self.plan, self.is_training = how._draw(len(samples), self.images.shape, labels)
 
     def stacked(self) -> Any:
         self.images.refuse_uncertain(self.plan)
@@ -57,18 +60,26 @@ class Stacking:
             raise ValueError("normalize applies to no entry: expected an image of uint8, uint16 or floats as an input")
         return (batch, self.plan) if self.how.return_plan else batch
 
-    def _inputs(self, value: Any, path: Path, role: Role | None) -> Iterator[tuple[Path, tuple[int, ...]]]:
-        """The shapes of the inputs of a sample."""
+    def _of_role(
+        self, wanted: Role, value: Any, path: Path = (), role: Role | None = None
+    ) -> Iterator[tuple[Path, Any]]:
+        """The arrays and numbers of a role in a sample."""
         role = self.roles.get(path, role)
-        if is_array(value):
-            if role == "input":
-                yield path, tuple(value.shape)
-        elif isinstance(value, tuple | list):
+        if isinstance(value, tuple | list) and not (isinstance(value, list) and are_numbers(value)):
             for key, item in zip(_keys(value), value, strict=True):
-                yield from self._inputs(item, (*path, key), role)
-        elif not isinstance(value, _LEAVES) and isinstance(value, Mapping):
-            for key in value:
-                yield from self._inputs(value[key], (*path, key), role)
+                yield from self._of_role(wanted, item, (*path, key), role)
+        elif isinstance(value, Mapping):
+            for key in () if wanted == "target" and has_objects(value) else value:
+                yield from self._of_role(wanted, value[key], (*path, key), role)
+        elif role == wanted:
+            yield path, value
+
+    def _labels(self) -> torch.Tensor | None:
+        """The labels that a rule may look at: the first target of one axis in a sample, or none."""
+        for path, first in self._of_role("target", self.samples[0]):
+            if isinstance(first, list | int | float | np.generic) or (is_array(first) and first.ndim < 2):
+                return _stacked_targets([at(sample, path) for sample in self.samples], named(path))
+        return None
 
     def _masks(self) -> set[Any]:
         """The heights and widths that entries of the sample have: those of arrays of two axes."""
@@ -176,19 +187,13 @@ class Stacking:
     def _target(self, values: Sequence[Any], path: Path) -> Any:
         first, name = values[0], named(path)
         options = self.heads.next(path)
-        if isinstance(first, list):
-            values = [np.asarray(value) for value in values]
-        elif not (is_array(first) or isinstance(first, int | float | np.generic)):
+        if not (is_array(first) or isinstance(first, list | int | float | np.generic)):
             refuse_target(first, name)
         refuse_box_name(path, name)
-        if isinstance(first, int | float):
-            # By default_collate it takes three times as long.
-            y = torch.from_numpy(numbers(values, name))
-        else:
-            refuse_boxes(first, name)
-            y = _stacked_targets(values, name)
-            if path not in (self.how._roles.targets or ()):
-                refuse_box_shape(TORCH, y, name)
+        refuse_boxes(first, name)
+        y = _stacked_targets(values, name)
+        if path not in (self.how._roles.targets or ()):
+            refuse_box_shape(TORCH, y, name)
         mixed = mix_target(TORCH, self.plan, y, options, name)
         if isinstance(first, torch.Tensor) and isinstance(mixed, PairedTarget):
             return PairedTarget(like(mixed.y, first), like(mixed.y_partner, first), mixed.lam)
@@ -213,10 +218,13 @@ def _dtype_of(dtype: np.dtype) -> torch.dtype:
 
 def _stacked_targets(values: Sequence[Any], name: str) -> torch.Tensor:
     first = values[0]
+    if isinstance(first, int | float):
+        # By default_collate it takes three times as long, and is on torch's default device.
+        return torch.from_numpy(numbers(values, name))
+    if isinstance(first, list):
+        values = [np.asarray(value) for value in values]
     if isinstance(first, np.ndarray | np.generic) and np.asarray(first).dtype.kind == "u" and first.itemsize > 1:
         values = [np.asarray(value).astype(np.int64) for value in values]
-    if isinstance(first, float):  # default_collate makes its tensor on torch's default device
-        return torch.from_numpy(np.array(values, np.float64))
     try:
         stacked = default_collate(list(values))
     except (TypeError, RuntimeError, ValueError) as error:

@@ -1,0 +1,137 @@
+"""What a rule is: what the package asks of any, and what its own have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
+
+from mixup_rs import _core
+from mixup_rs._core import MixPlan
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+    Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
+
+__all__ = ["CoreRule", "Mode", "Rule", "draw_by"]
+
+Mode: TypeAlias = Literal["elem", "pair", "batch"]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What the rest of the package asks of a rule: a method that draws a plan.
+
+    Any object with such a method is a rule, in `OneOf` and wherever a rule is taken. There `rng` is a key, a tuple of
+    ints; None for fresh entropy; or the Generator that a `Mixer` without a seed was called with.
+
+    Examples
+    --------
+    >>> from mixup_rs import MixPlan, OneOf, Rule
+    >>> class LeftHalf:
+    ...     def plan(self, n, shape=None, labels=None, rng=None):
+    ...         height, width = shape
+    ...         return MixPlan.from_boxes([[0, 0, height, width // 2]] * n, shape, partner=[*range(1, n), 0])
+    >>> isinstance(LeftHalf(), Rule)
+    True
+    >>> OneOf([LeftHalf()]).plan(2, (8, 8), rng=1).lam
+    array([0.5, 0.5])
+    """
+
+    def plan(
+        self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
+    ) -> MixPlan:
+        """Draw a plan for a batch.
+
+        Parameters
+        ----------
+        n : int
+            The number of samples.
+        shape : sequence of int, optional
+            The lengths of a sample's spatial axes: (height, width), (length,) or (depth, height, width).
+        labels : array_like, optional
+            The labels of the batch, for rules that look at them.
+        rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
+            What to draw from.
+
+        Returns
+        -------
+        MixPlan
+            A plan for `n` samples.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from mixup_rs import Mixup
+        >>> len(Mixup().plan(4, rng=1))
+        4
+        """
+        ...
+
+
+def draw_by(rule: Rule, n: int, shape: Sequence[int] | None, labels: ArrayLike | None, rng: Rng) -> MixPlan:
+    """The plan that a rule draws. Raises TypeError or ValueError if that is none for `n` samples."""
+    plan: Any = rule.plan(n, shape, labels, rng)
+    name = type(rule).__name__
+    if not isinstance(plan, MixPlan):
+        raise TypeError(f"{name}.plan must return a MixPlan, got {type(plan).__name__}")
+    if len(plan) != n:
+        raise ValueError(f"{name}.plan gave a plan for {len(plan)} samples, the batch has {n}")
+    return plan
+
+
+class CoreRule:
+    """A rule that the Rust core draws: a frozen dataclass whose `_rule` src/python/rules.rs knows."""
+
+    _rule: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        _core.check(self)
+
+    def _freeze(self, *names: str) -> None:
+        """Make tuples of lists and arrays, so that a rule can be hashed and does not change with them."""
+        for name in names:
+            value: Any = getattr(self, name)
+            if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set):
+                object.__setattr__(self, name, tuple(cast("Iterable[Any]", value)))
+
+    def plan(
+        self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
+    ) -> MixPlan:
+        """Draw a plan for a batch: a pure function of its arguments, unless `rng` is None or a Generator.
+
+        Parameters
+        ----------
+        n : int
+            The number of samples, at least 0.
+        shape : sequence of int, optional
+            The lengths of a sample's spatial axes, for rules with regions: (height, width), (length,) or
+            (depth, height, width).
+        labels : array_like, optional
+            The labels of the batch, handed on to `partners` and to rules that look at them.
+        rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
+            None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
+            Generator moves on, a SeedSequence does not.
+
+        Returns
+        -------
+        MixPlan
+            A plan for `n` samples.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from mixup_rs import Mixup
+        >>> Mixup(mode="batch").plan(3, rng=(42, 0)).partner
+        array([2, 1, 0])
+        """
+        return _core.draw(self, n, shape, labels, rng)
