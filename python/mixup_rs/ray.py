@@ -86,6 +86,6 @@ class _Keyed:
         sides: dict[Any, list[Any]] = {"input": [], "target": []}
         for name, column in self._batch.items():
             if (role := roles.get((name,))) and NUMPY.kind(column) in ("float", "integer", "bool"):
-                sides[role].append(((name,), NUMPY, column))
+                sides["input" if role == "input" else "target"].append(((name,), NUMPY, column))
         key = (*how._seed(), int(how.epoch), content_key(sides["input"], sides["target"]))
         return draw_by(how.rule, n, shape, labels, key), True

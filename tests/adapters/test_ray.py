@@ -152,6 +152,15 @@ def _with_key(collate, batch):
     return {"image": plan.apply(batch["image"]), "label": y, "id": batch["id"]}
 
 
+def test_masks_are_those_of_both():
+    own = (np.arange(7) < np.array([[3], [7], [5], [1]])).astype(np.int64)
+    columns = {"input_values": np.ones((4, 7), np.float32), "attention_mask": own, "label": np.arange(4)}
+    mixed, plan = MixCollate(Mixup(1.0, prob=0.7), rng=3, return_plan=True)(columns)
+    assert 0 < (plan.lam < 1).sum() < 4
+    union = np.where((plan.lam < 1)[:, None], own | own[plan.partner], own)
+    np.testing.assert_array_equal(mixed["attention_mask"], union)
+
+
 def test_epochs_differ():
     collate = MixCollate(Mixup(0.4), num_classes=CLASSES, rng=42)
     columns = {name: column[:BATCH] for name, column in rows().items()}

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from mixup_rs import CutMix, Mixer, Mixup
 from mixup_rs.torch import MixCollate
+from mixup_rs.torch.batch import mix_inputs
 
 LENGTHS = [3, 7, 5, 1]
 N, LONGEST, WIDTH = len(LENGTHS), max(LENGTHS), 2
@@ -83,6 +85,27 @@ def test_masks_of_a_batch_are_those_of_both(library):
     np.testing.assert_array_equal(np.asarray(mixed["length"]), LENGTHS)  # nothing says that it is of padded samples
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("front", ["MixCollate", "Mixer", "callbacks"])
+def test_masks_within_an_input_are_those_of_both(front, library):
+    _, union, _ = expected()
+    own = np.arange(LONGEST) < np.array(LENGTHS)[:, None]
+    x = np.random.default_rng(0).random((N, LONGEST, WIDTH)).astype(np.float32)
+    of = np.asarray if library == "numpy" else torch.from_numpy
+    inputs = {"values": of(x), "more": [{"attention_mask": of(own.astype(np.int64)), "padding_mask": of(~own)}]}
+    if front == "callbacks":
+        inputs = pytree.tree_map(torch.as_tensor, inputs)
+        (mixed,) = mix_inputs(PLAN, (inputs,))
+    elif front == "Mixer":
+        mixed, _ = Mixer(Given())((inputs, of(np.arange(N))))
+    else:
+        samples = [(pytree.tree_map(lambda values: values[i], inputs), i) for i in range(N)]  # noqa: B023
+        mixed, _ = MixCollate(Given())(samples)
+    np.testing.assert_array_equal(np.asarray(mixed["values"]), PLAN.apply(x))
+    np.testing.assert_array_equal(np.asarray(mixed["more"][0]["attention_mask"]), union.astype(np.int64))
+    np.testing.assert_array_equal(np.asarray(mixed["more"][0]["padding_mask"]), ~union)
+
+
 def test_masks_of_one_length_need_no_padding():
     samples = [sample(1) | {"attention_mask": torch.arange(LONGEST) < length} for length in LENGTHS]
     _, union, _ = expected()
@@ -106,3 +129,5 @@ def test_errors():
         MixCollate(Mixup(), pad=0.0)([(torch.ones(3), 0), (torch.ones(3, 3), 1)])
     with pytest.raises(TypeError, match="'attention_mask' must be of booleans or numbers"):
         Mixer(Mixup())({"image": np.ones((2, 3)), "attention_mask": np.array(["a", "b"])})
+    with pytest.raises(ValueError, match=r"attention_mask has shape \(1, 3\), expected 4 samples"):
+        mix_inputs(PLAN, ({"x": torch.ones(N, 3), "attention_mask": torch.ones(1, 3)},))

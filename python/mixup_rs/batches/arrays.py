@@ -151,6 +151,8 @@ def joined(arrays: Arrays, plan: MixPlan, x: Any, role: str, name: str) -> Any:
     """
     if arrays.kind(x) not in ("float", "integer", "bool"):
         raise TypeError(f"{name} must be of booleans or numbers, got {x.dtype}")
+    if not x.ndim or x.shape[0] != len(plan):
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {len(plan)} samples")
     join = arrays.larger if role == "present" else arrays.smaller
     return arrays.where(plan.lam < 1, join(x, arrays.take(x, plan.partner)), x)
 

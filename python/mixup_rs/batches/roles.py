@@ -9,9 +9,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from mixup_rs.batches.nest import is_dataclass
+from mixup_rs.batches.nest import children, is_dataclass
 
-__all__ = ["INPUT_NAMES", "TARGET_NAMES", "Named", "Path", "Role", "Roles", "at", "entries_of", "named"]
+__all__ = [
+    "INPUT_NAMES", "TARGET_NAMES", "Named", "Path", "Role", "Roles", "at", "entries_of", "mask_role", "named",
+]  # fmt: skip
 
 #: Where an entry is: the keys and positions that lead to it.
 Path: TypeAlias = tuple[int | str, ...]
@@ -79,6 +81,7 @@ class Roles:
         -------
         dict
             The role of each path that has one. What is within an entry has its role, unless its own path is listed.
+            Masks within an input are listed by their usual names, at any depth.
 
         Raises
         ------
@@ -107,10 +110,8 @@ class Roles:
                 is_input, is_target = key in INPUT_NAMES, key in TARGET_NAMES
             else:
                 is_input, is_target = place == 0, place > 0
-            if key in _ABSENT:
-                roles[key,] = "absent"
-            elif key in self._present:
-                roles[key,] = "present"
+            if (mask := self._mask_role(key)) is not None:
+                roles[key,] = mask
             elif is_input and self.inputs is None:
                 roles[key,] = "input"
             elif (is_target or (place > 0 and not has_names and not by_name)) and self.targets is None:
@@ -118,7 +119,34 @@ class Roles:
         if "input" not in roles.values():
             names = ", ".join(map(repr, entries))
             raise ValueError(f"no entry is known to be an input; name it: inputs=... (the entries are {names})")
+        for path in [path for path, role in roles.items() if role == "input"]:
+            self._find_masks(at(value, path), path, roles)
         return roles
+
+    def _mask_role(self, key: Any) -> Role | None:
+        return mask_role(key) or ("present" if key in self._present else None)
+
+    def _find_masks(self, value: Any, path: Path, roles: dict[Path, Role]) -> None:
+        """Add the masks within an input."""
+        if isinstance(value, list) and not any(children(item) is not None for item in value):
+            return  # most often a long list of numbers
+        for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
+            inner = (*path, key)
+            if inner not in roles and (mask := self._mask_role(key)) is not None:
+                roles[inner] = mask
+            elif inner not in roles:
+                self._find_masks(item, inner, roles)
+
+
+def mask_role(key: Any) -> Role | None:
+    """The role of a mask that says where there is data, or where there is none, by its name; None for other names.
+
+    Examples
+    --------
+    >>> mask_role("attention_mask"), mask_role("padding_mask"), mask_role("mask")
+    ('present', 'absent', None)
+    """
+    return "absent" if key in _ABSENT else "present" if key in _PRESENT else None
 
 
 def _paths(name: str, given: Named) -> tuple[Path, ...] | None:

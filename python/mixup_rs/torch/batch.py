@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.arrays import has_region_shape, refuse_boxes
+from mixup_rs.batches.arrays import has_region_shape, joined, refuse_boxes
+from mixup_rs.batches.nest import children
+from mixup_rs.batches.roles import Role, entries_of, mask_role
 from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
@@ -71,7 +73,8 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
         Floats and integers of at most 16 bits are blended. Those of the spatial shape of the plan's boxes are cut,
         others are blended by `plan.lam`.
     xb : nest of torch.Tensor
-        The inputs, batch first. Wider integers (tokens, categories) are returned as they are.
+        The inputs, batch first. Wider integers (tokens, categories) are returned as they are; entries named
+        `attention_mask` or `padding_mask` become those of both samples.
     inplace : bool, default False
         Overwrite the inputs.
 
@@ -90,7 +93,8 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
     >>> mix_inputs(MixPlan([0.5, 1.0], [1, 0]), (torch.tensor([2.0, 4.0]), torch.tensor([7, 8])))
     (tensor([3., 4.]), tensor([7, 8]))
     """
-    leaves = tree_leaves(xb)
+    masks = _masks(xb)
+    leaves = [x for x in tree_leaves(xb) if id(x) not in masks]
     for x in leaves:
         refuse_boxes(x, "an input")
     dtypes = {x.dtype for x in leaves}
@@ -108,11 +112,24 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
         )
 
     def mix(x: torch.Tensor) -> torch.Tensor:
+        if id(x) in masks:
+            return joined(TORCH, plan, x, *masks[id(x)])
         if has_region_shape(plan, x) and x.ndim > 1 and (is_mixable(x) or only_copies(plan)):
             return mix_tensor(plan, x, inplace)
         return mix_tensor(plan.without_region(), x, inplace) if is_mixable(x) else x
 
     return tree_map(mix, xb)
+
+
+def _masks(value: Any) -> dict[int, tuple[Role, str]]:
+    """The role and the name of each mask that says where samples have data, by the identity of its tensor."""
+    found: dict[int, tuple[Role, str]] = {}
+    for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
+        if not isinstance(item, torch.Tensor):
+            found |= _masks(item)
+        elif (role := mask_role(key)) is not None:
+            found[id(item)] = role, str(key)
+    return found
 
 
 @dataclass(frozen=True)
