@@ -11,7 +11,7 @@ import torch
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import has_region_shape, joined, refuse_boxes
 from mixup_rs.batches.nest import children
-from mixup_rs.batches.roles import Role, entries_of, mask_role
+from mixup_rs.batches.roles import entries_of, mask_role
 from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
@@ -93,8 +93,8 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
     >>> mix_inputs(MixPlan([0.5, 1.0], [1, 0]), (torch.tensor([2.0, 4.0]), torch.tensor([7, 8])))
     (tensor([3., 4.]), tensor([7, 8]))
     """
-    masks = _masks(xb)
-    leaves = [x for x in tree_leaves(xb) if id(x) not in masks]
+    every, names = tree_leaves(xb), _mask_names(xb)
+    leaves = [x for x, name in zip(every, names, strict=True) if not name]
     for x in leaves:
         refuse_boxes(x, "an input")
     dtypes = {x.dtype for x in leaves}
@@ -111,25 +111,24 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
             "mix their embeddings with RustManifoldMixUp, or with mixup_rs.torch.apply inside the model"
         )
 
-    def mix(x: torch.Tensor) -> torch.Tensor:
-        if id(x) in masks:
-            return joined(TORCH, plan, x, *masks[id(x)])
+    def mix(x: torch.Tensor, name: str) -> torch.Tensor:
+        if (role := mask_role(name)) is not None:
+            return joined(TORCH, plan, x, role, name)
         if has_region_shape(plan, x) and x.ndim > 1 and (is_mixable(x) or only_copies(plan)):
             return mix_tensor(plan, x, inplace)
         return mix_tensor(plan.without_region(), x, inplace) if is_mixable(x) else x
 
-    return tree_map(mix, xb)
+    return _nest(xb, list(map(mix, every, names)))
 
 
-def _masks(value: Any) -> dict[int, tuple[Role, str]]:
-    """The role and the name of each mask that says where samples have data, by the identity of its tensor."""
-    found: dict[int, tuple[Role, str]] = {}
+def _mask_names(value: Any) -> list[str]:
+    """The names of masks of where samples have data, "" for other tensors, in the order of `tree_leaves`."""
+    if isinstance(value, torch.Tensor):
+        return [""]
+    names: list[str] = []
     for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
-        if not isinstance(item, torch.Tensor):
-            found |= _masks(item)
-        elif (role := mask_role(key)) is not None:
-            found[id(item)] = role, str(key)
-    return found
+        names.extend([str(key)] if isinstance(item, torch.Tensor) and mask_role(key) else _mask_names(item))
+    return names
 
 
 @dataclass(frozen=True)
