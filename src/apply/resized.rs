@@ -164,7 +164,14 @@ impl Patches {
             Self::fill(&self.of[job], partner_of(&self.of[job]), saved(job), scratch);
         });
         mix();
-        runtime::for_each(jobs, threads, || (), |(), job| box_of(&self.of[job]).assign(&saved(job)));
+        runtime::for_each(
+            jobs,
+            threads,
+            || (),
+            |(), job| {
+                each_plane(saved(job).view(), box_of(&self.of[job]), &mut |saved, target| copy_rows(saved, target))
+            },
+        );
         Ok(())
     }
 
@@ -220,6 +227,16 @@ fn each_plane<T>(
 
 /// A tap with its weight in the type of the computation.
 type Weighted<T> = (usize, usize, <<T as Element>::Wide as Element>::Weight);
+
+/// Copies a plane row by row.
+fn copy_rows<T: Copy>(source: ArrayView3<'_, T>, mut target: ArrayViewMut3<'_, T>) {
+    for (source, mut target) in source.outer_iter().zip(target.outer_iter_mut()) {
+        match (source.as_slice(), target.as_slice_mut()) {
+            (Some(source), Some(target)) => target.copy_from_slice(source),
+            _ => target.assign(&source),
+        }
+    }
+}
 
 /// What a thread needs to resize.
 pub(super) struct Scratch<T: Element> {
@@ -306,11 +323,20 @@ struct Columns<'a, T: Element> {
     out: &'a mut [T],
 }
 
+/// Elements that are gathered before they are blended: the second loop is then one of vectors.
+const GATHERED: usize = 64;
+
 impl<T: Element> Loop for Columns<'_, T> {
     #[inline(always)]
     fn run(self) {
-        for (out, &(near, far, weight)) in self.out.iter_mut().zip(self.taps) {
-            *out = T::narrow(T::Wide::blend::<true>(self.row[near], self.row[far], weight));
+        let (mut near, mut far) = ([T::Wide::default(); GATHERED], [T::Wide::default(); GATHERED]);
+        for (out, taps) in self.out.chunks_mut(GATHERED).zip(self.taps.chunks(GATHERED)) {
+            for ((tap, near), far) in taps.iter().zip(&mut near).zip(&mut far) {
+                (*near, *far) = (self.row[tap.0], self.row[tap.1]);
+            }
+            for (((out, tap), near), far) in out.iter_mut().zip(taps).zip(&near).zip(&far) {
+                *out = T::narrow(T::Wide::blend::<true>(*near, *far, tap.2));
+            }
         }
     }
 }

@@ -186,3 +186,23 @@ def test_progress_is_a_line_a_case():
         progress.rounds(1)
         progress.done("1 ms")
     assert [line.split("] ")[1] for line in stream.getvalue().splitlines()] == ["float32 4x3x8x8: 1 ms"] * 2
+
+
+def test_rules_with_regions_do_the_job_of_their_peers(monkeypatch):
+    pytest.importorskip("torch")
+    from mixup_rs.bench import regions
+
+    monkeypatch.setattr(regions, "MAIN", TINY)
+    contenders = list(regions.resize_recipe(Batch(TINY)))
+    try:
+        contenders += regions.mixup_package_regions(Batch(TINY))
+    except ImportError:
+        pass
+    names = {contender.name for contender in contenders}
+    for contender in contenders:
+        assert (contender.kind == "ours") == (contender.rival == "")
+        assert contender.rival in {"", *names}
+        x, y = contender.run()
+        assert (tuple(x.shape), tuple(y.shape)) == (TINY.shape, (TINY.shape[0], Batch.classes))
+        np.testing.assert_allclose(y.sum(1), 1, atol=1e-6)
+    assert not list(regions.resize_recipe(Batch(Case("another", TINY.shape))))

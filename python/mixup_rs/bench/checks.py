@@ -25,6 +25,7 @@ from mixup_rs.bench.contender import (
     WARM,
     drop_in,
 )
+from mixup_rs.bench.regions import RECIPE
 from mixup_rs.bench.results import Results, size_text, threads_text
 
 __all__ = ["Check", "all_checks", "check_all"]
@@ -151,6 +152,7 @@ def all_checks(results: Results) -> Iterator[Check]:
     yield Check(11, "any size / what its neighbours predict", 1.15, _steps(results))
     yield from _of_the_loader(results)
     yield from _of_drop_ins(results)
+    yield from _of_regions(results)
 
 
 def _of_the_loader(results: Results) -> Iterator[Check]:
@@ -187,6 +189,17 @@ def _of_drop_ins(results: Results) -> Iterator[Check]:
     ):
         figures = _ratios(results, case, peer, drop_in(peer), results.threads)
         yield Check(f"D{number}", f"{peer} / {drop_in(peer)}", bound, figures, at_least=True)
+
+
+def _of_regions(results: Results) -> Iterator[Check]:
+    """Rules with regions, and what others mix by them."""
+    for number, (peer, bound) in enumerate(
+        [(RECIPE, 5), ("mixup CutMix", 8), ("mixup FMix", 8), ("mixup ResizeMix", 8)], start=1
+    ):
+        figures = _ratios(results, "f32", peer, drop_in(peer), results.threads)
+        yield Check(f"R{number}", f"{peer} / {drop_in(peer)}", bound, figures, at_least=True)
+    figures = _ratios(results, "f32", "mixup VanillaMixUp", NEW, results.threads)
+    yield Check("R5", "mixup VanillaMixUp / new result", 8, figures, at_least=True)
 
 
 def _against_peers(results: Results) -> Iterator[Check]:

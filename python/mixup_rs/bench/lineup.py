@@ -12,6 +12,7 @@ from mixup_rs.bench.limits import LIMITS
 from mixup_rs.bench.loader import COLLATES, EPOCHS, Feed
 from mixup_rs.bench.peers import PEERS, Maker, jax_compiled, numpy_one_liner, torch_compiled
 from mixup_rs.bench.ray import Blocks, tasks
+from mixup_rs.bench.regions import mixup_package_regions, resize_recipe
 
 __all__ = ["lineup"]
 
@@ -58,7 +59,7 @@ def _peers(batch: Batch, quick: bool) -> list[Maker]:
         return []
     # Compiling for one shape takes seconds: a quick run does so in the main case only.
     slow = {torch_compiled, jax_compiled} if quick and batch.case is not MAIN else set()
-    return [maker for maker in PEERS if maker not in slow]
+    return [*(maker for maker in PEERS if maker not in slow), mixup_package_regions, resize_recipe]
 
 
 def _ours(batch: Batch) -> Iterator[Contender]:
