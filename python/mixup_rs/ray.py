@@ -15,8 +15,9 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("mixup_rs.ray needs Ray Data: pip install 'mixup-rs[ray]'", name=error.name) from error
 
 from mixup_rs import torch as _torch
-from mixup_rs.batches.arrays import NUMPY
+from mixup_rs.batches.arrays import NUMPY, Arrays
 from mixup_rs.batches.content import content_key
+from mixup_rs.batches.roles import Path
 from mixup_rs.rule import draw_by
 from mixup_rs.torch.stacking import Stacking
 
@@ -85,7 +86,17 @@ class _Keyed:
         roles: Any = how._roles.of({name: column[0] for name, column in self._batch.items()})
         sides: dict[Any, list[Any]] = {"input": [], "target": []}
         for name, column in self._batch.items():
-            if (role := roles.get((name,))) and NUMPY.kind(column) in ("float", "integer", "bool"):
-                sides["input" if role == "input" else "target"].append(((name,), NUMPY, column))
+            if role := roles.get((name,)):
+                sides["input" if role == "input" else "target"] += _arrays(column, (name,))
         key = (*how._seed(), int(how.epoch), content_key(sides["input"], sides["target"]))
         return draw_by(how.rule, n, shape, labels, key), True
+
+
+def _arrays(value: Any, path: Path) -> list[tuple[Path, Arrays, np.ndarray]]:
+    """The numbers of a column, for a key: one array, or, where the shapes of rows differ, those of each row."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        return [found for i, item in enumerate(value) for found in _arrays(item, (*path, i))]
+    array = np.atleast_1d(value)
+    return [(path, NUMPY, array)] if NUMPY.kind(array) in ("float", "integer", "bool") else []

@@ -166,7 +166,7 @@ class MixCollate(SharedSettings):
         if isinstance(samples, Mapping | tuple | str | torch.Tensor | np.ndarray) or not isinstance(samples, Sequence):
             raise TypeError(
                 f"expected a list of samples, got {type(samples).__name__}; a DataLoader with batch_size=None gives "
-                "single samples, which have no partners"
+                "single samples, which have no partners; for the batches of Ray Data there is mixup_rs.ray.MixCollate"
             )
         if not samples:
             raise ValueError("expected at least one sample, got none")
