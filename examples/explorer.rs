@@ -228,7 +228,8 @@ pub unsafe extern "C" fn soft_targets(plan: &Plan, classes: *const u32, num_clas
     let (classes, targets) = unsafe {
         (std::slice::from_raw_parts(classes, n), std::slice::from_raw_parts_mut(targets, n.saturating_mul(num_classes)))
     };
-    let filled =
-        SoftTargets::new(num_classes, 0.0).and_then(|how| plan.plan.soft_targets(classes, how, targets)).map(|()| true);
+    let filled = SoftTargets::new(num_classes, 0.0)
+        .and_then(|how| plan.plan.soft_targets(classes, None, how, targets))
+        .map(|()| true);
     or_message(filled, false)
 }

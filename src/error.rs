@@ -44,6 +44,20 @@ pub enum MixError {
          partner[{index}] is {partner}, but partner[{partner}] is {back}"
     )]
     NotPaired { index: usize, partner: usize, back: usize },
+    #[error("partners come from another batch of {expected} samples, which must be given: other=...")]
+    NoOther { expected: usize },
+    #[error("partners are samples of the batch itself, got another batch of {got}; draw the plan with other={got}")]
+    OtherGiven { got: usize },
+    #[error("partners come from another batch of {expected} samples, got one of {got}")]
+    OtherLength { got: usize, expected: usize },
+    #[error("other must have samples of shape {expected:?}, got {got:?}")]
+    OtherShape { got: Vec<usize>, expected: Vec<usize> },
+    #[error("other must have samples to draw partners from, got none")]
+    OtherEmpty,
+    #[error("mode=\"pair\" needs partners that are samples of the batch itself, got those of another batch")]
+    OtherPaired,
+    #[error("plans of one batch must have partners from the same one, got {got:?} beside {expected:?} samples")]
+    Others { got: Option<usize>, expected: Option<usize> },
     #[error("the plan is for {expected} samples, got an array of {got}")]
     BatchLength { got: usize, expected: usize },
     #[error("expected an array whose axis 0 is the batch, got one with 0 dimensions")]

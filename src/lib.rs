@@ -36,7 +36,7 @@ mod simd;
 
 pub use arithmetic::{Element, Normalize, Opaque};
 pub use error::MixError;
-pub use plan::{Lam, MAX_SPATIAL_AXES, Mask, MixPlan, Mode, Rect, Region, Sampling, SoftTargets};
+pub use plan::{Lam, MAX_SPATIAL_AXES, Mask, MixPlan, Mode, Partners, Rect, Region, Sampling, SoftTargets};
 pub use random::{Key, STREAM_VERSION};
 pub use rules::{Choice, CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, Rule, SmoothMix};
 pub use runtime::{BYTES_PER_THREAD, Machine, Vendor};

@@ -24,7 +24,7 @@ fn the_global_pool_is_never_started() {
     boxes.apply(images.view()).unwrap();
     boxes.apply_in_place(images.view_mut()).unwrap();
     let soft = SoftTargets::new(3, 0.1).unwrap();
-    plan.soft_targets(&[0_i64; N], soft, &mut [0.0; 3 * N]).unwrap();
+    plan.soft_targets(&[0_i64; N], None, soft, &mut [0.0; 3 * N]).unwrap();
 
     if runtime::available() > 1 {
         assert!(names().iter().any(|name| name.starts_with("mixup-rs")), "nothing ran on threads: {:?}", names());

@@ -122,7 +122,7 @@ proptest! {
         let mut out = shared.slice_axis_mut(Axis(0), to).into_shape_with_order(to_shape).unwrap();
         let out = out.slice_mut(s![..;to_step, ..width]).into_dyn().raw_view_mut();
         // SAFETY: both views lie within `shared`.
-        unsafe { plan.apply_raw(x, out, None, 2) }.unwrap();
+        unsafe { plan.apply_raw(x, None, out, None, 2) }.unwrap();
         prop_assert_eq!(alone, shared);
     }
 
@@ -164,7 +164,7 @@ proptest! {
         let classes: Vec<u64> = array(plan.len(), &[], seed, |bits| bits % num_classes as u64).into_iter().collect();
         let mut targets = Array2::<f32>::from_elem((plan.len(), num_classes), f32::NAN);
         let how = SoftTargets::new(num_classes, smoothing).unwrap();
-        plan.soft_targets(&classes, how, targets.as_slice_mut().unwrap()).unwrap();
+        plan.soft_targets(&classes, None, how, targets.as_slice_mut().unwrap()).unwrap();
         let hot = Array2::from_shape_fn((plan.len(), num_classes), |(i, class)| {
             let hot = if classes[i] == class as u64 { 1.0 - smoothing } else { 0.0 };
             hot + smoothing / num_classes as f64

@@ -72,6 +72,8 @@ class MixPlan:
         (n,) floats in [0, 1], the weight of each sample itself, or one for all.
     partner : array_like
         (n,) integers in [0, n), the index of the sample that each is mixed with; repeats allowed.
+    other : int, optional
+        The number of samples of another batch: `partner` is in [0, other), and the plan is applied with that batch.
 
     Raises
     ------
@@ -90,7 +92,7 @@ class MixPlan:
     .. [2] Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
        arXiv 1905.04899.
     """
-    def __new__(cls, lam: ArrayLike, partner: ArrayLike) -> MixPlan: ...
+    def __new__(cls, lam: ArrayLike, partner: ArrayLike, other: int | None = None) -> MixPlan: ...
     @staticmethod
     def identity(n: int) -> MixPlan:
         """Return the plan that leaves every sample as it is.
@@ -117,6 +119,7 @@ class MixPlan:
         partner: ArrayLike,
         weight: ArrayLike = 1.0,
         resized: ArrayLike = False,
+        other: int | None = None,
     ) -> MixPlan:
         """Return a plan of given boxes, which are taken from the partners: spans of time, rectangles or cuboids.
 
@@ -134,6 +137,8 @@ class MixPlan:
         resized : array_like, default False
             (n,) booleans, or one for all: whether a box holds the whole partner, resized, instead of the same part of it.
             Along two axes.
+        other : int, optional
+            As for `MixPlan`.
 
         Returns
         -------
@@ -154,7 +159,9 @@ class MixPlan:
         else cannot be blended are those of the nearest pixel (``mode="nearest-exact"``).
         """
     @staticmethod
-    def from_masks(masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None) -> MixPlan:
+    def from_masks(
+        masks: ArrayLike, partner: ArrayLike, shape: Sequence[int] | None = None, other: int | None = None
+    ) -> MixPlan:
         """Return a plan of given masks: of saliency or attention, of segmentation, or of any shape.
 
         Parameters
@@ -168,6 +175,8 @@ class MixPlan:
             The lengths of a sample's one to three spatial axes. Then masks are of this shape for all samples, or have it
             behind the axis of the batch. By default masks of one and two axes are for all samples, and of three and four
             one for each.
+        other : int, optional
+            As for `MixPlan`.
 
         Returns
         -------
@@ -195,6 +204,9 @@ class MixPlan:
     @property
     def partner(self) -> NDArray[np.intp]:
         """The index of the sample that each is mixed with: (n,) intp, a copy."""
+    @property
+    def other(self) -> int | None:
+        """The number of samples of the other batch that partners come from; None if they are samples of the batch itself."""
     @property
     def boxes(self) -> NDArray[np.intp] | None:
         """The boxes, resized ones too, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks."""
@@ -233,9 +245,15 @@ class MixPlan:
         Returns
         -------
         MixPlan
-            The same `lam` and `partner`, without boxes and masks.
+            The same `lam`, `partner` and `other`, without boxes and masks.
         """
-    def apply(self, x: _Array, out: _Array | None = None, spatial_axes: Sequence[int] | None = None) -> _Array:
+    def apply(
+        self,
+        x: _Array,
+        out: _Array | None = None,
+        spatial_axes: Sequence[int] | None = None,
+        other: _Array | None = None,
+    ) -> _Array:
         """Mix an array.
 
         Parameters
@@ -249,6 +267,8 @@ class MixPlan:
             way.
         spatial_axes : sequence of int, optional
             The axes of `x` that boxes and masks are along; by default the last ones.
+        other : numpy.ndarray, optional
+            The batch that partners come from, if the plan has an `other`: so many samples like those of `x`, not copied.
 
         Returns
         -------
@@ -262,7 +282,7 @@ class MixPlan:
         """
     @overload
     def apply_labels(
-        self, y: ArrayLike, num_classes: int, label_smoothing: float = 0.0
+        self, y: ArrayLike, num_classes: int, label_smoothing: float = 0.0, other: ArrayLike | None = None
     ) -> tuple[NDArray[Any], None]:
         """Mix labels.
 
@@ -277,6 +297,8 @@ class MixPlan:
             At least 1; class indices must be in [0, num_classes).
         label_smoothing : float, default 0.0
             s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+        other : array_like, optional
+            The labels of the batch that partners come from, if the plan has an `other`: like `y`, one for each sample.
 
         Returns
         -------
@@ -290,7 +312,11 @@ class MixPlan:
         """
     @overload
     def apply_labels(
-        self, y: ArrayLike, num_classes: int | None = None, label_smoothing: float = 0.0
+        self,
+        y: ArrayLike,
+        num_classes: int | None = None,
+        label_smoothing: float = 0.0,
+        other: ArrayLike | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
     def apply_boxes(
         self, boxes: Sequence[Any], labels: Sequence[Any], min_visible: float = 0.1
@@ -361,6 +387,7 @@ def mix_batch(
     lam: ArrayLike | None = None,
     partner: ArrayLike | None = None,
     rule: Any = None,
+    other: NDArray[Any] | None = None,
     num_classes: int | None = None,
     label_smoothing: float = 0.0,
     out: NDArray[Any] | None = None,
@@ -394,6 +421,9 @@ def mix_batch(
         Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
     rule : Rule, optional
         Draws the plan instead of the five arguments above. Its regions are along `spatial_axes`.
+    other : numpy.ndarray or (numpy.ndarray, array_like), optional
+        Another batch that partners come from, with samples like those of `x`, more or fewer; with `y` the batch and its
+        labels. `partner` then counts the samples of that batch: drawn, none repeats before all are partners.
     num_classes : int, optional
         At least 1; class indices must be in [0, num_classes).
     label_smoothing : float, default 0.0
@@ -437,6 +467,7 @@ def mix_batch(
     lam: ArrayLike | None = None,
     partner: ArrayLike | None = None,
     rule: Any = None,
+    other: tuple[NDArray[Any], ArrayLike] | None = None,
     num_classes: int | None = None,
     label_smoothing: float = 0.0,
     out: NDArray[Any] | None = None,
@@ -489,7 +520,7 @@ def collate(
     --------
     MixPlan.apply : Mix a batch that is stacked already.
     """
-def draw(rule: Any, n: int, shape: Sequence[int] | None, labels: Any, rng: _Rng) -> MixPlan:
+def draw(rule: Any, n: int, shape: Sequence[int] | None, labels: Any, rng: _Rng, other: int | None = None) -> MixPlan:
     """Draws a plan by a rule of this package. `mixup_rs.rules` documents the arguments."""
 def check(rule: Any) -> None:
     """Checks the options of a rule of this package."""

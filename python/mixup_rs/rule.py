@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -25,6 +26,9 @@ class Rule(Protocol):
 
     Any object with such a method is a rule, in `OneOf` and wherever a rule is taken. There `rng` is a key, a tuple of
     ints; None for fresh entropy; or the Generator that a `Mixer` without a seed was called with.
+
+    A rule whose method also has an argument `other` draws partners from so many samples of another batch if given it;
+    its plan has the same `other`.
 
     Examples
     --------
@@ -74,15 +78,43 @@ class Rule(Protocol):
         ...
 
 
-def draw_by(rule: Rule, n: int, shape: Sequence[int] | None, labels: ArrayLike | None, rng: Rng) -> MixPlan:
-    """The plan that a rule draws. Raises TypeError or ValueError if that is none for `n` samples."""
-    plan: Any = rule.plan(n, shape, labels, rng)
+def draw_by(
+    rule: Rule,
+    n: int,
+    shape: Sequence[int] | None,
+    labels: ArrayLike | None,
+    rng: Rng,
+    other: int | None = None,
+) -> MixPlan:
+    """The plan that a rule draws, with partners among `other` samples of another batch if given.
+
+    Raises TypeError or ValueError if that is none for `n` samples, or of other partners.
+    """
     name = type(rule).__name__
+    if other is None:
+        plan: Any = rule.plan(n, shape, labels, rng)
+    elif _takes_other(rule):
+        plan = cast("Any", rule).plan(n, shape, labels, rng, other=other)
+    else:
+        raise TypeError(
+            f"{name} cannot draw partners from another batch: its method plan has no argument other, "
+            "the number of samples there"
+        )
     if not isinstance(plan, MixPlan):
         raise TypeError(f"{name}.plan must return a MixPlan, got {type(plan).__name__}")
     if len(plan) != n:
         raise ValueError(f"{name}.plan gave a plan for {len(plan)} samples, the batch has {n}")
+    if plan.other != other:
+        raise ValueError(f"{name}.plan gave a plan with other={plan.other}, expected other={other}")
     return plan
+
+
+def _takes_other(rule: Rule) -> bool:
+    try:
+        parameters = inspect.signature(rule.plan).parameters.values()
+    except ValueError:  # of a compiled function, which says for itself what it lacks
+        return True
+    return any(one.name == "other" or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 class CoreRule:
@@ -101,7 +133,12 @@ class CoreRule:
                 object.__setattr__(self, name, tuple(cast("Iterable[Any]", value)))
 
     def plan(
-        self, n: int, shape: Sequence[int] | None = None, labels: ArrayLike | None = None, rng: Rng = None
+        self,
+        n: int,
+        shape: Sequence[int] | None = None,
+        labels: ArrayLike | None = None,
+        rng: Rng = None,
+        other: int | None = None,
     ) -> MixPlan:
         """Draw a plan for a batch: a pure function of its arguments, unless `rng` is None or a Generator.
 
@@ -117,6 +154,9 @@ class CoreRule:
         rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
             None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
             Generator moves on, a SeedSequence does not.
+        other : int, optional
+            The number of samples of another batch that partners come from, instead of the batch itself: none is a
+            partner again before all are. All else is drawn as without. Not with mode="pair" or `partners`.
 
         Returns
         -------
@@ -133,5 +173,7 @@ class CoreRule:
         >>> from mixup_rs import Mixup
         >>> Mixup(mode="batch").plan(3, rng=(42, 0)).partner
         array([2, 1, 0])
+        >>> Mixup(mode="batch").plan(3, rng=(42, 0), other=8).partner
+        array([6, 3, 0])
         """
-        return _core.draw(self, n, shape, labels, rng)
+        return _core.draw(self, n, shape, labels, rng, other)

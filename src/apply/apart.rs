@@ -1,4 +1,4 @@
-//! The driver that mixes into another array, along the partners.
+//! The driver that mixes into another array, along the partners, or with those of another batch.
 
 use super::batch::Batch;
 use super::columns::Stretch;
@@ -27,13 +27,14 @@ impl<T: Element> Batch<'_, T> {
         runtime::for_each(jobs, self.threads, scratch, |scratch, job| {
             let (here, next) = (stretch(job), stretch((job + 1) % jobs));
             let column = &here.column;
-            // SAFETY: the column lies in both arrays, which do not overlap. No other job has these samples of it.
+            // SAFETY: the column lies in all arrays, of which the target overlaps none. No other job has these samples of it.
             unsafe {
                 let (source, target) = (self.source.from(column.source), self.target.from(column.target));
+                let partners = self.partners.from(column.other);
                 for at in here.places.clone() {
                     let i = samples[at];
                     let own = source.get(i, column.len);
-                    let partner = source.get(self.mixing.partner[i], column.len);
+                    let partner = partners.get(self.mixing.partner[i], column.len);
                     let out = target.get_mut(i, column.len);
                     let (recipe, ahead) = (self.mixing.recipe::<T>(i), self.ahead(at, &here, &next));
                     let region = self.mixing.region(i);

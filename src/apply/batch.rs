@@ -10,6 +10,8 @@
 //! - *packed*, for runs that are not contiguous in both arrays (a mirrored axis, C to Fortran order): gather the column
 //!   of all samples, mix it in place, scatter it.
 //!
+//! With partners from another batch samples are mixed in any order, and in place nothing is saved (`other`).
+//!
 //! Each blends a sample by its weight, then takes its region from the partner: copies a box, blends by a mask (`masked`).
 //! A box that holds the whole partner needs all of it at once, which a column does not have: `resized` fills it.
 //!
@@ -32,14 +34,22 @@ use crate::simd::{Ahead, CACHE_LINE, Cache, Level, MaskedRun, Recipe, blend_in_p
 pub(crate) struct Mixing<'a> {
     pub weight: &'a [f64],
     pub partner: &'a [usize],
+    /// Whether partners are samples of another batch.
+    pub is_other: bool,
     pub order: &'a Order,
     pub regions: Option<(&'a [Region], &'a Grid)>,
 }
 
 impl Mixing<'_> {
+    /// Whether a sample is its own partner, and so stays as it is.
+    #[inline]
+    pub fn is_alone(&self, i: usize) -> bool {
+        self.partner[i] == i && !self.is_other
+    }
+
     /// How a sample is blended outside its region.
     pub fn recipe<T: Element>(&self, i: usize) -> Recipe<T::Weight> {
-        if self.partner[i] == i { Recipe::KeepOwn } else { Recipe::new::<T>(self.weight[i]) }
+        if self.is_alone(i) { Recipe::KeepOwn } else { Recipe::new::<T>(self.weight[i]) }
     }
 
     /// The region of a sample that comes from its partner, and the grid to find it by. Boxes that hold a resized partner
@@ -47,7 +57,7 @@ impl Mixing<'_> {
     #[inline]
     pub fn region(&self, i: usize) -> Option<(&Region, &Grid)> {
         let (regions, grid) = self.regions?;
-        let is_mixed = |region: &Region| self.partner[i] != i && matches!(region, Region::Box(_) | Region::Mask(_));
+        let is_mixed = |region: &Region| !self.is_alone(i) && matches!(region, Region::Box(_) | Region::Mask(_));
         Some((&regions[i], grid)).filter(|(region, _)| is_mixed(region))
     }
 
@@ -108,32 +118,40 @@ pub(super) fn take_box<T: Copy>(grid: &Grid, rect: &Rect, start: usize, own: &mu
     }
 }
 
-/// Mixes `source` into `target`, on at most `limit` threads.
+/// Mixes `source` into `target`, on at most `limit` threads, with partners from `other` if given, else from `source`.
 ///
 /// # Safety
-/// Both must be valid for the arrays that `layout` describes, `source` for reads and `target` for reads and writes. No
-/// two elements of the target may overlap. The arrays must be the same or not overlap. `mixing` must hold `layout.n`
-/// weights, partners below `layout.n` and their order; its grid must be that of the layout.
+/// All must be valid for the arrays that `layout` describes, `target` for reads and writes, the others for reads. No
+/// two elements of the target may overlap. Source and target must be the same or not overlap, and `other` must not
+/// overlap the target. `mixing` must hold `layout.n` weights, partners below the number of samples they come from, and
+/// their order; its grid must be that of the layout.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn mix<T: Element>(
     mixing: Mixing<'_>,
     layout: &Layout,
     source: *const T,
+    other: Option<*const T>,
     target: *mut T,
     limit: usize,
 ) {
     let in_place = std::ptr::eq(source, target);
-    let (arrays, bytes) = (if in_place { 1 } else { 2 }, layout.size() * size_of::<T>());
+    let bytes = layout.size() * size_of::<T>();
+    let arrays = if in_place { 1 } else { 2 } + usize::from(other.is_some());
     let threads = runtime::worth(arrays * bytes, limit);
     let source = Samples { first: source.cast_mut(), step: layout.source_step };
+    let partners = Samples { first: other.map_or(source.first, <*const T>::cast_mut), step: layout.other_step };
     let target = Samples { first: target, step: layout.target_step };
     let (level, machine) = (Level::current(), Machine::current());
     let blends = (0..layout.n).any(|i| mixing.reads_all(i));
-    let batch = Batch { mixing, layout, source, target, bytes, threads, level, machine, blends };
+    let batch = Batch { mixing, layout, source, partners, target, bytes, threads, level, machine, blends };
     // SAFETY: as required above. The conditions that each driver adds are checked here.
     unsafe {
         if batch.is_interleaved() {
             batch.interleaved();
+        } else if mixing.is_other && !layout.is_contiguous() {
+            batch.packed_with_other();
+        } else if mixing.is_other && in_place {
+            batch.in_place_with_other();
         } else if !layout.is_contiguous() {
             batch.packed();
         } else if in_place {
@@ -148,6 +166,8 @@ pub(super) struct Batch<'a, T> {
     pub mixing: Mixing<'a>,
     pub layout: &'a Layout,
     pub source: Samples<T>,
+    /// Where partners come from: the source, or another batch.
+    pub partners: Samples<T>,
     pub target: Samples<T>,
     pub bytes: usize,
     pub threads: usize,
@@ -183,16 +203,19 @@ impl<T: Element> Batch<'_, T> {
     pub(super) fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
         let (after, column) = if at + 1 < here.places.end { (at + 1, here) } else { (next.places.start, next) };
         self.mixing.fetch_mask(self.mixing.order.samples[at], self.mixing.order.samples.get(after), &column.column);
-        let (place, sample, &Column { source, len, .. }) = self.upcoming(at, here, next)?;
+        let (place, sample, &Column { source, other, len, .. }) = self.upcoming(at, here, next)?;
         let in_place = self.is_in_place();
-        if in_place && !self.is_read(place, sample) {
+        let is_other = self.mixing.is_other;
+        if if is_other { !self.mixing.reads_all(sample) } else { in_place && !self.is_read(place, sample) } {
             return None;
         }
         let batch_bytes = if in_place { self.bytes } else { 2 * self.bytes };
         let to = fetched_to(self.machine, len * size_of::<T>(), batch_bytes, in_place)?;
         Ahead::new(&raw const self.mixing.weight[sample], Cache::First).fetch(1);
         Ahead::new(&raw const self.mixing.partner[sample], Cache::First).fetch(1);
-        Some(Ahead::new(self.source.address(sample).wrapping_offset(source), to))
+        let (from, sample, offset) =
+            if is_other { (self.partners, self.mixing.partner[sample], other) } else { (self.source, sample, source) };
+        Some(Ahead::new(from.address(sample).wrapping_offset(offset), to))
     }
 
     /// Whether mixing in place reads all of the sample at this place of the order: whether it is blended itself, or the
@@ -236,8 +259,9 @@ pub(super) mod tests {
         let layout = Layout::new(shape, source, target).unwrap();
         let samples = |step| Samples { first: std::ptr::null_mut(), step };
         look(&Batch {
-            mixing: Mixing { weight: &[], partner: &[], order: &Order::new(&[]), regions: None },
+            mixing: Mixing { weight: &[], partner: &[], is_other: false, order: &Order::new(&[]), regions: None },
             source: samples(layout.source_step),
+            partners: samples(layout.source_step),
             target: samples(layout.target_step),
             layout: &layout,
             bytes: layout.size() * size_of::<f32>(),
@@ -255,9 +279,16 @@ pub(super) mod tests {
         let layout = Layout::new(&[4, 1000], &[1000, 1], &[1000, 1]).unwrap();
         let samples = Samples::<f32> { first: std::ptr::null_mut(), step: 1000 };
         let batch = Batch {
-            mixing: Mixing { weight: &[0.5; 4], partner: &partner, order: &Order::new(&partner), regions: None },
+            mixing: Mixing {
+                weight: &[0.5; 4],
+                partner: &partner,
+                is_other: false,
+                order: &Order::new(&partner),
+                regions: None,
+            },
             layout: &layout,
             source: samples,
+            partners: samples,
             target: samples,
             bytes: 16_000,
             threads: 1,
@@ -295,10 +326,21 @@ pub(super) mod tests {
         let layout = Layout::new(&[6, 10], &[10, 1], &[10, 1]).unwrap();
         let read = |blends| {
             let samples = Samples::<f32> { first: std::ptr::null_mut(), step: 10 };
-            let mixing = Mixing { weight: &weight, partner: &partner, order: &order, regions: None };
+            let mixing = Mixing { weight: &weight, partner: &partner, is_other: false, order: &order, regions: None };
             let (source, target, level, machine) = (samples, samples, Level::current(), MACHINE);
             let (bytes, threads) = (240, 1);
-            let batch = Batch { mixing, layout: &layout, source, target, bytes, threads, level, machine, blends };
+            let batch = Batch {
+                mixing,
+                layout: &layout,
+                source,
+                partners: source,
+                target,
+                bytes,
+                threads,
+                level,
+                machine,
+                blends,
+            };
             std::array::from_fn(|place| batch.is_read(place, place))
         };
         // The first of a cycle may be the partner of its last.
@@ -333,10 +375,21 @@ pub(super) mod tests {
         let layout = Layout::new(&[3, 6000], &[6000, 1], &[6000, 1]).unwrap();
         let lengths = |address: usize| {
             let samples = Samples { first: std::ptr::without_provenance_mut::<f32>(address), step: 6000 };
-            let mixing = Mixing { weight: &[], partner: &[], order: &Order::new(&[]), regions: None };
+            let mixing = Mixing { weight: &[], partner: &[], is_other: false, order: &Order::new(&[]), regions: None };
             let (source, target, level) = (samples, samples, Level::current());
             let (bytes, threads, machine) = (72_000, 1, MACHINE);
-            let batch = Batch { mixing, layout: &layout, source, target, bytes, threads, level, machine, blends: true };
+            let batch = Batch {
+                mixing,
+                layout: &layout,
+                source,
+                partners: source,
+                target,
+                bytes,
+                threads,
+                level,
+                machine,
+                blends: true,
+            };
             let (columns, _) = batch.columns();
             (0..columns.count()).map(|index| columns.get(index).len).collect::<Vec<_>>()
         };

@@ -59,6 +59,8 @@ impl<T> Samples<T> {
 pub(crate) struct Column {
     /// The offset of its first element from the first element of a sample, in the source.
     pub source: isize,
+    /// The same in the array that partners come from.
+    pub other: isize,
     /// The same in the target.
     pub target: isize,
     /// The index of its first element, in the order of the layout.
@@ -103,6 +105,7 @@ impl<'a> Columns<'a> {
         let (start, end) = (end.saturating_sub(self.len), end.min(self.layout.run.len));
         Column {
             source: source + start as isize * self.layout.run.source,
+            other: self.layout.other_start(index / self.per_run) + start as isize * self.layout.run.other,
             target: target + start as isize * self.layout.run.target,
             at: index / self.per_run * self.layout.run.len + start,
             len: end - start,
@@ -116,25 +119,29 @@ pub(crate) struct Stretch {
     pub places: Range<usize>,
 }
 
-/// Copies `len` elements of `n` samples. Each side is given with the stride between the elements of a sample. The copy
-/// runs in squares that stay in the cache for any order of reads and writes.
+/// Copies `len` elements of `n` samples, and to sample i those of sample `from_row(i)`. Each side is given with the stride
+/// between the elements of a sample. The copy runs in squares that stay in the cache for any order of reads and writes.
 ///
 /// # Safety
 /// Both sides must be valid for these elements and not overlap.
 #[allow(unsafe_code)]
-pub(crate) unsafe fn transfer<T: Copy>(n: usize, len: usize, from: (Samples<T>, isize), to: (Samples<T>, isize)) {
+pub(crate) unsafe fn transfer<T: Copy>(
+    n: usize,
+    len: usize,
+    from: (Samples<T>, isize),
+    from_row: impl Fn(usize) -> usize,
+    to: (Samples<T>, isize),
+) {
     const SQUARE: usize = 16;
     let at = |(samples, stride): (Samples<T>, isize), i: usize, j: usize| {
         samples.first.wrapping_offset(i as isize * samples.step + j as isize * stride)
     };
     for i in (0..n).step_by(SQUARE) {
         for j in (0..len).step_by(SQUARE) {
-            let (height, width) = (SQUARE.min(n - i), SQUARE.min(len - j));
-            for column in j..j + width {
-                let (source, target) = (at(from, i, column), at(to, i, column));
-                for row in 0..height as isize {
+            for column in j..(j + SQUARE).min(len) {
+                for row in i..(i + SQUARE).min(n) {
                     // SAFETY: the row is below n and the column below len.
-                    unsafe { *target.wrapping_offset(row * to.0.step) = *source.wrapping_offset(row * from.0.step) };
+                    unsafe { *at(to, row, column) = *at(from, from_row(row), column) };
                 }
             }
         }

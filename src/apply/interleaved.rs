@@ -13,7 +13,8 @@ impl<T: Element> Batch<'_, T> {
     pub(super) fn is_interleaved(&self) -> bool {
         let n = self.layout.n;
         let is_side_by_side = self.source.step == 1 && self.target.step == 1;
-        self.mixing.regions.is_none() && is_side_by_side && (2..=PACKED_BYTES / size_of::<T>()).contains(&n)
+        let is_plain = self.mixing.regions.is_none() && !self.mixing.is_other;
+        is_plain && is_side_by_side && (2..=PACKED_BYTES / size_of::<T>()).contains(&n)
     }
 
     /// # Safety

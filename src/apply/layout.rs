@@ -1,7 +1,7 @@
-//! Turns the strides of two N-d arrays into runs that can be blended.
+//! Turns the strides of N-d arrays into runs that can be blended.
 //!
 //! The axes of a sample are sorted into the memory order of the target, and an axis that continues another is merged
-//! with it. The result is a run (the last axis) and the outer axes over which it repeats. If both arrays share a dense
+//! with it. The result is a run (the last axis) and the outer axes over which it repeats. If all arrays share a dense
 //! layout, such as C order or channels_last, a sample is a single run.
 
 /// An axis of a sample, with its strides in elements.
@@ -9,18 +9,23 @@
 pub(crate) struct Axis {
     pub len: usize,
     pub source: isize,
+    /// In the array that partners come from: the source, or another.
+    pub other: isize,
     pub target: isize,
 }
 
-/// The memory layout of the samples of a source and a target. Offsets and strides are in elements.
+/// The memory layout of the samples of a source, of the array that partners come from, and of a target. Offsets and
+/// strides are in elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub n: usize,
     /// The offset of the first run from the first element of a sample: not zero if an axis is reversed.
     source_start: isize,
+    other_start: isize,
     target_start: isize,
     /// The stride from one sample to the next.
     pub source_step: isize,
+    pub other_step: isize,
     pub target_step: isize,
     /// The axes over which the run repeats, outermost first.
     pub outer: Vec<Axis>,
@@ -28,24 +33,30 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout of two arrays of the same `shape`, whose axis 0 is the batch. `None` if they are empty.
-    pub fn new(shape: &[usize], source: &[isize], target: &[isize]) -> Option<Self> {
+    /// The layout of two arrays of the same `shape`, whose axis 0 is the batch, and of an array with samples of the same
+    /// shape that partners come from: the source, or another. `None` if they are empty.
+    pub fn with(shape: &[usize], source: &[isize], other: &[isize], target: &[isize]) -> Option<Self> {
         if shape.contains(&0) {
             return None;
         }
         let mut layout = Self {
             n: shape[0],
             source_start: 0,
+            other_start: 0,
             target_start: 0,
             source_step: source[0],
+            other_step: other[0],
             target_step: target[0],
             outer: Vec::new(),
-            run: Axis { len: 1, source: 1, target: 1 },
+            run: Axis { len: 1, source: 1, other: 1, target: 1 },
         };
         for (axis, number) in axes_in_memory(shape, source, target) {
+            let sign = if target[number] < 0 { -1 } else { 1 };
+            let axis = Axis { other: sign * other[number], ..axis };
             if target[number] < 0 {
                 let last = axis.len as isize - 1;
                 layout.source_start -= last * axis.source;
+                layout.other_start -= last * axis.other;
                 layout.target_start -= last * axis.target;
             }
             match layout.outer.last_mut() {
@@ -61,17 +72,35 @@ impl Layout {
         Some(layout)
     }
 
+    /// The layout of two arrays, of which partners come from the source.
+    #[cfg(test)]
+    pub fn new(shape: &[usize], source: &[isize], target: &[isize]) -> Option<Self> {
+        Self::with(shape, source, source, target)
+    }
+
     /// The offsets at which run number `index` starts in the first sample of source and target.
     pub fn run_start(&self, index: usize) -> (isize, isize) {
-        let mut rest = index;
-        let (mut source, mut target) = (self.source_start, self.target_start);
+        self.start_of_run(index, (self.source_start, self.target_start), |axis| (axis.source, axis.target))
+    }
+
+    /// The offset at which run number `index` starts in the first sample of the array that partners come from.
+    pub fn other_start(&self, index: usize) -> isize {
+        self.start_of_run(index, (self.other_start, 0), |axis| (axis.other, 0)).0
+    }
+
+    fn start_of_run(
+        &self,
+        index: usize,
+        first: (isize, isize),
+        strides: impl Fn(&Axis) -> (isize, isize),
+    ) -> (isize, isize) {
+        let (mut rest, mut start) = (index, first);
         for axis in self.outer.iter().rev() {
-            let at = (rest % axis.len) as isize;
+            let (at, (one, two)) = ((rest % axis.len) as isize, strides(axis));
             rest /= axis.len;
-            source += at * axis.source;
-            target += at * axis.target;
+            start = (start.0 + at * one, start.1 + at * two);
         }
-        (source, target)
+        start
     }
 
     /// The number of runs of a sample.
@@ -79,9 +108,9 @@ impl Layout {
         self.outer.iter().map(|axis| axis.len).product()
     }
 
-    /// Whether a run is contiguous in both arrays.
+    /// Whether a run is contiguous in all arrays.
     pub fn is_contiguous(&self) -> bool {
-        self.run.source == 1 && self.run.target == 1
+        self.run.source == 1 && self.run.other == 1 && self.run.target == 1
     }
 
     /// The number of elements.
@@ -94,7 +123,7 @@ impl Axis {
     /// Whether one step of this axis equals the whole of `inner`, so that both merge into one axis.
     fn continues(&self, inner: Axis) -> bool {
         let len = inner.len as isize;
-        self.source == inner.source * len && self.target == inner.target * len
+        [self.source, self.other, self.target] == [inner.source, inner.other, inner.target].map(|stride| stride * len)
     }
 }
 
@@ -112,7 +141,8 @@ pub(crate) struct SampleAxis {
 fn axes_in_memory(shape: &[usize], source: &[isize], target: &[isize]) -> Vec<(Axis, usize)> {
     let axis = |number: usize| {
         let sign = if target[number] < 0 { -1 } else { 1 };
-        (Axis { len: shape[number], source: sign * source[number], target: sign * target[number] }, number)
+        let (source, target) = (sign * source[number], sign * target[number]);
+        (Axis { len: shape[number], source, other: source, target }, number)
     };
     let mut axes: Vec<_> = (1..shape.len()).filter(|&number| shape[number] > 1).map(axis).collect();
     axes.sort_by_key(|(axis, _)| std::cmp::Reverse((axis.target, axis.source)));

@@ -4,17 +4,20 @@ use ndarray::{ArrayD, IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder};
 
 use super::layout::dense_like;
 
-/// Calls `write` with `out`. If `out` partly overlaps `x`, calls it with a new array, which is then copied to `out`.
+/// Calls `write` with `out`. If `out` partly overlaps `x`, or shares memory with the array `other` that partners come
+/// from, calls it with a new array, which is then copied to `out`.
 ///
 /// # Safety
 /// `out` must be valid and writable.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn apart_or_same<T: Copy + Default>(
     x: &RawArrayView<T, IxDyn>,
+    other: Option<&RawArrayView<T, IxDyn>>,
     out: RawArrayViewMut<T, IxDyn>,
     write: impl FnOnce(RawArrayViewMut<T, IxDyn>),
 ) {
-    if same_elements(x, &out) || !extents_meet(x, &out) {
+    let is_other_apart = other.is_none_or(|other| !extents_meet(other, &out));
+    if is_other_apart && (same_elements(x, &out) || !extents_meet(x, &out)) {
         return write(out);
     }
     let mut apart = new_array::<T>(out.shape(), &dense_like(out.shape(), out.strides()));

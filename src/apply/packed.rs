@@ -28,9 +28,9 @@ impl<T: Element> Batch<'_, T> {
             let dense = Samples { first: packed.as_mut_ptr(), step: step as isize };
             // SAFETY: the column lies in both arrays, and no other job has it. The scratch holds n × step elements.
             unsafe {
-                transfer(n, column.len, (self.source.from(column.source), run.source), (dense, 1));
+                transfer(n, column.len, (self.source.from(column.source), run.source), |i| i, (dense, 1));
                 self.walk(&segments, dense, &column, head, &[], |_| None);
-                transfer(n, column.len, (dense, 1), (self.target.from(column.target), run.target));
+                transfer(n, column.len, (dense, 1), |i| i, (self.target.from(column.target), run.target));
             }
         });
     }

@@ -54,7 +54,7 @@ impl MixPlan {
             unreachable!("partners are resized along two axes")
         };
         let of = regions.of.iter().zip(self.partner()).enumerate().filter_map(|(sample, (region, &partner))| {
-            let (&rect, sampling) = region.resized().filter(|(rect, _)| partner != sample && !rect.is_empty())?;
+            let (&rect, sampling) = region.resized().filter(|(rect, _)| !self.is_alone(sample) && !rect.is_empty())?;
             // All of a sample is copied bit for bit.
             let is_all = rect == Rect::new(&[0, 0], &[shape[y], shape[x]]);
             Some(Patch { sample, partner, rect, sampling: if is_all { Sampling::Nearest } else { sampling } })
@@ -111,24 +111,26 @@ impl Patches {
         });
     }
 
-    /// Calls `mix`, which writes to `out` but for these boxes, and fills them.
+    /// Calls `mix`, which writes to `out` but for these boxes, and fills them, from `other` if partners come from there.
     ///
     /// # Errors
     /// [`MixError::TooManySamples`] if memory runs out, before anything is written.
     ///
     /// # Safety
-    /// Both must be valid, `out` writable, and the same or not overlapping. No other thread may write to either.
+    /// All must be valid and `out` writable. `x` and `out` are the same or do not overlap, `other` and `out` do not. No
+    /// other thread may write to any.
     #[allow(unsafe_code)]
     pub unsafe fn around<T: Element>(
         &self,
         x: &RawArrayView<T, IxDyn>,
+        other: Option<&RawArrayView<T, IxDyn>>,
         out: RawArrayViewMut<T, IxDyn>,
         limit: usize,
         mix: impl FnOnce(),
     ) -> Result<()> {
         let (n, jobs, in_place) = (x.shape()[0], self.of.len(), std::ptr::eq(x.as_ptr(), out.as_ptr()));
         let threads = runtime::worth(2 * jobs * (x.len() / n) * size_of::<T>(), limit);
-        let (x, out) = (Shared(x.clone()), Shared(out));
+        let (partners, out) = (Shared(other.unwrap_or(x).clone()), Shared(out));
         // SAFETY: valid as required above. Each job writes to a sample of its own.
         let box_of = |patch: &Patch| unsafe {
             Self::inside(
@@ -137,9 +139,10 @@ impl Patches {
             )
         };
         // SAFETY: valid as required above, and read only while nothing is written to it.
-        let partner_of =
-            |patch: &Patch| unsafe { self.arranged(x.get().index_axis_move(Axis(0), patch.partner).deref_into_view()) };
-        if !in_place {
+        let partner_of = |patch: &Patch| unsafe {
+            self.arranged(partners.get().index_axis_move(Axis(0), patch.partner).deref_into_view())
+        };
+        if !in_place || other.is_some() {
             mix();
             runtime::for_each(jobs, threads, Scratch::default, |scratch, job| {
                 let patch = &self.of[job];

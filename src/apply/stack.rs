@@ -142,6 +142,7 @@ impl MixPlan {
         finish: &F,
     ) -> Result<()> {
         self.check_batch(&[samples.len()])?;
+        self.check_other(None)?;
         let len: usize = shape.iter().product();
         assert!(samples.iter().all(|sample| sample.len() == len) && batch.len() == samples.len() * len);
         let batch_shape = [&[samples.len()], shape].concat();
@@ -173,7 +174,7 @@ impl MixPlan {
                 for (at, &i) in visited.iter().enumerate() {
                     // SAFETY: the column lies in the batch of n × len elements. No other job has these samples of it.
                     let out = unsafe { target.from(start as isize).get_mut(i, end - start) };
-                    let weight = if mixing.partner[i] == i { 1.0 } else { mixing.weight[i] };
+                    let weight = if mixing.is_alone(i) { 1.0 } else { mixing.weight[i] };
                     let next = visited.get(at + 1).map(|&next| &samples[mixing.partner[next]][start..end]);
                     // Samples come from anywhere in memory, so no cache is assumed to hold the batch.
                     let ahead = next.and_then(|next| {

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::arithmetic::Opaque;
-use crate::plan::{Lam, Rect};
+use crate::plan::{Lam, Partners, Rect};
 use half::{bf16, f16};
-use ndarray::{Array, Axis, Slice, s};
+use ndarray::{Array, Axis, Slice, array, s};
 
 const THREADS: [usize; 3] = [1, 2, 8];
 
@@ -70,7 +70,7 @@ fn expected<T: Element>(plan: &MixPlan, x: &ArrayD<T>) -> ArrayD<T> {
 fn apply<T: Element>(plan: &MixPlan, x: RawArrayView<T, IxDyn>, out: RawArrayViewMut<T, IxDyn>, threads: usize) {
     // SAFETY: the tests keep the arrays alive.
     #[allow(unsafe_code)]
-    unsafe { plan.apply_raw(x, out, None, threads) }.unwrap();
+    unsafe { plan.apply_raw(x, None, out, None, threads) }.unwrap();
 }
 
 fn check<T: Element + PartialEq + std::fmt::Debug>(shape: &[usize], element: impl Fn(usize) -> T) {
@@ -106,6 +106,86 @@ fn check<T: Element + PartialEq + std::fmt::Debug>(shape: &[usize], element: imp
             assert_eq!(packed, expected, "{shape:?} {plan:?}");
         }
     }
+}
+
+/// Mixes a batch with another of `m` samples in each layout of either, and compares with both mixed as one.
+fn check_with_other<T: Element + PartialEq + std::fmt::Debug>(shape: &[usize], m: usize, element: impl Fn(usize) -> T) {
+    let n = shape[0];
+    let array = |n: usize, from: usize| {
+        let mut count = from;
+        Array::from_shape_simple_fn(IxDyn(&[&[n], &shape[1..]].concat()), || {
+            count += 1;
+            element(count)
+        })
+    };
+    let (x, other) = (array(n, 0), array(m, 5000));
+    let both = ndarray::concatenate(Axis(0), &[x.view(), other.view()]).unwrap();
+    let turned = |x: &ArrayD<T>| x.view().reversed_axes().as_standard_layout().into_owned().reversed_axes();
+    let reversed = |x: &ArrayD<T>| {
+        let mut mirrored = x.clone();
+        (0..mirrored.ndim()).for_each(|axis| mirrored.invert_axis(Axis(axis)));
+        mirrored.assign(x);
+        mirrored
+    };
+    let spatial = &shape[1..].last_chunk::<2>().map_or(&[][..], |last| &last[..]);
+    let cuts = (!spatial.is_empty()).then(|| plans_with_boxes(n, spatial));
+    for plan in plans(n).chain(cuts.into_iter().flatten()) {
+        let partner: Vec<usize> = plan.partner().iter().map(|&partner| partner * 7 % m).collect();
+        let joined: Vec<usize> = partner.iter().map(|partner| n + partner).chain(n..n + m).collect();
+        let weight = Lam::Each(plan.weight().iter().copied().chain(vec![1.0; m]).collect());
+        let joined = match plan.boxes() {
+            Some(boxes) => MixPlan::from_boxes([boxes, vec![Rect::NONE; m]].concat(), spatial, joined, weight),
+            None => MixPlan::new(weight, joined),
+        };
+        let expected = expected(&joined.unwrap(), &both).slice_axis(Axis(0), Slice::from(..n)).into_owned();
+        let plan = plan.with_partners(Partners::of_other(partner, m)).unwrap();
+        assert_eq!(plan.apply_with(x.view(), other.view()).unwrap(), expected, "{shape:?} {plan:?}");
+        for (other, threads) in [other.clone(), turned(&other), reversed(&other)].iter().zip(THREADS) {
+            for mut own in [x.clone(), turned(&x), reversed(&x)] {
+                let mut apart = new_array(shape, &dense_like(shape, own.strides()));
+                let out = own.raw_view_mut();
+                // SAFETY: the arrays are alive.
+                #[allow(unsafe_code)]
+                unsafe {
+                    plan.apply_raw(out.raw_view(), Some(other.raw_view()), apart.raw_view_mut(), None, threads)
+                        .unwrap();
+                    plan.apply_raw(out.raw_view(), Some(other.raw_view()), out, None, threads).unwrap();
+                }
+                assert_eq!(apart, expected, "{shape:?} {plan:?}");
+                assert_eq!(own, expected, "{shape:?} {plan:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn partners_may_be_samples_of_another_batch() {
+    for (shape, m) in [(&[5][..], 2), (&[4, 1], 4), (&[6, 33], 1), (&[3, 2, 5, 7], 8), (&[7, 0, 2], 3), (&[130, 3], 50)]
+    {
+        check_with_other(shape, m, value);
+        check_with_other(shape, m, |i| (i * 7919 % 251) as u8);
+        check_with_other(shape, m, |i| f64::from(value(i)));
+    }
+    // Long runs, on several threads.
+    check_with_other(&[3, 20_000], 2, value);
+}
+
+#[test]
+fn another_batch_must_be_like_the_plan() {
+    let (x, plan) = (array![[1.0_f32], [2.0]], MixPlan::new(Lam::Shared(0.5), vec![1, 0]).unwrap());
+    let with = plan.clone().with_partners(Partners::of_other(vec![2, 0], 3)).unwrap();
+    assert_eq!(with.apply(x.view()), Err(MixError::NoOther { expected: 3 }));
+    assert_eq!(plan.apply_with(x.view(), x.view()), Err(MixError::OtherGiven { got: 2 }));
+    assert_eq!(with.apply_with(x.view(), x.view()), Err(MixError::OtherLength { got: 2, expected: 3 }));
+    let wide = MixError::OtherShape { got: vec![2], expected: vec![1] };
+    assert_eq!(with.apply_with(x.view(), Array::<f32, _>::zeros((3, 2)).view()), Err(wide));
+    assert_eq!(
+        with.collate(&[&[1.0_f32], &[2.0]], &[1], None, &mut [0.0; 2], 1),
+        Err(MixError::NoOther { expected: 3 })
+    );
+    let mut same = x.clone();
+    with.apply_in_place_with(same.view_mut(), array![[0.0_f32], [1.0], [4.0]].view()).unwrap();
+    assert_eq!(same, array![[2.5], [1.0]]);
 }
 
 fn value(i: usize) -> f32 {
@@ -209,11 +289,11 @@ fn regions_along_one_to_three_axes_work_in_any_memory_order() {
                 // SAFETY: the arrays outlive the calls.
                 #[allow(unsafe_code)]
                 unsafe {
-                    plan.apply_raw(x.raw_view(), out.raw_view_mut(), Some(axes), threads).unwrap();
+                    plan.apply_raw(x.raw_view(), None, out.raw_view_mut(), Some(axes), threads).unwrap();
                     let view = in_place.raw_view_mut();
-                    plan.apply_raw(view.raw_view(), view, Some(axes), threads).unwrap();
+                    plan.apply_raw(view.raw_view(), None, view, Some(axes), threads).unwrap();
                     let view = turned.raw_view_mut();
-                    plan.apply_raw(view.raw_view(), view, Some(axes), threads).unwrap();
+                    plan.apply_raw(view.raw_view(), None, view, Some(axes), threads).unwrap();
                 }
                 for got in [out, in_place, turned] {
                     assert_eq!(got.permuted_axes(IxDyn(&order)), expected, "{shape:?} {axes:?} {plan:?}");

@@ -41,12 +41,13 @@ impl SoftTargets {
     }
 
     /// Fills `targets`, one row of `num_classes` per sample: λ for the sample's class and 1 − λ for its partner's,
-    /// smoothed, computed in float64 and rounded once. `classes` and `partner` have one entry per sample.
+    /// smoothed, computed in float64 and rounded once. `classes` and `partner` have one entry per sample; partners are
+    /// indices into `others`, which may be `classes`.
     ///
     /// ```
     /// use mixup_rs::SoftTargets;
     /// let mut targets = [0.0; 6];
-    /// SoftTargets::new(3, 0.0)?.fill(&[0_i64, 2], &[0.75, 1.0], &[1, 0], &mut targets)?;
+    /// SoftTargets::new(3, 0.0)?.fill(&[0_i64, 2], &[0, 2], &[0.75, 1.0], &[1, 0], &mut targets)?;
     /// assert_eq!(targets, [0.75, 0.0, 0.25, 0.0, 0.0, 1.0]);
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
@@ -59,17 +60,19 @@ impl SoftTargets {
     pub fn fill<C: Copy + Into<i128>>(
         &self,
         classes: &[C],
+        others: &[C],
         lam: &[f64],
         partner: &[usize],
         targets: &mut [f32],
     ) -> Result<()> {
         self.check(classes)?;
+        self.check(others)?;
         let off = self.label_smoothing / self.num_classes as f64;
         let on = 1.0 - self.label_smoothing;
         targets.fill(off as f32);
         let rows = targets.chunks_exact_mut(self.num_classes.max(1));
         for ((row, i), &lam) in rows.zip(0..).zip(lam) {
-            let (own, other) = (class(classes[i]), class(classes[partner[i]]));
+            let (own, other) = (class(classes[i]), class(others[partner[i]]));
             if own == other {
                 row[own] = (on + off) as f32;
             } else {
@@ -94,7 +97,7 @@ mod tests {
     fn smoothing_spreads_over_all_classes() {
         let mut targets = [0.0; 8];
         let soft = SoftTargets::new(4, 0.2).unwrap();
-        soft.fill(&[1_u8, 3], &[0.75, 0.5], &[1, 1], &mut targets).unwrap();
+        soft.fill(&[1_u8, 3], &[1, 3], &[0.75, 0.5], &[1, 1], &mut targets).unwrap();
         let expected = [0.05, 0.65, 0.05, 0.25, 0.05, 0.05, 0.05, 0.85_f32];
         for (got, expected) in targets.iter().zip(expected) {
             assert!((got - expected).abs() < 1e-7, "{targets:?}");
@@ -105,7 +108,7 @@ mod tests {
     fn errors_name_the_invalid_class() {
         let soft = SoftTargets::new(3, 0.0).unwrap();
         for (classes, index, value) in [([0_i64, 3], 1, 3), ([-1, 0], 0, -1)] {
-            let error = soft.fill(&classes, &[1.0; 2], &[0, 1], &mut [0.0; 6]).unwrap_err();
+            let error = soft.fill(&classes, &[0; 2], &[1.0; 2], &[0, 1], &mut [0.0; 6]).unwrap_err();
             assert_eq!(error, MixError::ClassIndex { index, value, num_classes: 3 });
         }
         assert_eq!(SoftTargets::new(3, 1.5), Err(MixError::LabelSmoothing(1.5)));

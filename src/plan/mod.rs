@@ -3,6 +3,7 @@
 mod labels;
 mod mask;
 mod order;
+mod partners;
 mod region;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use crate::error::{MixError, Result, memory_for};
 
 pub use labels::SoftTargets;
 pub use mask::{Mask, Shares};
+pub use partners::Partners;
 pub use region::{MAX_SPATIAL_AXES, Rect, Region, Sampling};
 
 pub(crate) use order::{Last, Order, Segment};
@@ -59,7 +61,9 @@ impl Lam {
 /// replaced by that of x[partner[i]]. Applies to any array whose axis 0 is the batch.
 ///
 /// Mixup (Zhang et al., arXiv 1710.09412) has no region, CutMix (Yun et al., arXiv 1905.04899) a weight of 1, and a
-/// plan can have both. A region may also be a mask, which gives each pixel a weight of its own. Labels are weighted by `lam`, the weight times the share of the sample outside the region.
+/// plan can have both. A region may also be a mask, which gives each pixel a weight of its own. Labels are weighted by
+/// `lam`, the weight times the share of the sample outside the region. Partners are samples of the batch itself, or of
+/// another one, see [`Partners`].
 ///
 /// ```
 /// use mixup_rs::{Lam, MixPlan};
@@ -73,29 +77,31 @@ impl Lam {
 #[derive(Debug, Clone)]
 pub struct MixPlan {
     lam: Vec<f64>,
-    partner: Vec<usize>,
+    partner: Partners,
     regions: Option<Regions>,
     order: OnceLock<Order>,
 }
 
 impl MixPlan {
-    /// A plan with these weights in [0, 1] and partners, one index per sample. Partners may repeat.
+    /// A plan with these weights in [0, 1] and partners, one index per sample. Partners may repeat, and be those of
+    /// another batch, see [`Partners`].
     ///
     /// # Errors
     /// [`MixError::WeightRange`] or [`MixError::PartnerRange`] if a value is out of range, [`MixError::PartnerLength`] if
     /// the lengths differ, [`MixError::TooManySamples`] if memory runs out.
-    pub fn new(lam: Lam, partner: Vec<usize>) -> Result<Self> {
+    pub fn new(lam: Lam, partner: impl Into<Partners>) -> Result<Self> {
+        let partner = partner.into();
         let n = match &lam {
-            Lam::Shared(_) => partner.len(),
+            Lam::Shared(_) => partner.index.len(),
             Lam::Each(lam) => lam.len(),
         };
         Self::for_samples(n, lam, partner)
     }
 
     /// As [`MixPlan::new`], for `n` samples.
-    pub(crate) fn for_samples(n: usize, lam: Lam, partner: Vec<usize>) -> Result<Self> {
-        let lam = lam.for_samples(n, "lam")?;
-        check_partners(&partner, n)?;
+    pub(crate) fn for_samples(n: usize, lam: Lam, partner: impl Into<Partners>) -> Result<Self> {
+        let (lam, partner) = (lam.for_samples(n, "lam")?, partner.into());
+        partner.check(n)?;
         Ok(Self { lam, partner, regions: None, order: OnceLock::new() })
     }
 
@@ -111,7 +117,7 @@ impl MixPlan {
     /// [`MixError::TooManySamples`] if memory runs out.
     pub fn identity(n: usize) -> Result<Self> {
         memory_for(n)?;
-        Self::new(Lam::Shared(1.0), (0..n).collect())
+        Self::new(Lam::Shared(1.0), (0..n).collect::<Vec<_>>())
     }
 
     /// A plan with these boxes, one per sample, which are taken from the partners. `shape` holds the lengths of a
@@ -129,7 +135,7 @@ impl MixPlan {
     /// [`MixError::SpatialRank`] unless `shape` has one to three axes, [`MixError::Box`] if a box is not within
     /// `shape`, [`MixError::LamLength`] or [`MixError::PartnerLength`] if the lengths differ, [`MixError::WeightRange`] or
     /// [`MixError::PartnerRange`] if a value is out of range, [`MixError::TooManySamples`] if memory runs out.
-    pub fn from_boxes(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
+    pub fn from_boxes(boxes: Vec<Rect>, shape: &[usize], partner: impl Into<Partners>, weight: Lam) -> Result<Self> {
         let n = boxes.len();
         Self::of_regions(Regions::of_boxes(boxes, shape, weight.for_samples(n, "weight")?)?, partner)
     }
@@ -151,7 +157,7 @@ impl MixPlan {
     ///
     /// # Errors
     /// As [`MixPlan::from_boxes`]; [`MixError::ResizedRank`] unless `shape` has two axes.
-    pub fn from_resized(boxes: Vec<Rect>, shape: &[usize], partner: Vec<usize>, weight: Lam) -> Result<Self> {
+    pub fn from_resized(boxes: Vec<Rect>, shape: &[usize], partner: impl Into<Partners>, weight: Lam) -> Result<Self> {
         let n = boxes.len();
         let regions = Regions::of_boxes(boxes, shape, weight.for_samples(n, "weight")?)?;
         Self::of_regions(regions.resized_where((0..n).map(|_| Some(Sampling::default())))?, partner)
@@ -173,36 +179,38 @@ impl MixPlan {
     /// [`MixError::SpatialRank`] unless `shape` has one to three axes, [`MixError::MaskLength`] if a mask does not have
     /// the pixels of `shape`, [`MixError::PartnerLength`] or [`MixError::PartnerRange`] as [`MixPlan::new`],
     /// [`MixError::TooManySamples`] if memory runs out.
-    pub fn from_masks(masks: Vec<Arc<Mask>>, shape: &[usize], partner: Vec<usize>) -> Result<Self> {
+    pub fn from_masks(masks: Vec<Arc<Mask>>, shape: &[usize], partner: impl Into<Partners>) -> Result<Self> {
         memory_for(masks.len())?;
         Self::of_regions(Regions::of_masks(masks, shape)?, partner)
     }
 
     /// A plan with regions of any kind.
-    pub(crate) fn of_regions(regions: Regions, partner: Vec<usize>) -> Result<Self> {
-        check_partners(&partner, regions.of.len())?;
+    pub(crate) fn of_regions(regions: Regions, partner: impl Into<Partners>) -> Result<Self> {
+        let partner = partner.into();
+        partner.check(regions.of.len())?;
         Ok(Self { lam: regions.lam(), partner, regions: Some(regions), order: OnceLock::new() })
+    }
+
+    /// The same plan with other partners, one index per sample.
+    ///
+    /// ```
+    /// use mixup_rs::{Lam, MixPlan, Partners};
+    /// let plan = MixPlan::new(Lam::Shared(0.75), vec![1, 0])?.with_partners(Partners::of_other(vec![4, 2], 5))?;
+    /// assert_eq!((plan.partner(), plan.other()), (&[4, 2][..], Some(5)));
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MixError::PartnerLength`] and [`MixError::PartnerRange`] as [`MixPlan::new`].
+    pub fn with_partners(self, partner: impl Into<Partners>) -> Result<Self> {
+        let partner = partner.into();
+        partner.check(self.len())?;
+        Ok(Self { partner, order: OnceLock::new(), ..self })
     }
 
     /// Attaches the visiting order of the same partners. A plan without one finds it when it is first applied.
     pub(crate) fn with_order(self, order: Option<Order>) -> Self {
         Self { order: order.map_or_else(OnceLock::new, OnceLock::from), ..self }
-    }
-
-    /// The plan with the same weights and regions and these partners.
-    ///
-    /// ```
-    /// use mixup_rs::{Lam, MixPlan};
-    /// let plan = MixPlan::new(Lam::Each(vec![0.75, 1.0]), vec![1, 0])?;
-    /// assert_eq!(plan.with_partner(vec![0, 0])?.lam(), [0.75, 1.0]);
-    /// # Ok::<(), mixup_rs::MixError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`MixError::PartnerRange`] or [`MixError::PartnerLength`] as [`MixPlan::new`].
-    pub fn with_partner(self, partner: Vec<usize>) -> Result<Self> {
-        check_partners(&partner, self.len())?;
-        Ok(Self { partner, order: OnceLock::new(), ..self })
     }
 
     /// Combines plans for the same batch. Sample i is mixed by plan number `which[i]`; `None` leaves it unchanged.
@@ -211,12 +219,16 @@ impl MixPlan {
         let drawn = || plans.iter().flatten();
         drawn().try_for_each(|plan| plan.check_batch(&[n]))?;
         // An unchanged sample takes its partner from a plan that has some, so that partners stay a permutation.
-        let has_partners = |plan: &&Self| plan.partner.iter().enumerate().any(|(i, &partner)| partner != i);
-        let Some(other) = drawn().find(has_partners).or(drawn().next()) else { return Self::identity(n) };
+        let has_partners = |plan: &&Self| (0..n).any(|i| !plan.is_alone(i));
+        let Some(common) = drawn().find(has_partners).or(drawn().next()) else { return Self::identity(n) };
         let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
         let changed = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0);
-        let partner: Vec<usize> = (0..n).map(|i| changed(i).unwrap_or(other).partner[i]).collect();
-        let order = (partner == other.partner).then(|| other.order.get().cloned()).flatten();
+        let index: Vec<usize> = (0..n).map(|i| changed(i).unwrap_or(common).partner()[i]).collect();
+        let order = (index == common.partner()).then(|| common.order.get().cloned()).flatten();
+        if let Some(plan) = drawn().find(|plan| plan.other() != common.other()) {
+            return Err(MixError::Others { got: plan.other(), expected: common.other() });
+        }
+        let partner = Partners { index, other: common.other() };
         let weight: Vec<f64> = (0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect();
         let mut shapes = drawn().filter_map(|plan| plan.regions.as_ref()).map(|regions| regions.shape);
         let Some(shape) = shapes.next() else { return Ok(Self::new(Lam::Each(weight), partner)?.with_order(order)) };
@@ -246,11 +258,11 @@ impl MixPlan {
     /// # Errors
     /// [`MixError::Points`] if a partner has no point.
     pub fn centred_at(self, points: &[[usize; MAX_SPATIAL_AXES]]) -> Result<Self> {
-        if let Some(&expected) = self.partner.iter().max().filter(|&&partner| partner >= points.len()) {
+        if let Some(&expected) = self.partner.index.iter().max().filter(|&&partner| partner >= points.len()) {
             return Err(MixError::Points { got: points.len(), expected: expected + 1 });
         }
         let Some(regions) = self.regions else { return Ok(self) };
-        let regions = regions.centred_at(self.partner.iter().map(|&partner| points[partner]));
+        let regions = regions.centred_at(self.partner.index.iter().map(|&partner| points[partner]));
         Ok(Self { lam: regions.lam(), regions: Some(regions), ..self })
     }
 
@@ -274,9 +286,19 @@ impl MixPlan {
         self.regions.as_ref().map_or(&self.lam, |regions| &regions.weight)
     }
 
-    /// The partner of each sample, as an index below [`MixPlan::len`].
+    /// The partner of each sample, as an index below [`MixPlan::other`], or below [`MixPlan::len`] without one.
     pub fn partner(&self) -> &[usize] {
-        &self.partner
+        &self.partner.index
+    }
+
+    /// The number of samples of the other batch that partners come from; `None` if they are samples of the batch itself.
+    pub fn other(&self) -> Option<usize> {
+        self.partner.other
+    }
+
+    /// Whether a sample is its own partner, and so stays as it is.
+    pub(crate) fn is_alone(&self, i: usize) -> bool {
+        self.partner.other.is_none() && self.partner.index[i] == i
     }
 
     /// The boxes taken from the partners or filled by them, one per sample; `None` for a plan without regions, or with masks.
@@ -329,9 +351,13 @@ impl MixPlan {
         self.regions.as_ref()
     }
 
-    /// The visiting order, which is computed once.
+    /// The visiting order, which is computed once. Samples that no other reads are visited as they come.
     pub(crate) fn order(&self) -> &Order {
-        self.order.get_or_init(|| Order::new(&self.partner))
+        let as_they_come = || Order { samples: (0..self.len()).collect(), cycles: vec![self.len()] };
+        self.order.get_or_init(|| match self.partner.other {
+            Some(_) => as_they_come(),
+            None => Order::new(&self.partner.index),
+        })
     }
 
     /// Checks that there is memory for the visiting order, unless it is computed already.
@@ -339,27 +365,43 @@ impl MixPlan {
         self.order.get().map_or_else(|| memory_for(self.len()), |_| Ok(()))
     }
 
-    /// Fills `targets` with mixed soft targets of class indices, one row of `num_classes` per sample.
+    /// Fills `targets` with mixed soft targets of class indices, one row of `num_classes` per sample. `other` are the
+    /// classes of the other batch, if partners come from one.
     ///
     /// ```
     /// use mixup_rs::{Lam, MixPlan, SoftTargets};
     /// let (plan, mut targets) = (MixPlan::new(Lam::Shared(0.75), vec![1, 0])?, [0.0; 4]);
-    /// plan.soft_targets(&[0_i64, 1], SoftTargets::new(2, 0.0)?, &mut targets)?;
+    /// plan.soft_targets(&[0_i64, 1], None, SoftTargets::new(2, 0.0)?, &mut targets)?;
     /// assert_eq!(targets, [0.75, 0.25, 0.25, 0.75]);
     /// # Ok::<(), mixup_rs::MixError>(())
     /// ```
     ///
     /// # Errors
-    /// [`MixError::BatchLength`] unless there is one class index per sample, [`MixError::ClassIndex`] if one is outside
-    /// [0, `num_classes`). Nothing is written then.
+    /// [`MixError::BatchLength`] unless there is one class index per sample, [`MixError::OtherLength`] and the like as
+    /// [`MixPlan::apply_with`], [`MixError::ClassIndex`] if one is outside [0, `num_classes`). Nothing is written then.
     pub fn soft_targets<C: Copy + Into<i128>>(
         &self,
         classes: &[C],
+        other: Option<&[C]>,
         how: SoftTargets,
         targets: &mut [f32],
     ) -> Result<()> {
         self.check_batch(&[classes.len()])?;
-        how.fill(classes, &self.lam, &self.partner, targets)
+        self.check_other(other.map(|other| other.len()))?;
+        how.fill(classes, other.unwrap_or(classes), &self.lam, &self.partner.index, targets)
+    }
+
+    /// Checks that another batch of `got` samples is given if partners come from one, and not otherwise.
+    ///
+    /// # Errors
+    /// [`MixError::NoOther`], [`MixError::OtherGiven`] or [`MixError::OtherLength`].
+    pub fn check_other(&self, got: Option<usize>) -> Result<()> {
+        match (self.other(), got) {
+            (Some(expected), None) => Err(MixError::NoOther { expected }),
+            (None, Some(got)) => Err(MixError::OtherGiven { got }),
+            (Some(expected), Some(got)) if got != expected => Err(MixError::OtherLength { got, expected }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that axis 0 of an array of this shape has the length of the plan.
@@ -372,16 +414,6 @@ impl MixPlan {
             Some(&got) if got != self.len() => Err(MixError::BatchLength { got, expected: self.len() }),
             Some(_) => Ok(()),
         }
-    }
-}
-
-fn check_partners(partner: &[usize], n: usize) -> Result<()> {
-    if partner.len() != n {
-        return Err(MixError::PartnerLength { got: partner.len(), expected: n });
-    }
-    match partner.iter().position(|&partner| partner >= n) {
-        Some(index) => Err(MixError::PartnerRange { index, value: partner[index] as i128, n }),
-        None => Ok(()),
     }
 }
 

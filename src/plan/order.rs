@@ -36,7 +36,7 @@ pub(crate) struct Order {
     /// The samples before the cycles, then the cycles, then the samples that are their own partner and do not change.
     pub samples: Vec<usize>,
     /// The positions in `samples` where each cycle begins, and the end of the last.
-    cycles: Vec<usize>,
+    pub(super) cycles: Vec<usize>,
 }
 
 impl Order {

@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyList, PyString, PyTuple};
 
 use crate::error::{MixError, memory_for};
-use crate::plan::{Lam, MAX_SPATIAL_AXES, Mode, Rect};
+use crate::plan::{Lam, MAX_SPATIAL_AXES, Mode, Partners, Rect};
 
 use super::describe::{dtype_name, refuse_masked, type_name};
 use super::dtype::Dtype;
@@ -208,14 +208,24 @@ fn weights(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Lam> {
     Ok(Lam::Each(floats.as_array().to_vec()))
 }
 
-/// The argument `partner`: an array-like with one index per sample.
-pub(super) fn partner(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+/// The arguments `partner` and `other`: whose samples are partners.
+pub(super) fn partners(partner: &Bound<'_, PyAny>, other: Option<&Bound<'_, PyAny>>) -> PyResult<Partners> {
+    let other = other.map(|other| count("other", other, 0)).transpose()?;
+    let index = self::partner(partner, other)?;
+    Ok(match other {
+        Some(other) => Partners::of_other(index, other),
+        None => index.into(),
+    })
+}
+
+/// The argument `partner`: an array-like with one index per sample, of the batch or of `other` samples of another.
+pub(super) fn partner(object: &Bound<'_, PyAny>, other: Option<usize>) -> PyResult<Vec<usize>> {
     let array = as_array("partner", object)?;
     if array.ndim() != 1 {
         let ndim = array.ndim();
         return Err(PyValueError::new_err(format!("partner must have 1 dimension, got {ndim}")));
     }
-    let n = array.len();
+    let n = other.unwrap_or(array.len());
     indices("partner", &array, |index, value| MixError::PartnerRange { index, value, n })
 }
 

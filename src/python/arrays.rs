@@ -14,6 +14,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::apply::dense_like;
 use crate::arithmetic::{Element, Opaque};
+use crate::error::MixError;
 use crate::plan::MixPlan;
 use crate::runtime::buffer::{Buffer, RECYCLED_BYTES};
 
@@ -60,6 +61,26 @@ impl<'py> Operand<'py> {
             return Err(PyValueError::new_err("out must be writeable, got a read-only array"));
         }
         Ok(Self { itemsize: descr.itemsize(), array })
+    }
+
+    /// `object` as an array of samples like those of `x`, an argument called `name`.
+    fn other(name: &str, object: &Bound<'py, PyAny>, x: &Self) -> PyResult<Self> {
+        let other = Self::input("other", object)?;
+        let descr = x.array.dtype();
+        if !other.array.dtype().is_equiv_to(&descr) {
+            let got = dtype_name(&other.array);
+            return Err(PyTypeError::new_err(format!(
+                "other must have dtype {}, as {name} has, got {got}",
+                descr.str()?
+            )));
+        }
+        match other.shape() {
+            [] => Err(MixError::NoBatchAxis.into()),
+            [_, got @ ..] if *got != x.shape()[1..] => {
+                Err(MixError::OtherShape { got: got.to_vec(), expected: x.shape()[1..].to_vec() }.into())
+            }
+            _ => Ok(other),
+        }
     }
 
     pub fn shape(&self) -> &[usize] {
@@ -114,10 +135,10 @@ impl<'py> Operand<'py> {
     }
 }
 
-/// The length of axis 0 of `x`.
-pub(super) fn samples(x: &Bound<'_, PyAny>) -> PyResult<usize> {
-    let x = plain_array("x", x)?;
-    x.shape().first().copied().ok_or_else(|| crate::MixError::NoBatchAxis.into())
+/// The length of axis 0 of `x`, an argument called `name`.
+pub(super) fn samples(name: &str, x: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let x = plain_array(name, x)?;
+    x.shape().first().copied().ok_or_else(|| MixError::NoBatchAxis.into())
 }
 
 /// The lengths of the spatial axes of `x`: of those given, else of the last two axes of three or more, else none.
@@ -132,30 +153,34 @@ pub(super) fn spatial_shape(x: &Bound<'_, PyAny>, given: Option<&[isize]>) -> Py
     axes.iter()
         .map(len)
         .collect::<Option<_>>()
-        .ok_or_else(|| crate::MixError::SpatialAxes { axes: axes.to_vec(), ndim, expected: axes.len() }.into())
+        .ok_or_else(|| MixError::SpatialAxes { axes: axes.to_vec(), ndim, expected: axes.len() }.into())
 }
 
-/// Applies a plan to `x`, an argument called `name`. Writes to `out` and returns it if given, else returns a new array.
+/// Applies a plan to `x`, an argument called `name`, with partners from `other` if given. Writes to `out` and returns it
+/// if given, else returns a new array.
 pub(super) fn apply<'py>(
     plan: &MixPlan,
     name: &str,
     x: &Bound<'py, PyAny>,
+    other: Option<&Bound<'py, PyAny>>,
     out: Option<&Bound<'py, PyAny>>,
     spatial_axes: Option<&[isize]>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let x = Operand::input(name, x)?;
     let function = function(plan, name, &x)?;
     plan.check_batch(x.shape())?;
+    let other = other.map(|other| Operand::other(name, other, &x)).transpose()?;
+    plan.check_other(other.as_ref().map(|other| other.shape()[0]))?;
     let target = match out {
         Some(out) => Operand::output(out, &x.array.dtype())?,
         None => new_like(&x)?,
     };
-    function(plan, &x, &target, spatial_axes)?;
+    function(plan, &x, other.as_ref(), &target, spatial_axes)?;
     Ok(out.cloned().unwrap_or_else(|| target.array.into_any()))
 }
 
 /// Applies a plan to arrays of one element type.
-type Function = fn(&MixPlan, &Operand<'_>, &Operand<'_>, Option<&[isize]>) -> PyResult<()>;
+type Function = fn(&MixPlan, &Operand<'_>, Option<&Operand<'_>>, &Operand<'_>, Option<&[isize]>) -> PyResult<()>;
 
 struct ChooseFunction;
 
@@ -196,15 +221,17 @@ fn function(plan: &MixPlan, name: &str, x: &Operand<'_>) -> PyResult<Function> {
 fn mix<T: Element>(
     plan: &MixPlan,
     x: &Operand<'_>,
+    other: Option<&Operand<'_>>,
     target: &Operand<'_>,
     spatial_axes: Option<&[isize]>,
 ) -> PyResult<()> {
+    let other = other.map(|other| other.view::<T>().raw_view());
     let (source, target) = (x.view::<T>().raw_view(), target.view::<T>());
     unlocked(x, |limit| {
-        // SAFETY: the views are valid and aligned, and the target is writable. The caller keeps both arrays alive.
+        // SAFETY: the views are valid and aligned, and the target is writable. The caller keeps all arrays alive.
         #[allow(unsafe_code)]
         unsafe {
-            plan.apply_raw(source, target, spatial_axes, limit)
+            plan.apply_raw(source, other, target, spatial_axes, limit)
         }
     })
 }

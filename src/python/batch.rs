@@ -1,7 +1,7 @@
 //! `mix_batch`: draw, apply to x, apply to y.
 
 use numpy::PyArray1;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyTuple, PyType};
@@ -9,6 +9,7 @@ use pyo3::types::{IntoPyDict, PyTuple, PyType};
 use crate::random::DRAWN_ALONE;
 use crate::rules::{Given, Mixup, Rule};
 
+use super::describe::type_name;
 use super::errors::catch_panics;
 use super::{arguments, arrays, key, labels, rules, settings};
 
@@ -60,6 +61,9 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 ///     Given partners: (n,) integers in [0, n), repeats allowed. By default a random permutation.
 /// rule : Rule, optional
 ///     Draws the plan instead of the five arguments above. Its regions are along `spatial_axes`.
+/// other : numpy.ndarray or (numpy.ndarray, array_like), optional
+///     Another batch that partners come from, with samples like those of `x`, more or fewer; with `y` the batch and its
+///     labels. `partner` then counts the samples of that batch: drawn, none repeats before all are partners.
 /// num_classes : int, optional
 ///     At least 1; class indices must be in [0, num_classes).
 /// label_smoothing : float, default 0.0
@@ -105,7 +109,7 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 ///        [0.25, 0.  , 0.75]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (
-    x, y=None, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None, rule=None,
+    x, y=None, *, alpha=0.4, mode="elem", fold=true, lam=None, partner=None, rule=None, other=None,
     num_classes=None, label_smoothing=0.0, out=None, spatial_axes=None, rng=None
 ))]
 #[allow(clippy::too_many_arguments)] // the public signature
@@ -119,6 +123,7 @@ pub(super) fn mix_batch<'py>(
     lam: Option<&Bound<'py, PyAny>>,
     partner: Option<&Bound<'py, PyAny>>,
     rule: Option<&Bound<'py, PyAny>>,
+    other: Option<&Bound<'py, PyAny>>,
     num_classes: Option<&Bound<'py, PyAny>>,
     #[pyo3(from_py_with = arguments::label_smoothing)] label_smoothing: f64,
     out: Option<&Bound<'py, PyAny>>,
@@ -127,7 +132,8 @@ pub(super) fn mix_batch<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     catch_panics(|| {
         let mixup = Mixup { alpha, mode: arguments::mode(mode)?, fold, prob: 1.0 };
-        let (n, key) = (arrays::samples(x)?, key::key(rng)?);
+        let (n, key) = (arrays::samples("x", x)?, key::key(rng)?);
+        let Other { x: other, y: other_y, count } = Other::new(other, y.is_some())?;
         let is_set = mixup != Mixup::default();
         let plan = match rule {
             Some(rule) => {
@@ -137,7 +143,8 @@ pub(super) fn mix_batch<'py>(
                     ));
                 }
                 let shape = arrays::spatial_shape(x, spatial_axes.as_deref())?;
-                rules::draw_any(rule, rules::Batch { n, shape: &shape, labels: y, missing: "spatial_axes" }, key)?
+                let batch = rules::Batch { n, other: count, shape: &shape, labels: y, missing: "spatial_axes" };
+                rules::draw_any(rule, batch, key)?
             }
             None if is_set && lam.is_some() => {
                 mixup.check()?;
@@ -147,7 +154,11 @@ pub(super) fn mix_batch<'py>(
             }
             None => {
                 let lam = lam.map(arguments::lam).transpose()?;
-                let given = Given { lam, partner: partner.map(arguments::partner).transpose()? };
+                let given = Given {
+                    lam,
+                    partner: partner.map(|partner| arguments::partner(partner, count)).transpose()?,
+                    other: count,
+                };
                 let limit = if n < DRAWN_ALONE { 1 } else { settings::num_threads(py)? };
                 mixup.plan_given(limit, n, given, key)?
             }
@@ -156,12 +167,12 @@ pub(super) fn mix_batch<'py>(
         // Labels come first, so that they are checked before anything is written.
         let (y, y_partner) = match y {
             Some(y) => {
-                let (y, y_partner) = labels::apply(&plan, y, how)?;
+                let (y, y_partner) = labels::apply(&plan, y, other_y.as_ref(), how)?;
                 (Some(y), y_partner)
             }
             None => (None, None),
         };
-        let mixed = arrays::apply(&plan, "x", x, out, spatial_axes.as_deref())?;
+        let mixed = arrays::apply(&plan, "x", x, other.as_ref(), out, spatial_axes.as_deref())?;
         let lam = PyArray1::from_slice(py, plan.lam());
         let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
@@ -172,4 +183,34 @@ pub(super) fn mix_batch<'py>(
         let new = NEW.get_or_try_init(py, || PyResult::Ok(py.get_type::<PyTuple>().getattr("__new__")?.unbind()))?;
         new.bind(py).call1((mixed_batch_type(py)?, fields))
     })
+}
+
+/// The argument `other`: another batch, or that and its labels.
+struct Other<'py> {
+    x: Option<Bound<'py, PyAny>>,
+    y: Option<Bound<'py, PyAny>>,
+    /// The number of its samples.
+    count: Option<usize>,
+}
+
+impl<'py> Other<'py> {
+    fn new(other: Option<&Bound<'py, PyAny>>, is_labelled: bool) -> PyResult<Self> {
+        let Some(other) = other else { return Ok(Self { x: None, y: None, count: None }) };
+        let both = other.cast::<PyTuple>().ok().map(|both| both.iter().collect::<Vec<_>>());
+        let (x, y) = match (both.as_deref(), is_labelled) {
+            (None, false) => (other.clone(), None),
+            (Some([x, y]), true) => (x.clone(), Some(y.clone())),
+            (_, is_labelled) => {
+                let expected = if is_labelled {
+                    "a batch and its labels, (x, y), as y is given"
+                } else {
+                    "a batch alone, as y is not given"
+                };
+                let got = both.map_or_else(|| type_name(other), |both| format!("a tuple of {}", both.len()));
+                return Err(PyTypeError::new_err(format!("other must be {expected}, got {got}")));
+            }
+        };
+        let count = arrays::samples("other", &x)?;
+        Ok(Self { x: Some(x), y, count: Some(count) })
+    }
 }

@@ -5,6 +5,7 @@ use numpy::{PyArray1, PyReadwriteArray2, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::error::MixError;
 use crate::plan::{MixPlan, SoftTargets};
 
 use super::arguments::{self, as_array};
@@ -27,11 +28,20 @@ pub(super) struct How {
     soft: SoftTargets,
 }
 
-/// Mixes `y` by its kind: blends it, turns it into soft targets, or returns it with the labels of the partners.
-pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyResult<Mixed<'py>> {
+/// Mixes `y` by its kind: blends it, turns it into soft targets, or returns it with the labels of the partners. `other`
+/// are the labels of the other batch, if partners come from one.
+pub(super) fn apply<'py>(
+    plan: &MixPlan,
+    y: &Bound<'py, PyAny>,
+    other: Option<&Bound<'py, PyAny>>,
+    how: How,
+) -> PyResult<Mixed<'py>> {
     let py = y.py();
     let y = as_array("y", y)?;
     plan.check_batch(y.shape()).map_err(|error| PyValueError::new_err(format!("y: {error}")))?;
+    let other = other.map(|other| others(other, &y)).transpose()?;
+    plan.check_other(other.as_ref().map(|other| other.shape()[0]))
+        .map_err(|error| PyValueError::new_err(format!("y: {error}")))?;
     let How { num_classes, soft } = how;
     let is_class_index = b"iu".contains(&y.dtype().kind());
     if soft.label_smoothing != 0.0 && !(is_class_index && num_classes.is_some()) {
@@ -48,7 +58,14 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
                     "label_smoothing needs class indices, but y has a column for each class",
                 ));
             }
-            blend(plan, &y)
+            if let Some(other) = &other
+                && columns(other, count)?.is_none()
+            {
+                return Err(PyValueError::new_err(format!(
+                    "y has a column of 0 and 1 for each of {count} classes, which other must have as well"
+                )));
+            }
+            blend(plan, &y, other.as_ref())
         }
         (Some(count), true) => {
             if y.ndim() != 1 {
@@ -60,9 +77,13 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
             }
             let classes = arguments::integers(&y)?;
             soft.check(&classes)?;
+            let others = other.as_ref().map(arguments::integers).transpose()?;
+            if let Some(classes) = &others {
+                soft.check(classes).map_err(|error| PyValueError::new_err(format!("other: {error}")))?;
+            }
             let targets = py.import("numpy")?.call_method1("empty", ((plan.len(), count), "float32"))?;
             let mut writable: PyReadwriteArray2<'_, f32> = targets.extract()?;
-            plan.soft_targets(&classes, soft, writable.as_slice_mut()?)?;
+            plan.soft_targets(&classes, others.as_deref(), soft, writable.as_slice_mut()?)?;
             Ok((targets, None))
         }
         (None, true) if is_one_hot(&y)? => Err(PyValueError::new_err(format!(
@@ -74,7 +95,7 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
         (None, true) => {
             let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
             // Not `take`, which releases the interpreter lock for any number of labels.
-            let other = y.as_any().get_item(partner)?;
+            let other = other.as_ref().unwrap_or(&y).as_any().get_item(partner)?;
             Ok((y.into_any(), Some(other)))
         }
         (Some(count), false) if y.ndim() != 2 || y.shape()[1] != count => Err(PyValueError::new_err(format!(
@@ -82,7 +103,29 @@ pub(super) fn apply<'py>(plan: &MixPlan, y: &Bound<'py, PyAny>, how: How) -> PyR
             dtype_name(&y),
             y.shape()
         ))),
-        (_, false) => blend(plan, &y),
+        (_, false) => blend(plan, &y, other.as_ref()),
+    }
+}
+
+/// The labels of another batch, which must be like `y`.
+fn others<'py>(other: &Bound<'py, PyAny>, y: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let other = as_array("other", other)?;
+    let is_integer = |labels: &Bound<'py, PyUntypedArray>| b"iu".contains(&labels.dtype().kind());
+    let is_alike = if is_integer(y) { is_integer(&other) } else { other.dtype().is_equiv_to(&y.dtype()) };
+    if !is_alike {
+        return Err(PyTypeError::new_err(format!(
+            "other must have labels like those of y, {}, got {}; soft targets of classes are \
+             MixPlan.identity(len(y)).apply_labels(y, num_classes)[0]",
+            dtype_name(y),
+            dtype_name(&other)
+        )));
+    }
+    match other.shape() {
+        [] => Err(MixError::NoBatchAxis.into()),
+        [_, got @ ..] if *got != y.shape()[1..] => {
+            Err(MixError::OtherShape { got: got.to_vec(), expected: y.shape()[1..].to_vec() }.into())
+        }
+        _ => Ok(other),
     }
 }
 
@@ -104,15 +147,23 @@ fn is_one_hot(y: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
     Ok(columns(y, count)?.is_some_and(|values| values.chunks(count).all(|row| row.iter().sum::<i128>() == 1)))
 }
 
-fn blend<'py>(plan: &MixPlan, y: &Bound<'py, PyUntypedArray>) -> PyResult<Mixed<'py>> {
+fn blend<'py>(
+    plan: &MixPlan,
+    y: &Bound<'py, PyUntypedArray>,
+    other: Option<&Bound<'py, PyUntypedArray>>,
+) -> PyResult<Mixed<'py>> {
     let labels = plan.without_region();
     match y.dtype().kind() {
         b'b' | b'i' | b'u' => {
-            let hot = y.as_any().call_method1("astype", ("float32",))?;
-            Ok((arrays::apply(&labels, "y", &hot, Some(&hot), None)?, None))
+            let floats = |labels: &Bound<'py, PyUntypedArray>| labels.as_any().call_method1("astype", ("float32",));
+            let (hot, other) = (floats(y)?, other.map(floats).transpose()?);
+            Ok((arrays::apply(&labels, "y", &hot, other.as_ref(), Some(&hot), None)?, None))
         }
         // 'V' is the kind of bfloat16. `apply` rejects other dtypes of this kind.
-        b'f' | b'V' => Ok((arrays::apply(&labels, "y", y.as_any(), None, None)?, None)),
+        b'f' | b'V' => {
+            let other = other.map(|other| other.as_any());
+            Ok((arrays::apply(&labels, "y", y.as_any(), other, None, None)?, None))
+        }
         _ => {
             let got = dtype_name(y);
             Err(PyTypeError::new_err(format!("y must be floats, integers or booleans, got {got}")))

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::error::{MixError, memory_for};
-use crate::plan::{Mask, MixPlan, Region, Regions, Shares, SpatialShape};
+use crate::plan::{Mask, MixPlan, Partners, Region, Regions, Shares, SpatialShape};
 
 use super::arguments;
 use super::describe::dtype_name;
@@ -17,7 +17,7 @@ use super::dtype::Dtype;
 
 /// Makes a plan of the argument `masks`: for all samples, of the spatial shape, or one per sample, with an axis before.
 /// Without a `shape`, arrays of one, two and four axes are for all, time series, images and none, and three are images.
-pub(super) fn plan(masks: &Bound<'_, PyAny>, partner: Vec<usize>, shape: Option<Vec<usize>>) -> PyResult<MixPlan> {
+pub(super) fn plan(masks: &Bound<'_, PyAny>, partner: Partners, shape: Option<Vec<usize>>) -> PyResult<MixPlan> {
     let array = arguments::as_array("masks", masks)?;
     let n = partner.len();
     let (is_shared, shape) = spatial(&array, n, shape)?;

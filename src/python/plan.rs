@@ -22,6 +22,8 @@ use super::{arguments, arrays, labels, masks, regions};
 ///     (n,) floats in [0, 1], the weight of each sample itself, or one for all.
 /// partner : array_like
 ///     (n,) integers in [0, n), the index of the sample that each is mixed with; repeats allowed.
+/// other : int, optional
+///     The number of samples of another batch: `partner` is in [0, other), and the plan is applied with that batch.
 ///
 /// Raises
 /// ------
@@ -54,8 +56,9 @@ pub(super) struct PyMixPlan(pub(super) MixPlan);
 #[pymethods]
 impl PyMixPlan {
     #[new]
-    fn new(lam: &Bound<'_, PyAny>, partner: &Bound<'_, PyAny>) -> PyResult<Self> {
-        catch_panics(|| Ok(Self(MixPlan::new(arguments::lam(lam)?, arguments::partner(partner)?)?)))
+    #[pyo3(signature = (lam, partner, other=None))]
+    fn new(lam: &Bound<'_, PyAny>, partner: &Bound<'_, PyAny>, other: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        catch_panics(|| Ok(Self(MixPlan::new(arguments::lam(lam)?, arguments::partners(partner, other)?)?)))
     }
 
     /// Return the plan that leaves every sample as it is.
@@ -101,6 +104,8 @@ impl PyMixPlan {
     /// resized : array_like, default False
     ///     (n,) booleans, or one for all: whether a box holds the whole partner, resized, instead of the same part of it.
     ///     Along two axes.
+    /// other : int, optional
+    ///     As for `MixPlan`.
     ///
     /// Returns
     /// -------
@@ -132,8 +137,8 @@ impl PyMixPlan {
     ///        [3., 4.]])
     #[staticmethod]
     #[pyo3(
-        signature = (boxes, shape, partner, weight=None, resized=None),
-        text_signature = "(boxes, shape, partner, weight=1.0, resized=False)"
+        signature = (boxes, shape, partner, weight=None, resized=None, other=None),
+        text_signature = "(boxes, shape, partner, weight=1.0, resized=False, other=None)"
     )]
     fn from_boxes(
         boxes: &Bound<'_, PyAny>,
@@ -141,12 +146,13 @@ impl PyMixPlan {
         partner: &Bound<'_, PyAny>,
         weight: Option<&Bound<'_, PyAny>>,
         resized: Option<&Bound<'_, PyAny>>,
+        other: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         catch_panics(|| {
             let weight = weight.map_or(Ok(Lam::Shared(1.0)), arguments::weight)?;
             let boxes = arguments::boxes(boxes, shape.len())?;
             let resized = resized.map_or(Ok(vec![false]), arguments::resized)?;
-            Ok(Self(regions::plan(boxes, &shape, arguments::partner(partner)?, weight, &resized)?))
+            Ok(Self(regions::plan(boxes, &shape, arguments::partners(partner, other)?, weight, &resized)?))
         })
     }
 
@@ -163,6 +169,8 @@ impl PyMixPlan {
     ///     The lengths of a sample's one to three spatial axes. Then masks are of this shape for all samples, or have it
     ///     behind the axis of the batch. By default masks of one and two axes are for all samples, and of three and four
     ///     one for each.
+    /// other : int, optional
+    ///     As for `MixPlan`.
     ///
     /// Returns
     /// -------
@@ -200,15 +208,16 @@ impl PyMixPlan {
     /// array([[8., 5.],
     ///        [0., 7.]])
     #[staticmethod]
-    #[pyo3(signature = (masks, partner, shape=None))]
+    #[pyo3(signature = (masks, partner, shape=None, other=None))]
     fn from_masks(
         masks: &Bound<'_, PyAny>,
         partner: &Bound<'_, PyAny>,
         shape: Option<&Bound<'_, PyAny>>,
+        other: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         catch_panics(|| {
             let shape = shape.map(arguments::shape).transpose()?;
-            Ok(Self(masks::plan(masks, arguments::partner(partner)?, shape)?))
+            Ok(Self(masks::plan(masks, arguments::partners(partner, other)?, shape)?))
         })
     }
 
@@ -219,7 +228,7 @@ impl PyMixPlan {
         masks: Vec<Bound<'_, PyAny>>,
         which: Vec<isize>,
         #[pyo3(from_py_with = arguments::shape)] shape: Vec<usize>,
-        partner: &Bound<'_, PyAny>,
+        partners: (Bound<'_, PyAny>, Option<Bound<'_, PyAny>>),
         weight: &Bound<'_, PyAny>,
         sampling: Vec<u8>,
     ) -> PyResult<Self> {
@@ -228,7 +237,7 @@ impl PyMixPlan {
             let weight = arguments::weight(weight)?.for_samples(boxes.len(), "weight")?;
             let of = regions::restored(Regions::of_boxes(boxes, &shape, weight)?, &sampling)?;
             let of = masks::restored(of, &masks, &which)?;
-            Ok(Self(MixPlan::of_regions(of, arguments::partner(partner)?)?))
+            Ok(Self(MixPlan::of_regions(of, arguments::partners(&partners.0, partners.1.as_ref())?)?))
         })
     }
 
@@ -247,7 +256,13 @@ impl PyMixPlan {
     /// The index of the sample that each is mixed with: (n,) intp, a copy.
     #[getter]
     fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<isize>>> {
-        catch_panics(|| Ok(PyArray1::from_iter(py, self.0.partner().iter().map(|&partner| partner as isize))))
+        catch_panics(|| Ok(regions::partner(py, &self.0)))
+    }
+
+    /// The number of samples of the other batch that partners come from; None if they are samples of the batch itself.
+    #[getter]
+    fn other(&self) -> Option<usize> {
+        self.0.other()
     }
 
     /// The boxes, resized ones too, starts then ends: (n, 2 * d) intp, a copy; None for a plan without regions, or with masks.
@@ -299,7 +314,7 @@ impl PyMixPlan {
     /// Returns
     /// -------
     /// MixPlan
-    ///     The same `lam` and `partner`, without boxes and masks.
+    ///     The same `lam`, `partner` and `other`, without boxes and masks.
     ///
     /// Examples
     /// --------
@@ -349,6 +364,8 @@ impl PyMixPlan {
     ///     way.
     /// spatial_axes : sequence of int, optional
     ///     The axes of `x` that boxes and masks are along; by default the last ones.
+    /// other : numpy.ndarray, optional
+    ///     The batch that partners come from, if the plan has an `other`: so many samples like those of `x`, not copied.
     ///
     /// Returns
     /// -------
@@ -371,14 +388,18 @@ impl PyMixPlan {
     /// >>> x
     /// array([[6, 1],
     ///        [0, 4]], dtype=uint8)
-    #[pyo3(signature = (x, out=None, spatial_axes=None))]
+    /// >>> plan = MixPlan(lam=0.5, partner=[2, 0], other=3)
+    /// >>> plan.apply(np.array([8.0, 4.0]), other=np.array([0.0, 1.0, 2.0]))
+    /// array([5., 2.])
+    #[pyo3(signature = (x, out=None, spatial_axes=None, other=None))]
     fn apply<'py>(
         &self,
         x: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = arguments::spatial_axes)] spatial_axes: Option<Vec<isize>>,
+        other: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        catch_panics(|| arrays::apply(&self.0, "x", x, out, spatial_axes.as_deref()))
+        catch_panics(|| arrays::apply(&self.0, "x", x, other, out, spatial_axes.as_deref()))
     }
 
     /// Mix labels.
@@ -394,6 +415,8 @@ impl PyMixPlan {
     ///     At least 1; class indices must be in [0, num_classes).
     /// label_smoothing : float, default 0.0
     ///     s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+    /// other : array_like, optional
+    ///     The labels of the batch that partners come from, if the plan has an `other`: like `y`, one for each sample.
     ///
     /// Returns
     /// -------
@@ -415,14 +438,15 @@ impl PyMixPlan {
     ///        [0.  , 0.  , 1.  ]], dtype=float32)
     /// >>> plan.apply_labels(np.array([0, 2]))
     /// (array([0, 2]), array([2, 0]))
-    #[pyo3(signature = (y, num_classes=None, label_smoothing=0.0))]
+    #[pyo3(signature = (y, num_classes=None, label_smoothing=0.0, other=None))]
     fn apply_labels<'py>(
         &self,
         y: &Bound<'py, PyAny>,
         num_classes: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = arguments::label_smoothing)] label_smoothing: f64,
+        other: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<labels::Mixed<'py>> {
-        catch_panics(|| labels::apply(&self.0, y, labels::soft_targets(num_classes, label_smoothing)?))
+        catch_panics(|| labels::apply(&self.0, y, other, labels::soft_targets(num_classes, label_smoothing)?))
     }
 
     #[allow(clippy::doc_lazy_continuation)] // a docstring
@@ -459,11 +483,12 @@ impl PyMixPlan {
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, plan) = (slf.py(), slf.get());
         let Some(of) = plan.0.regions() else {
-            return (slf.get_type(), (plan.lam(py)?, plan.partner(py)?)).into_pyobject(py);
+            return (slf.get_type(), (plan.lam(py)?, plan.partner(py)?, plan.other())).into_pyobject(py);
         };
         let (boxes, (masks, which)) = (regions::bounds(py, of, |_| true)?, masks::table(py, of)?);
-        let sampling = pyo3::types::PyBytes::new(py, &regions::codes(of));
-        let arguments = (boxes, masks, which, plan.spatial_shape(py)?, plan.partner(py)?, plan.weight(py)?, sampling);
+        let (sampling, weight) = (pyo3::types::PyBytes::new(py, &regions::codes(of)), plan.weight(py)?);
+        let (shape, partners) = (plan.spatial_shape(py)?, (plan.partner(py)?, plan.other()));
+        let arguments = (boxes, masks, which, shape, partners, weight, sampling);
         (slf.getattr("_restore")?, arguments).into_pyobject(py)
     }
 

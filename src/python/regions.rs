@@ -7,13 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::error::{MixError, Result};
-use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Rect, Region, Regions, Sampling};
+use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Partners, Rect, Region, Regions, Sampling};
 
 /// Makes a plan of boxes, of which all or each are resized.
 pub(super) fn plan(
     boxes: Vec<Rect>,
     shape: &[usize],
-    partner: Vec<usize>,
+    partner: Partners,
     weight: Lam,
     resized: &[bool],
 ) -> Result<MixPlan> {
@@ -70,17 +70,21 @@ pub(super) fn bounds<'py>(
 }
 
 pub(super) fn repr(py: Python<'_>, plan: &MixPlan) -> PyResult<String> {
-    let lam = PyArray1::from_slice(py, plan.lam()).repr()?;
-    let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize)).repr()?;
-    let start = format!("MixPlan(lam={lam}, partner={partner}");
-    Ok(match plan.regions() {
-        None => format!("{start})"),
+    let (lam, partner) = (PyArray1::from_slice(py, plan.lam()).repr()?, partner(py, plan).repr()?);
+    let region = match plan.regions() {
+        None => String::new(),
         Some(regions) if regions.has_masks() => {
-            let shape = PyTuple::new(py, regions.shape.as_slice())?.repr()?;
-            format!("{start}, masks of {shape})")
+            format!(", masks of {}", PyTuple::new(py, regions.shape.as_slice())?.repr()?)
         }
-        Some(regions) => format!("{start}, boxes={}{})", bounds(py, regions, |_| true)?.repr()?, resized(regions)),
-    })
+        Some(regions) => format!(", boxes={}{}", bounds(py, regions, |_| true)?.repr()?, resized(regions)),
+    };
+    let other = plan.other().map_or_else(String::new, |other| format!(", other={other}"));
+    Ok(format!("MixPlan(lam={lam}, partner={partner}{region}{other})"))
+}
+
+/// The partners of all samples.
+pub(super) fn partner<'py>(py: Python<'py>, plan: &MixPlan) -> Bound<'py, PyArray1<isize>> {
+    PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize))
 }
 
 /// The argument `resized` of a plan of these boxes.

@@ -18,16 +18,18 @@ use super::{arguments, key, settings};
 
 /// Draws a plan by a rule of this package. `mixup_rs.rules` documents the arguments.
 #[pyfunction]
-#[pyo3(signature = (rule, n, shape, labels, rng))]
+#[pyo3(signature = (rule, n, shape, labels, rng, other=None))]
 pub(super) fn draw(
     rule: &Bound<'_, PyAny>,
     n: &Bound<'_, PyAny>,
     #[pyo3(from_py_with = arguments::shape)] shape: Vec<usize>,
     labels: Option<&Bound<'_, PyAny>>,
     rng: Option<&Bound<'_, PyAny>>,
+    other: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyMixPlan> {
     catch_panics(|| {
-        let batch = Batch { n: arguments::count("n", n, 0)?, shape: &shape, labels, missing: "shape" };
+        let other = other.map(|other| arguments::count("other", other, 0)).transpose()?;
+        let batch = Batch { n: arguments::count("n", n, 0)?, other, shape: &shape, labels, missing: "shape" };
         Ok(PyMixPlan(draw_own(rule, batch, key::key(rng)?)?))
     })
 }
@@ -151,6 +153,8 @@ fn wrong_mode(rule: &Bound<'_, PyAny>) -> PyErr {
 #[derive(Clone, Copy)]
 pub(super) struct Batch<'a, 'py> {
     pub n: usize,
+    /// The number of samples of another batch, if partners come from one.
+    pub other: Option<usize>,
     /// The lengths of a sample's spatial axes; empty if they are not known.
     pub shape: &'a [usize],
     pub labels: Option<&'a Bound<'py, PyAny>>,
@@ -162,7 +166,11 @@ fn draw_own(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult
     match Options::of(rule)? {
         Options::Rule(options) => {
             let limit = if batch.n < DRAWN_ALONE { 1 } else { settings::num_threads(rule.py())? };
-            let plan = options.plan_on(limit, batch.n, batch.shape, key).map_err(|error| match error {
+            let plan = match batch.other {
+                None => options.plan_on(limit, batch.n, batch.shape, key),
+                Some(other) => options.plan_with(limit, batch.n, other, batch.shape, key),
+            };
+            let plan = plan.map_err(|error| match error {
                 MixError::SpatialRank { got: 0 } => {
                     PyValueError::new_err(format!("{error}; name them: {}=...", batch.missing))
                 }
@@ -171,7 +179,7 @@ fn draw_own(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult
             centred(with_chosen_partners(plan, rule, batch, key)?, rule, batch)
         }
         Options::OneOf(choice, rules) => {
-            choice.plan_by(batch.n, key, |chosen, key| draw_any(&rules[chosen], batch, key))
+            choice.plan_by(batch.n, batch.other, key, |chosen, key| draw_any(&rules[chosen], batch, key))
         }
     }
 }
@@ -182,12 +190,19 @@ fn with_chosen_partners(plan: MixPlan, rule: &Bound<'_, PyAny>, batch: Batch<'_,
     let Some(partners) = rule.getattr_opt(intern!(py, "partners"))?.filter(|partners| !partners.is_none()) else {
         return Ok(plan);
     };
+    if batch.other.is_some() {
+        return Err(PyValueError::new_err(format!(
+            "partners chooses among samples of the batch itself, by their labels, not among those of another batch; \
+             got partners={} with other",
+            partners.repr()?
+        )));
+    }
     if plan == MixPlan::identity(batch.n)? {
         return Ok(plan);
     }
     let arguments = (partners, batch.n, batch.labels, PyTuple::new(py, key.partner_words())?);
     let partner = py.import("mixup_rs.partners")?.call_method1("drawn_by", arguments)?;
-    Ok(plan.with_partner(arguments::partner(&partner)?)?)
+    Ok(plan.with_partners(arguments::partner(&partner, None)?)?)
 }
 
 /// The plan with boxes at the peaks of the partners' saliency, if its rule has the option `saliency`.
@@ -203,9 +218,10 @@ fn centred(plan: MixPlan, rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>) -> PyRe
         let expected = batch.shape;
         return Err(PyValueError::new_err(format!("saliency must be maps of {expected:?}, got maps of {shape:?}")));
     }
-    // `n` is that of the samples which partners are among.
-    if at.len() != batch.n {
-        let (got, expected) = (at.len(), batch.n);
+    // The samples that partners are among.
+    let expected = batch.other.unwrap_or(batch.n);
+    if at.len() != expected {
+        let got = at.len();
         return Err(PyValueError::new_err(format!(
             "saliency must have a map for each of {expected} samples, got {got}"
         )));
@@ -226,9 +242,9 @@ pub(super) fn draw_any(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) 
     if rule.get_type().getattr_opt("plan")?.is_some_and(|plan| plan.is(own)) {
         return draw_own(rule, batch, key);
     }
-    let Batch { n, shape, labels, .. } = batch;
+    let Batch { n, other, shape, labels, .. } = batch;
     let shape = if shape.is_empty() { None } else { Some(PyTuple::new(py, shape)?) };
-    let arguments = (rule, n, shape, labels, PyTuple::new(py, key.words())?);
+    let arguments = (rule, n, shape, labels, PyTuple::new(py, key.words())?, other);
     let plan = py.import("mixup_rs.rule")?.call_method1("draw_by", arguments)?;
     Ok(plan.cast::<PyMixPlan>()?.get().0.clone())
 }

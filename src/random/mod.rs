@@ -15,7 +15,7 @@ pub use key::{Key, STREAM_VERSION};
 pub(crate) use boxes::{Spans, check_minmax, draw_boxes, draw_patches, draw_sizes};
 pub(crate) use field::draw_field;
 pub(crate) use masks::{draw_cells, draw_point};
-pub(crate) use partners::{Cycles, draw_cycles, draw_matching};
+pub(crate) use partners::{Cycles, draw_cycles, draw_matching, draw_others};
 
 use rand::RngExt;
 

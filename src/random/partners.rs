@@ -49,6 +49,19 @@ pub(crate) fn draw_matching(key: Key, n: usize) -> Vec<usize> {
     partner
 }
 
+/// Draws a partner for each of `n` samples among `other` samples of another batch: random permutations of these, one after
+/// the other, so that none is a partner again before all are.
+pub(crate) fn draw_others(key: Key, n: usize, other: usize) -> Vec<usize> {
+    let mut rng = key.stream(Stream::Partner);
+    let mut sequence: Vec<usize> = (0..other).collect();
+    let mut partner = Vec::with_capacity(n);
+    while partner.len() < n {
+        let (drawn, _) = sequence.partial_shuffle(&mut rng, n - partner.len());
+        partner.extend_from_slice(drawn);
+    }
+    partner
+}
+
 fn shuffled(key: Key, n: usize) -> Vec<usize> {
     let mut sequence: Vec<usize> = (0..n).collect();
     sequence.shuffle(&mut key.stream(Stream::Partner));
@@ -82,6 +95,21 @@ mod tests {
         // Each 1,000 times, with a standard deviation of 31.
         assert_eq!(count.len(), 24);
         assert!(count.values().all(|count| (850..1150).contains(count)), "{count:?}");
+    }
+
+    #[test]
+    fn others_repeat_once_all_are_drawn() {
+        for (n, other) in [(0, 3), (5, 1), (7, 7), (7, 20), (20, 7), (14, 7)] {
+            let drawn = draw_others(Key::new(&[7]), n, other);
+            let mut count = vec![0; other];
+            drawn.iter().for_each(|&partner| count[partner] += 1);
+            assert_eq!(drawn.len(), n);
+            assert!(count.iter().all(|&count| (n / other..=n.div_ceil(other)).contains(&count)), "{count:?}");
+        }
+        let mut count = std::collections::HashMap::new();
+        (0..24_000).for_each(|key| *count.entry(draw_others(Key::new(&[key]), 2, 4)).or_insert(0) += 1);
+        // Each of the 12 ordered pairs 2,000 times, with a standard deviation of 43.
+        assert!(count.len() == 12 && count.values().all(|count| (1800..2200).contains(count)), "{count:?}");
     }
 
     #[test]

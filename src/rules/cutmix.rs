@@ -54,6 +54,10 @@ impl Rule for CutMix {
         self.minmax.map_or(Ok(()), check_minmax)
     }
 
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
     fn plan_on(&self, _limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
         if self.alpha == 0.0 {

@@ -48,6 +48,10 @@ impl Rule for GridMix {
         }
     }
 
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
     fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
         let rule = Masks { alpha: self.alpha, mode: self.mode, prob: self.prob };

@@ -1,6 +1,6 @@
 //! Mixup (Zhang et al., arXiv 1710.09412): each sample is blended with its partner by λ ~ Beta(α, α).
 
-use super::partners::partners;
+use super::partners::{check_not_paired, others, partners};
 use super::{Rule, check_alpha, check_prob, draws, keep, share};
 use crate::error::Result;
 use crate::plan::{Lam, MixPlan, Mode};
@@ -44,6 +44,8 @@ pub struct Given {
     pub lam: Option<Lam>,
     /// Partners, one index per sample. They may repeat, except in [`Mode::Pair`], where they must form pairs.
     pub partner: Option<Vec<usize>>,
+    /// The number of samples of another batch, if partners come from one.
+    pub other: Option<usize>,
 }
 
 impl Mixup {
@@ -51,7 +53,7 @@ impl Mixup {
     ///
     /// ```
     /// use mixup_rs::{Key, Lam, Mixup, rules::Given};
-    /// let given = Given { lam: Some(Lam::Shared(0.75)), partner: None };
+    /// let given = Given { lam: Some(Lam::Shared(0.75)), ..Given::default() };
     /// let plan = Mixup::default().plan_given(1, 4, given, Key::new(&[42]))?;
     /// assert_eq!(plan.lam(), [0.75; 4]);
     /// # Ok::<(), mixup_rs::MixError>(())
@@ -62,6 +64,11 @@ impl Mixup {
     /// partners do not form pairs.
     pub fn plan_given(&self, limit: usize, n: usize, given: Given, key: Key) -> Result<MixPlan> {
         self.check()?;
+        if let Given { lam, partner, other: Some(other) } = given {
+            check_not_paired(self.mode)?;
+            let own = self.plan_given(limit, n, Given { lam, ..Given::default() }, key)?;
+            return own.with_partners(others(n, other, partner, key)?);
+        }
         if self.alpha == 0.0 && given == Given::default() {
             return MixPlan::identity(n);
         }
@@ -84,6 +91,10 @@ impl Rule for Mixup {
     fn check(&self) -> Result<()> {
         check_alpha(self.alpha)?;
         check_prob(self.prob)
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
     }
 
     fn plan_on(&self, limit: usize, n: usize, _: &[usize], key: Key) -> Result<MixPlan> {
@@ -148,7 +159,7 @@ mod tests {
     #[test]
     fn given_values_replace_drawn_ones() {
         let key = Key::new(&[7]);
-        let given = |lam, partner| Mixup::default().plan_given(1, 3, Given { lam, partner }, key);
+        let given = |lam, partner| Mixup::default().plan_given(1, 3, Given { lam, partner, other: None }, key);
         let drawn = plan(&Mixup::default(), 3);
         assert_eq!(given(None, None).unwrap(), drawn);
         assert_eq!(given(Some(Lam::Shared(0.25)), None).unwrap().partner(), drawn.partner());

@@ -44,6 +44,26 @@ pub trait Rule: Debug + Send + Sync {
     /// [`MixError::TooManySamples`] if memory runs out.
     fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan>;
 
+    /// Which samples share what is drawn.
+    fn mode(&self) -> Mode;
+
+    /// As [`Rule::plan_on`], with partners among `other` samples of another batch: permutations of these, one after the
+    /// other. All else is drawn as without.
+    ///
+    /// ```
+    /// use mixup_rs::{Key, Mixup, Rule};
+    /// let plan = Mixup::default().plan_with(1, 4, 6, &[], Key::new(&[42]))?;
+    /// assert!(plan.other() == Some(6) && plan.partner().iter().all(|&partner| partner < 6));
+    /// # Ok::<(), mixup_rs::MixError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Rule::plan_on`]; [`MixError::OtherEmpty`] if there is none, [`MixError::OtherPaired`] for [`Mode::Pair`].
+    fn plan_with(&self, limit: usize, n: usize, other: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
+        partners::check_not_paired(self.mode())?;
+        self.plan_on(limit, n, shape, key)?.with_partners(partners::others(n, other, None, key)?)
+    }
+
     /// As [`Rule::plan_on`], on as many threads as the process may use.
     ///
     /// ```

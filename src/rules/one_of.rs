@@ -1,6 +1,7 @@
 //! A rule chosen at random from several, for each batch or for each sample.
 
 use super::Rule;
+use super::partners::others;
 use crate::error::{MixError, Result};
 use crate::plan::{MixPlan, Mode};
 use crate::random::{Key, draw_uniform};
@@ -39,8 +40,8 @@ impl Choice {
         Ok(Self { probs, mode })
     }
 
-    /// Draws a plan. `plan` draws the plan of a chosen rule, given its index and key. That key is a child of `key`, so
-    /// all rules draw the same partners.
+    /// Draws a plan, with partners among `other` samples of another batch if given. `plan` draws the plan of a chosen
+    /// rule, given its index and key. That key is a child of `key`, so all rules draw the same partners.
     ///
     /// # Errors
     /// The errors of `plan`; [`MixError::BatchLength`] if it returns a plan for another number of samples,
@@ -48,18 +49,26 @@ impl Choice {
     pub fn plan_by<E: From<MixError>>(
         &self,
         n: usize,
+        other: Option<usize>,
         key: Key,
         mut plan: impl FnMut(usize, Key) -> std::result::Result<MixPlan, E>,
     ) -> std::result::Result<MixPlan, E> {
         let draws = if self.mode == Mode::Batch { 1 } else { n };
         let chosen: Vec<Option<usize>> = draw_uniform(key, draws).into_iter().map(|u| self.at(u)).collect();
         let mut draw = |rule: usize| plan(rule, key.child(rule as u64));
+        let unmixed = || match other {
+            None => MixPlan::identity(n),
+            Some(other) => MixPlan::identity(n)?.with_partners(others(n, other, None, key)?),
+        };
         if self.mode == Mode::Batch {
-            return chosen[0].map_or_else(|| Ok(MixPlan::identity(n)?), draw);
+            return chosen[0].map_or_else(|| Ok(unmixed()?), draw);
         }
         let mut plans: Vec<Option<MixPlan>> = Vec::with_capacity(self.probs.len());
         for rule in 0..self.probs.len() {
             plans.push(if chosen.contains(&Some(rule)) { Some(draw(rule)?) } else { None });
+        }
+        if plans.iter().all(Option::is_none) {
+            return Ok(unmixed()?);
         }
         Ok(MixPlan::choose(&plans, &chosen)?)
     }
@@ -101,9 +110,18 @@ impl Rule for OneOf {
         self.rules.iter().try_for_each(|rule| rule.check())
     }
 
+    fn mode(&self) -> Mode {
+        self.choice.mode
+    }
+
     fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
-        self.choice.plan_by(n, key, |rule, key| self.rules[rule].plan_on(limit, n, shape, key))
+        self.choice.plan_by(n, None, key, |rule, key| self.rules[rule].plan_on(limit, n, shape, key))
+    }
+
+    fn plan_with(&self, limit: usize, n: usize, other: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
+        self.check()?;
+        self.choice.plan_by(n, Some(other), key, |rule, key| self.rules[rule].plan_with(limit, n, other, shape, key))
     }
 }
 

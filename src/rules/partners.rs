@@ -1,8 +1,8 @@
 //! The partners of a plan, given or drawn.
 
 use crate::error::{MixError, Result, memory_for};
-use crate::plan::{Mode, Order};
-use crate::random::{Cycles, Key, draw_cycles, draw_matching};
+use crate::plan::{Mode, Order, Partners};
+use crate::random::{Cycles, Key, draw_cycles, draw_matching, draw_others};
 
 /// Checks given partners or draws new ones: pairs in [`Mode::Pair`], else a permutation, the same one for every rule.
 /// Also returns their visiting order if it is known, for [`MixPlan::with_order`](crate::MixPlan), which saves the plan
@@ -29,6 +29,23 @@ pub(super) fn partners(
         check_paired(&partner)?;
     }
     Ok((partner, None))
+}
+
+/// Checks given partners of `n` samples among `other` samples of another batch, or draws them.
+pub(super) fn others(n: usize, other: usize, given: Option<Vec<usize>>, key: Key) -> Result<Partners> {
+    if let Some(partner) = given {
+        return Ok(Partners::of_other(partner, other));
+    }
+    if other == 0 && n > 0 {
+        return Err(MixError::OtherEmpty);
+    }
+    memory_for(n.max(other))?;
+    Ok(Partners::of_other(draw_others(key, n, other), other))
+}
+
+/// Refuses pairs, for which a partner must be mixed as well.
+pub(super) fn check_not_paired(mode: Mode) -> Result<()> {
+    if mode == Mode::Pair { Err(MixError::OtherPaired) } else { Ok(()) }
 }
 
 fn check_paired(partner: &[usize]) -> Result<()> {

@@ -46,6 +46,10 @@ impl Rule for ResizeMix {
         if 0.0 <= least && least <= most && most <= 1.0 { Ok(()) } else { Err(MixError::Scale { least, most }) }
     }
 
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
     fn plan_on(&self, _limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
         check_shape(shape)?;

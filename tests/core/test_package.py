@@ -89,7 +89,7 @@ def test_the_public_names_are_there():
         ["apply", "apply_boxes", "apply_keypoints", "apply_labels", "for_classes", "without_region"],
     )
     regions = ["boxes", "masks", "patches", "only_copies", "takes_nearest", "spatial_shape"]
-    shown = ["lam", "weight", "partner", *regions]
+    shown = ["lam", "weight", "partner", "other", *regions]
     plan = {name for name in vars(MixPlan) if not name.startswith("_")}
     assert plan == {*made, *applied, *shown}
     hidden = sorted(set(CORE) - set(mixup_rs.__all__))
@@ -113,20 +113,8 @@ EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items(
 
 def test_whatever_takes_arguments_has_an_example():
     without = {public for public in DOCUMENTED if public not in EXAMPLES}
-    shown = {
-        f"MixPlan.{name}"
-        for name in [
-            "lam",
-            "weight",
-            "partner",
-            "boxes",
-            "masks",
-            "patches",
-            "only_copies",
-            "takes_nearest",
-            "spatial_shape",
-        ]
-    }
+    regions = ["boxes", "masks", "patches", "only_copies", "takes_nearest", "spatial_shape"]
+    shown = {f"MixPlan.{name}" for name in ["lam", "weight", "partner", "other", *regions]}
     # The rules' own examples draw plans.
     assert without <= {"MixedBatch", *shown, *(f"{rule}.plan" for rule in [*RULES, "Rule"])}
 
@@ -150,6 +138,7 @@ def test_the_defaults_are_those_of_the_contract():
         "lam": None,
         "partner": None,
         "rule": None,
+        "other": None,
         "num_classes": None,
         "label_smoothing": 0.0,
         "out": None,
@@ -175,7 +164,7 @@ def test_the_defaults_are_those_of_the_contract():
         parameters = inspect.signature(rule).parameters
         assert {option: parameter.default for option, parameter in parameters.items()} == contract[name]
         parameters = inspect.signature(rule.plan).parameters
-        assert list(parameters) == ["self", "n", "shape", "labels", "rng"]
+        assert list(parameters) == ["self", "n", "shape", "labels", "rng", "other"]
         assert all(parameters[name].default is None for name in ["shape", "labels", "rng"])
 
 

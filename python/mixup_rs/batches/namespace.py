@@ -155,6 +155,8 @@ class Drawn(NamedTuple):
     @classmethod
     def of(cls, plan: MixPlan) -> Drawn:
         """That of a plan, in arrays of NumPy."""
+        if plan.other is not None:
+            raise ValueError("partners come from another batch, which cannot be mixed by this library yet")
         weight = plan.weight if plan.masks is None else plan.masks
         if weight.ndim > 1 and weight.strides[0] == 0:
             weight = weight[:1]

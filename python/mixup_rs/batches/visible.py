@@ -46,6 +46,8 @@ class Sources:
     @classmethod
     def of(cls, plan: MixPlan, counts: np.ndarray) -> Sources:
         """The rows that a plan may leave visible, of samples with so many rows each."""
+        if plan.other is not None:
+            raise ValueError("partners come from another batch, whose boxes and points cannot be mixed yet")
         n, partner = len(plan), plan.partner
         is_alone = partner == np.arange(n)
         source = np.stack([np.arange(n), partner], axis=1)

@@ -67,6 +67,8 @@ def mix_on_device(
     torch.Tensor
         The mixed batch.
     """
+    if plan.other is not None:
+        raise ValueError("partners come from another batch, which cannot be mixed on a device yet")
     if plan.masks is not None:
         return _mask(plan, x, inplace, spatial_axes)
     if plan.boxes is not None and plan.only_copies:

@@ -13,7 +13,7 @@ fn boxes(n: usize, shape: &[usize], weight: &[f64]) -> MixPlan {
         let (start, end): (Vec<_>, Vec<_>) = shape.iter().map(|&len| side(i, len)).unzip();
         if i % 4 == 3 { Rect::NONE } else { Rect::new(&start, &end) }
     };
-    let partner = (0..n).map(|i| (i + 2) % n).collect();
+    let partner: Vec<_> = (0..n).map(|i| (i + 2) % n).collect();
     let weight = Lam::Each((0..n).map(|i| weight[i % weight.len()]).collect());
     MixPlan::from_boxes((0..n).map(rect).collect(), shape, partner, weight).unwrap()
 }
@@ -21,7 +21,7 @@ fn boxes(n: usize, shape: &[usize], weight: &[f64]) -> MixPlan {
 /// A plan with weights of every kind and partners that form one cycle.
 fn blend(n: usize) -> MixPlan {
     let lam = (0..n).map(|i| [0.3, 0.9, 1.0, 0.0, 0.5][i % 5]).collect();
-    MixPlan::new(Lam::Each(lam), (0..n).map(|i| (i + 1) % n).collect()).unwrap()
+    MixPlan::new(Lam::Each(lam), (0..n).map(|i| (i + 1) % n).collect::<Vec<_>>()).unwrap()
 }
 
 fn stack(n: usize, shape: &[usize]) -> ndarray::ArrayD<u8> {
