@@ -19,6 +19,7 @@ from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name,
 from mixup_rs.batches.namespace import NamespaceArrays, namespace_of
 from mixup_rs.batches.nest import children, rebuilt
 from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, objects_beside, with_weights
+from mixup_rs.batches.others import beside_partners, first, plan_of_both
 from mixup_rs.batches.roles import Named, Path, Role, Roles, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, labels_among, mix_target
 from mixup_rs.rule import Rule, draw_by
@@ -122,7 +123,7 @@ class Mixer:
             if isinstance(given := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(given))
 
-    def __call__(self, batch: Any, key: Key = None) -> Any:
+    def __call__(self, batch: Any, key: Key = None, other: Any = None) -> Any:
         """Mix a batch.
 
         Parameters
@@ -132,18 +133,21 @@ class Mixer:
         key : int, sequence of int or numpy.random.Generator, optional
             The plan is a function of the seed and this key, such as (epoch, step), and of the shape of the batch. A
             Generator moves on.
+        other : array or container of arrays, optional
+            Another batch that all partners come from, such as one of another loader: of the same entries, with samples
+            like those of `batch`, more or fewer. It is not written to.
 
         Returns
         -------
         array or container of arrays
-            The mixed batch.
+            The mixed batch, of as many samples as `batch`.
 
         Raises
         ------
         ValueError, TypeError
             If an entry cannot be mixed rightly. The message names what would settle it.
         """
-        return _Mixing(self, batch).mixed(key)
+        return _Mixing(self, batch).mixed(key, None if other is None else _Mixing(self, other))
 
     def __repr__(self) -> str:
         values = [(one.name, getattr(self, one.name), one.default) for one in fields(self)]
@@ -180,12 +184,15 @@ class _Mixing:
         self._find(batch, (), None)
         self.n = self._length()
 
-    def mixed(self, key: Key) -> Any:
+    def mixed(self, key: Key, other: _Mixing | None = None) -> Any:
+        if other is not None:
+            self._check_other(other)
         inputs = {path: entry for path, entry in self.entries.items() if entry.role == "input"}
         blended = {path for path, entry in inputs.items() if is_blended(entry.arrays, entry.value, named(path))}
         shapes = {path: tuple(entry.value.shape[1:]) for path, entry in inputs.items()}
         images = Images(shapes, lambda: self.masks, self.how.channels_last)
-        plan = self._draw(images, key)
+        drawn = self._draw(images, key, None if other is None else other.n)
+        plan = drawn if other is None else plan_of_both(drawn)
         images.refuse_uncertain(plan)
         if not any(0 not in shapes[path] for path in blended) and not bool((plan.lam == 1).all()):
             raise TypeError(
@@ -194,6 +201,14 @@ class _Mixing:
             )
         heads, mixed = Heads(self), {}
         for path, (role, arrays, value) in self.entries.items():
+            if other is not None and (path in blended or role != "input"):
+                partners = other.entries[path].value
+                if path in blended and arrays is NUMPY:  # where they are
+                    axes = images.axes_to_cut(plan, path)
+                    own = drawn if axes else drawn.without_region()
+                    mixed[path] = blended_by(arrays, own, value, named(path), axes, partners)
+                    continue
+                value = beside_partners(arrays, drawn, value, partners)
             if role == "target":
                 mixed[path] = self._target(plan, heads, path, arrays, value)
             elif role != "input":
@@ -201,12 +216,16 @@ class _Mixing:
             elif path in blended:
                 axes = images.axes_to_cut(plan, path)
                 mixed[path] = blended_by(arrays, plan if axes else plan.without_region(), value, named(path), axes)
+            if other is not None and path in mixed:
+                mixed[path] = first(mixed[path], self.n)
         for path, samples in self.objects.items():
-            objects = mix_objects(arrays_of, plan, samples, named(path) if path else "the batch")
+            if other is not None:
+                samples = [*samples, *(other.objects[path][i] for i in drawn.partner)]
+            objects = mix_objects(arrays_of, plan, samples, named(path) if path else "the batch")[: self.n]
             if path in self.columns:
                 mixed |= {(*path, name): [one[name] for one in objects] for name in objects[0]}
             else:
-                mixed[path] = rebuilt(samples, objects)
+                mixed[path] = rebuilt(self.objects[path], objects)
         heads.refuse_missing()
         return self._placed(self.batch, (), mixed)
 
@@ -282,11 +301,28 @@ class _Mixing:
         assert n is not None
         return n
 
-    def _draw(self, images: Images, key: Key) -> MixPlan:
+    def _check_other(self, other: _Mixing) -> None:
+        """Refuses another batch whose samples are not like those of this one."""
+        for path in {**self.entries, **other.entries, **self.objects, **other.objects}:
+            mine, theirs = ((side.entries.get(path), path in side.objects) for side in (self, other))
+            if mine[1] != theirs[1] or (mine[0] is None) != (theirs[0] is None):
+                which = "batch" if mine[0] is not None or mine[1] else "other"
+                raise ValueError(f"{named(path)} of {which} is in one of the two batches alone")
+            if mine[0] is None or theirs[0] is None:
+                continue
+            of = [(entry.arrays, tuple(entry.value.shape[1:]), entry.value.dtype) for entry in (mine[0], theirs[0])]
+            if of[0] != of[1]:
+                got, expected = (
+                    f"{type(one.value).__name__} of {one.value.dtype}, samples of {of[k][1]}"
+                    for k, one in ((1, theirs[0]), (0, mine[0]))
+                )
+                raise ValueError(f"{named(path)} of other is a {got}; in the batch it is a {expected}")
+
+    def _draw(self, images: Images, key: Key, other: int | None) -> MixPlan:
         rng = self._rng(key)
         labels = labels_among(entry.value for entry in self.entries.values() if entry.role == "target")
         try:
-            return draw_by(self.how.rule, self.n, images.shape, labels, rng)
+            return draw_by(self.how.rule, self.n, images.shape, labels, rng, other)
         except ValueError as error:
             if images.shape is not None:
                 raise

@@ -157,10 +157,15 @@ def joined(arrays: Arrays, plan: MixPlan, x: Any, role: str, name: str) -> Any:
     return arrays.where(plan.lam < 1, join(x, arrays.take(x, plan.partner)), x)
 
 
-def blended_by(arrays: Arrays, plan: MixPlan, x: Any, name: str, spatial_axes: list[int] | None = None) -> Any:
-    """An array mixed by a plan. Raises TypeError or ValueError that names it, if the core refuses it."""
+def blended_by(
+    arrays: Arrays, plan: MixPlan, x: Any, name: str, spatial_axes: list[int] | None = None, other: Any = None
+) -> Any:
+    """An array mixed by a plan, with partners from another of NumPy if given.
+
+    Raises TypeError or ValueError that names it, if the core refuses it.
+    """
     try:
-        return arrays.blend(plan, x, spatial_axes)
+        return arrays.blend(plan, x, spatial_axes) if other is None else plan.apply(x, None, spatial_axes, other)
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from error
 

@@ -156,7 +156,7 @@ class Drawn(NamedTuple):
     def of(cls, plan: MixPlan) -> Drawn:
         """That of a plan, in arrays of NumPy."""
         if plan.other is not None:
-            raise ValueError("partners come from another batch, which cannot be mixed by this library yet")
+            raise ValueError("partners come from another batch, which a Mixer takes: Mixer(rule)(batch, other=batch2)")
         weight = plan.weight if plan.masks is None else plan.masks
         if weight.ndim > 1 and weight.strides[0] == 0:
             weight = weight[:1]

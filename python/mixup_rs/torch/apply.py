@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mixup_rs._core import DTYPES, MixPlan
+from mixup_rs.batches.others import plan_of_both
 from mixup_rs.torch._compat import is_transformed, leave_graph, no_torch_function
 from mixup_rs.torch.device import mix_on_device, send_plan
 
@@ -67,7 +68,12 @@ def only_copies(plan: MixPlan) -> bool:
 
 
 def apply(
-    plan: MixPlan, tensor: torch.Tensor, *, inplace: bool = False, spatial_axes: Sequence[int] | None = None
+    plan: MixPlan,
+    tensor: torch.Tensor,
+    *,
+    inplace: bool = False,
+    spatial_axes: Sequence[int] | None = None,
+    other: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mix a tensor by a plan, on the tensor's device.
 
@@ -89,6 +95,9 @@ def apply(
         Overwrite the tensor instead of allocating a new one. The tensor must not require a gradient.
     spatial_axes : sequence of int, optional
         The axes of the tensor that boxes or masks are along; by default the last ones.
+    other : torch.Tensor, optional
+        The batch that partners come from, if the plan has an `other`: so many samples like those of `tensor`, on its
+        device. On the CPU it is not copied.
 
     Returns
     -------
@@ -126,7 +135,42 @@ def apply(
         raise TypeError(
             f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; {hint}"
         )
-    return mix_tensor(plan, tensor, inplace, spatial_axes)
+    if other is None and plan.other is None:
+        return mix_tensor(plan, tensor, inplace, spatial_axes)
+    return _mix_with(plan, tensor, other, inplace, spatial_axes)
+
+
+def _mix_with(
+    plan: MixPlan, x: torch.Tensor, other: Any, inplace: bool, spatial_axes: Sequence[int] | None
+) -> torch.Tensor:
+    if other is not None and not isinstance(other, torch.Tensor):
+        raise TypeError(f"other must be a tensor, got {type(other).__name__}")
+    if other is None or plan.other != len(other):
+        got = "none" if other is None else f"one of {len(other)}"
+        raise ValueError(f"the plan needs other={plan.other} samples of another batch, got {got}")
+    if (other.shape[1:], other.dtype, other.device) != (x.shape[1:], x.dtype, x.device):
+        got, expected = (f"{one.dtype} {tuple(one.shape[1:])} on {one.device}" for one in (other, x))
+        raise ValueError(f"other must have samples like those of the tensor, {expected}, got {got}")
+    if x.shape[0] != len(plan):
+        raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(x)}")
+    needs_grad = torch.is_grad_enabled() and (x.requires_grad or other.requires_grad)
+    if inplace and needs_grad:
+        raise ValueError("a tensor that requires a gradient cannot be mixed in place")
+    with no_torch_function():
+        plain, partners = (_as_subclass(one.detach() if not needs_grad else one, torch.Tensor) for one in (x, other))
+        is_plain = not (needs_grad or is_transformed(plain) or is_transformed(partners))
+        own, theirs = (as_numpy(plain), as_numpy(partners)) if is_plain else (None, None)
+        if own is not None and theirs is not None:
+            mixed = plan.apply(own, own if inplace else None, spatial_axes, theirs)
+            if not inplace:
+                return like(from_numpy(mixed, x.dtype), x)
+            if not x.is_inference():
+                torch.autograd.graph.increment_version(x)
+            return x
+        indices = torch.from_numpy(plan.partner).to(x.device)
+        both = torch.cat([plain, partners.index_select(0, indices)])
+        mixed = mix_tensor(plan_of_both(plan), both, False, spatial_axes)[: len(plan)]
+        return x.copy_(mixed) if inplace else like(mixed, x)
 
 
 def apply_labels(

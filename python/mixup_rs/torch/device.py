@@ -68,7 +68,7 @@ def mix_on_device(
         The mixed batch.
     """
     if plan.other is not None:
-        raise ValueError("partners come from another batch, which cannot be mixed on a device yet")
+        raise ValueError(f"partners come from another batch of {plan.other} samples, which must be given: other=...")
     if plan.masks is not None:
         return _mask(plan, x, inplace, spatial_axes)
     if plan.boxes is not None and plan.only_copies:
