@@ -32,6 +32,7 @@ def resize_recipe(batch: Batch) -> Iterator[Contender]:
 
     def recipe() -> Any:
         plan = rule.plan(len(x), x.shape[2:])
+        assert plan.boxes is not None
         y0, x0, y1, x1 = plan.boxes[0].tolist()
         perm, mixed = torch.from_numpy(plan.partner), x.clone()
         if y1 > y0 and x1 > x0:
