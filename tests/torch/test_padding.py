@@ -119,7 +119,42 @@ def test_nothing_is_joined_without_mixing():
     assert batch["attention_mask"].sum(1).tolist() == LENGTHS
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 0, 3, 2]])
+def test_lists_of_numbers_are_padded(order):
+    def listed(i):
+        return {"input_values": [0.5 + i] * LENGTHS[i], "attention_mask": [1] * LENGTHS[i], "label": i}
+
+    batch = MixCollate(Mixup(0), pad=-1.0)([listed(i) for i in order])
+    for row, mask, i in zip(batch["input_values"].tolist(), batch["attention_mask"].tolist(), order, strict=True):
+        missing = LONGEST - LENGTHS[i]
+        assert (row, mask) == ([0.5 + i] * LENGTHS[i] + [-1.0] * missing, [1] * LENGTHS[i] + [0] * missing)
+
+
+def test_entries_may_come_in_another_order():
+    samples = [{"x": torch.zeros(2), "label": 3}, {"label": 4, "x": torch.ones(3)}]
+    batch = MixCollate(Mixup(0), pad=0.0, num_classes=5)(samples)
+    assert batch["x"].tolist() == [[0, 0, 0], [1, 1, 1]]
+    assert batch["label"].argmax(1).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("pad", [None, 0.0])
+@pytest.mark.parametrize(
+    ("samples", "error", "message"),
+    [
+        ([{"x": torch.ones(2), "y": 1}, {"x": torch.ones(2)}], ValueError, "sample 1 has no entry 'y'"),
+        ([(torch.ones(2), 1), None], TypeError, "sample 1 is of NoneType, expected tuple"),
+        ([(torch.ones(2), 1), (torch.ones(2),)], ValueError, "must have one length: the first has 2, sample 1 1"),
+        ([((torch.ones(2),), 1), (torch.ones(2), 1)], TypeError, "entry 0 of sample 1 is of Tensor, expected tuple"),
+    ],
+)
+def test_samples_are_alike(samples, error, message, pad):
+    with pytest.raises(error, match=message):
+        MixCollate(Mixup(), pad=pad)(samples)
+
+
 def test_errors():
+    with pytest.raises(TypeError, match="entry 0: expected an array or a tensor in each sample, got NoneType"):
+        MixCollate(Mixup())([(torch.ones(2), 0), (None, 1)])
     samples = [sample(i) for i in range(N)]
     with pytest.raises((ValueError, RuntimeError), match=r"shape|size"):
         MixCollate(Mixup())(samples)

@@ -282,7 +282,7 @@ def test_dataclasses_are_an_error_that_says_what_is_expected():
 
 
 def test_samples_that_differ():
-    with pytest.raises(ValueError, match=r"one length, got \[2, 3\]"):
+    with pytest.raises(ValueError, match="one length: the first has 2, sample 1 3"):
         MixCollate(Fixed())([(images(0), 0), (images(1), 1, 1), (images(2), 2), (images(3), 3)])
     for missing in range(1, N):
         samples = [{"image": images(i), "label": i} for i in range(N)]
@@ -365,3 +365,11 @@ def filled_like(batch, nest):
 def test_numpy_samples():
     image, label = collated(lambda i: (np.full((3, 4, 4), float(i)), np.int64(i)))
     assert (role_of(image), role_of(label)) == ("blended", "pair")
+
+
+def test_inputs_that_are_whole_numbers_by_chance_are_blended():
+    samples = [{"x": torch.ones(2), "age": age, "y": i} for i, age in enumerate([1, 2.5, 4])]
+    mixed, plan = MixCollate(Mixup(1.0), inputs=["x", "age"], rng=0, return_plan=True)(samples)
+    np.testing.assert_array_equal(mixed["age"].numpy(), plan.apply(np.array([1, 2.5, 4])))
+    with pytest.raises(TypeError, match="entry 'age' is an input of booleans"):
+        MixCollate(Mixup(), inputs=["x", "age"])([one | {"age": True} for one in samples])

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from mixup_rs.batches.heads import are_numbers
 from mixup_rs.batches.nest import children, rebuilt
 from mixup_rs.batches.roles import Path, Role, entries_of, named
+from mixup_rs.torch.samples import refuse_unlike
 
 __all__ = ["padded"]
 
@@ -22,8 +24,8 @@ def padded(samples: Sequence[Any], roles: Mapping[Path, Role], value: float) -> 
     samples : sequence
         Tensors or arrays, or the same containers of them.
     roles : mapping
-        The roles of entries. Inputs are padded with `value`, attention masks with 0, padding masks with 1; lengths and
-        targets are left as they are.
+        The roles of entries. Inputs are padded with `value`, attention masks with 0, padding masks with 1; lists of
+        numbers become tensors. Lengths and targets are left as they are.
     value : float
         What inputs are padded with. Integers round it.
 
@@ -35,7 +37,7 @@ def padded(samples: Sequence[Any], roles: Mapping[Path, Role], value: float) -> 
     Raises
     ------
     ValueError
-        If entries have different numbers of axes.
+        If entries have different numbers of axes, or samples other entries than the first.
 
     Examples
     --------
@@ -52,17 +54,22 @@ def _padded(values: list[Any], path: Path, role: Role | None, roles: Mapping[Pat
         role = roles[path]
     if role == "target":
         return values
+    if role is not None and isinstance(first, list) and (are_numbers(first) or (first and are_numbers(first[0]))):
+        values = [_as_tensor(one, named(path)) for one in values]
+        first = values[0]
     if isinstance(first, torch.Tensor | np.ndarray):
         fill = value if role == "input" else 1 if role == "absent" else 0
         return values if role is None else _to_longest(values, fill, named(path))
     if children(first) is None:
         return values
     keys = entries_of(first) or ()
+    refuse_unlike(values, path)
     columns = [
         _padded([_item(one, place, key) for one in values], (*path, key), role, roles, value)
         for place, key in enumerate(keys)
     ]
-    return [rebuilt(one, items) for one, items in zip(values, zip(*columns, strict=True), strict=True)]
+    # Like the first: another sample may have its entries in another order.
+    return [rebuilt(first, items) for items in zip(*columns, strict=True)] if columns else values
 
 
 def _item(container: Any, place: int, key: Any) -> Any:
@@ -75,6 +82,14 @@ def _to_longest(values: list[Any], fill: float, name: str) -> list[Any]:
         raise ValueError(f"{name} must have one number of axes, got shapes {sorted({*shapes})[:2]}")
     longest = tuple(np.max(shapes, axis=0).tolist()) if shapes[0] else ()
     return [value if value.shape == longest else _extended(value, longest, fill) for value in values]
+
+
+def _as_tensor(numbers: Any, name: str) -> torch.Tensor:
+    """A list of numbers, or of lists of them, as a tensor."""
+    try:
+        return torch.as_tensor(numbers, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _extended(value: Any, shape: tuple[int, ...], fill: float) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,39 @@ import torch
 from torch.utils.data import get_worker_info
 
 from mixup_rs._core import MixPlan, collate
+from mixup_rs.batches.roles import Path, named
 from mixup_rs.torch._compat import new_shared_storage
 from mixup_rs.torch.apply import as_numpy, from_numpy
 
-__all__ = ["as_arrays", "is_array", "stack"]
+__all__ = ["as_arrays", "is_array", "refuse_unlike", "stack"]
 
 
 def is_array(value: Any) -> bool:
     """Whether a value is a tensor or a NumPy array."""
     return isinstance(value, (torch.Tensor, np.ndarray))
+
+
+def refuse_unlike(values: Sequence[Any], path: Path) -> None:
+    """Refuse containers that lack an entry of the first, or are none.
+
+    Raises
+    ------
+    TypeError
+        If one is no container of that kind.
+    ValueError
+        If an entry is missing, or tuples have different lengths.
+    """
+    first, name = values[0], f"{named(path)} of " if path else ""
+    kind = Mapping if isinstance(first, Mapping) else (tuple, list) if isinstance(first, tuple | list) else type(first)
+    for i, one in enumerate(values):
+        if not isinstance(one, kind):
+            raise TypeError(
+                f"{name}sample {i} is of {type(one).__name__}, expected {type(first).__name__}, as the first"
+            )
+        if isinstance(first, Mapping) and (missing := [key for key in first if key not in one]):
+            raise ValueError(f"{name}sample {i} has no entry {missing[0]!r}, which the first has")
+        if isinstance(first, tuple | list) and len(one) != len(first):
+            raise ValueError(f"samples must have one length: {name}the first has {len(first)}, sample {i} {len(one)}")
 
 
 def as_arrays(values: Sequence[Any]) -> list[np.ndarray]:
@@ -33,7 +57,11 @@ def as_arrays(values: Sequence[Any]) -> list[np.ndarray]:
 
 
 def _as_array(value: Any) -> np.ndarray:
-    array = as_numpy(value.detach().as_subclass(torch.Tensor)) if isinstance(value, torch.Tensor) else value
+    if isinstance(value, np.ndarray):
+        return value
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"expected an array or a tensor in each sample, got {type(value).__name__}")
+    array = as_numpy(value.detach().as_subclass(torch.Tensor))
     if array is None:
         raise TypeError("expected samples in the memory of the CPU; bfloat16 needs the package ml_dtypes")
     return array

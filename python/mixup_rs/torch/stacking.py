@@ -21,7 +21,7 @@ from mixup_rs.rules import looks_at_labels
 from mixup_rs.torch.apply import like
 from mixup_rs.torch.arrays import TORCH
 from mixup_rs.torch.padding import padded
-from mixup_rs.torch.samples import as_arrays, is_array, stack
+from mixup_rs.torch.samples import as_arrays, is_array, refuse_unlike, stack
 
 __all__ = ["Stacking"]
 
@@ -96,6 +96,7 @@ class Stacking:
             if isinstance(first, Mapping) and has_objects(first) and self._role(path, role, first) == "target":
                 return self._with_objects(values, path, role)
             if isinstance(first, Mapping):
+                refuse_unlike(values, path)
                 entries = {name: self._stack([value[name] for value in values], (*path, name), role) for name in first}
                 return entries if type(first) is dict else rebuilt(first, list(entries.values()))
             is_list_of_numbers = role == "target" and isinstance(first, list) and are_numbers(first)
@@ -121,6 +122,7 @@ class Stacking:
     def _with_objects(self, values: Sequence[Any], path: Path, role: Role | None) -> Any:
         """Stack mappings that have boxes beside an image: of what belongs to these the batch has lists."""
         first = values[0]
+        refuse_unlike(values, path)
         beside = {
             name: [value[name] for value in values] for name in first if self.roles.get((*path, name), role) != "input"
         }
@@ -140,9 +142,7 @@ class Stacking:
 
     def _sequence(self, values: Sequence[Any], path: Path, role: Role | None) -> Any:
         first = values[0]
-        lengths = {*map(len, values)}
-        if len(lengths) > 1:
-            raise ValueError(f"samples must have one length, got {sorted(lengths)}")
+        refuse_unlike(values, path)
         items = zip(_keys(first), zip(*values, strict=True), strict=True)
         return rebuilt(first, [self._stack(entry, (*path, key), role) for key, entry in items])
 
@@ -150,6 +150,11 @@ class Stacking:
         first = values[0]
         if isinstance(first, complex):
             raise TypeError(f"{named(path)} is complex, which cannot be mixed; give its real and imaginary parts")
+        if isinstance(first, bool | np.bool_):
+            is_blended(NUMPY, np.asarray(first), named(path))  # refuses it, as it does arrays of booleans
+        if isinstance(first, int | np.integer) and any(isinstance(value, float | np.floating) for value in values):
+            values = [float(value) for value in values]  # the first may be a whole number by chance
+            first = values[0]
         if isinstance(first, float | np.floating):
             values = [
                 torch.tensor(value, dtype=torch.float64 if isinstance(first, float) else None) for value in values
@@ -165,7 +170,11 @@ class Stacking:
 
     def _array(self, values: Sequence[Any], dtype: Any, path: Path) -> torch.Tensor:
         """Blend samples into a new tensor."""
-        arrays, plan, how, axes = as_arrays(values), self.plan, self.how, self.images.axes.get(path)
+        try:
+            arrays = as_arrays(values)
+        except TypeError as error:
+            raise TypeError(f"{named(path)}: {error}") from error
+        plan, how, axes = self.plan, self.how, self.images.axes.get(path)
         is_image = axes is not None and dtype in _PIXELS and how.normalize is not None
         options: dict[str, Any] = {}
         if is_image and axes is not None and how.normalize is not None:
@@ -182,7 +191,10 @@ class Stacking:
                 options["spatial_axes"] = axes_to_cut
             else:
                 plan = plan.without_region()
-        return stack(arrays, plan, dtype, **options)
+        try:
+            return stack(arrays, plan, dtype, **options)
+        except (TypeError, ValueError) as error:
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{named(path)}: {error}") from error
 
     def _target(self, values: Sequence[Any], path: Path) -> Any:
         first, name = values[0], named(path)
