@@ -1,4 +1,6 @@
-"""Writes the README's tables, docs/numbers.md and docs/benchmarks.md: `python tools/readme.py docs/bench`.
+"""Writes the README's tables, docs/numbers.md, docs/benchmarks.md and the table of docs/guides/scaling.md.
+
+`python tools/readme.py docs/bench`
 
 Speeds are those of `mixup-rs bench` in docs/bench, features those that `make peers` found, in docs/peers.json. None is
 written by hand.
@@ -38,6 +40,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="(default: %(default)s)")
     parser.add_argument("--numbers", type=Path, default=Path("docs/numbers.md"), help="(default: %(default)s)")
     parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="(default: %(default)s)")
+    scaling = Path("docs/guides/scaling.md")
+    parser.add_argument(
+        "--scaling", type=Path, default=scaling, help="the guide with Ray's table (default: %(default)s)"
+    )
     options = parser.parse_args(args)
     every = Results.read_all(options.results)
     plots = {results.processor: save_plots(results, options.results) for results in every}
@@ -45,7 +51,8 @@ def main(args: Sequence[str] | None = None) -> None:
     links = {name: [path.relative_to(here).as_posix() for path in paths] for name, paths in plots.items()}
     options.page.write_text(report.page(every, links), encoding="utf-8")
     write(options.readme, options.numbers, every, json.loads(options.peers.read_text(encoding="utf-8")))
-    written = (options.page, options.numbers, options.readme)
+    update(options.scaling, "ray", report.ray_tables(every))
+    written = (options.page, options.numbers, options.readme, options.scaling)
     print(*(path for paths in plots.values() for path in paths), *written, sep="\n")
 
 

@@ -179,11 +179,16 @@ def _loader_table(results: Results) -> str:
     return markdown(rows)
 
 
+def ray_tables(every: Sequence[Results]) -> str:
+    """The table of Ray Data of each processor that has one, for the guide."""
+    return "\n\n".join(f"{results.processor}:\n\n{table}" for results in every if (table := _ray_table(results)))
+
+
 def _ray_table(results: Results) -> str:
-    """Images a second: a row a contender, a column a number of tasks."""
+    """Images a second: a row a contender, a column a number of CPUs."""
     tables = []
     for case in results.of_ray():
-        counts = ["1 task" if count == 1 else f"{count} tasks" for count in results.threads]
+        counts = ["1 CPU" if count == 1 else f"{count} CPUs" for count in results.threads]
         rows = [[f"{case['title']}: images a second", *counts], ["---", *["--:"] * len(counts)]]
         for name in results.contenders(case["name"]):
             speeds = (results.images_per_second(case["name"], name, threads=count) for count in results.threads)

@@ -52,6 +52,9 @@ class TestReport:
         Results(self.DOCUMENT).write(tmp_path / "docs" / "bench")
         (tmp_path / "docs" / "peers.json").write_text(json.dumps(FOUND), encoding="utf-8")
         (tmp_path / "README.md").write_text(self.SECTIONS, encoding="utf-8")
+        (tmp_path / "docs" / "guides").mkdir()
+        guide = "# Beyond\n\n<!-- ray: begin -->\n<!-- ray: end -->\n"
+        (tmp_path / "docs" / "guides" / "scaling.md").write_text(guide, encoding="utf-8")
         return tmp_path
 
     def written(self, repository, monkeypatch):
@@ -62,7 +65,7 @@ class TestReport:
 
     def test_the_pages_and_the_plots_follow_from_the_json(self, repository, monkeypatch):
         first = self.written(repository, monkeypatch)
-        pages = {"README.md", "benchmarks.md", "numbers.md"}
+        pages = {"README.md", "benchmarks.md", "numbers.md", "scaling.md"}
         assert set(first) == pages | {"peers.json", "a-processor-5.json", "a-processor-5-speed-up.png"}
         assert self.written(repository, monkeypatch) == first
 
@@ -91,6 +94,17 @@ class TestReport:
             "| turns | ✗ | ✓ |",
             "| no NaN | ✓ | ? |",
         ]
+
+    def test_the_guide_has_the_images_a_second_of_ray(self, repository, monkeypatch):
+        document = document_of([("ray", "Mixer", "ours", "", (2000.0, 1000.0))], processor="Z")
+        (case,) = document["cases"]
+        assert case["samples"] == 4096
+        case["title"] = "Ray"
+        Results(document).write(repository / "docs" / "bench")
+        lines = self.written(repository, monkeypatch)["scaling.md"].decode().splitlines()
+        assert lines[lines.index("<!-- ray: begin -->") + 1 : -1] == [
+            "Z:", "", "| Ray: images a second | 1 CPU | 2 CPUs |", "| --- | --: | --: |", "| Mixer | 2048 | 4096 |"
+        ]  # fmt: skip
 
     def test_the_numbers_have_a_table_of_each_processor_and_every_feature(self, repository, monkeypatch):
         Results(document_of(MAIN_TIMES[:2], processor="Z")).write(repository / "docs" / "bench")

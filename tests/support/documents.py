@@ -2,12 +2,13 @@
 
 from mixup_rs.bench import cases
 from mixup_rs.bench.contender import COLD, FASTAI, INPLACE, NEW, NUMPY, RUST_MIXUP
+from mixup_rs.bench.ray import RAY
 from mixup_rs.bench.results import FORMAT, case_record
 
 
 def document_of(times=(), threads=(1, 2), memory=(), skipped=(), processor="A Processor 5"):
     """A document with `times`: (case, contender, kind, rival, milliseconds at each number of threads)."""
-    known = {case.name: case for case in cases.CASES}
+    known = {case.name: case for case in [*cases.CASES, *RAY]}
     records = [
         {
             "case": case,

@@ -1,10 +1,15 @@
-"""Ray Data: a data set of images in the object store, which tasks mix batch by batch."""
+"""Ray Data: a data set of images in the object store, which tasks mix batch by batch.
+
+As many executions run at once as CPUs are measured, each with one task at a time and its share of the data. A single
+execution with `TaskPoolStrategy(size=2)` starts the second task only when the first has ended (Ray 2.60, 2 CPUs).
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,13 +23,15 @@ from mixup_rs.bench.contender import NUMPY, Contender
 __all__ = ["IDENTITY", "MIXER", "RAY", "Blocks", "RayCase", "tasks"]
 
 IDENTITY, MIXER = "map_batches of the identity", "map_batches of Mixer"
-#: For the object store: the data set, and what a contender makes of it, three times.
+#: For the object store: the images, and what tasks make of them.
 _STORE_BYTES = 1 << 30
+#: Blocks are of 4 batches: a task of one batch takes less than Ray takes to start it. An epoch has all images 4 times.
+_BATCHES, _TIMES = 4, 4
 
 
 @dataclass(frozen=True)
 class RayCase(Case):
-    """A data set of `samples` images, mixed in batches of `shape` by as many tasks as there are threads.
+    """A data set of `samples` images, mixed in batches of `shape` by as many CPUs as there are threads.
 
     Parameters
     ----------
@@ -34,7 +41,7 @@ class RayCase(Case):
         The images of the data set.
     """
 
-    samples: int = 1024
+    samples: int = 4096
 
     @property
     def title(self) -> str:
@@ -71,8 +78,15 @@ class Blocks:
         self.case = case
         n, *shape = case.shape
         images: Any = _images
-        numbers = ray.data.range(case.samples, override_num_blocks=case.samples // n)
-        self.data: Any = numbers.map_batches(images, batch_size=None, fn_kwargs={"shape": shape}).materialize()
+        numbers = ray.data.range(case.samples // _TIMES, override_num_blocks=case.samples // (n * _BATCHES * _TIMES))
+        self._data: Any = numbers.map_batches(images, batch_size=None, fn_kwargs={"shape": shape}).materialize()
+        self._shares: dict[int, list[Any]] = {}
+
+    def shares(self, count: int) -> list[Any]:
+        """An epoch, in as many equal parts."""
+        if count not in self._shares:
+            self._shares[count] = [part.union(*[part] * (_TIMES - 1)) for part in self._data.split(count, equal=True)]
+        return self._shares[count]
 
     def refill(self) -> None:
         """Do nothing: blocks cannot be written to."""
@@ -112,12 +126,16 @@ def tasks(blocks: Blocks) -> Iterator[Contender]:
 
 
 def _epoch(blocks: Blocks, function: Callable[..., Any]) -> Callable[[], Any]:
-    def run() -> None:
+    def mix(share: Any) -> None:
         from ray.data import TaskPoolStrategy
 
-        pool = TaskPoolStrategy(size=mixup_rs.get_num_threads())
-        mapped = blocks.data.map_batches(function, batch_size=blocks.case.shape[0], compute=pool)
-        for _ in mapped.iter_internal_ref_bundles():
+        mixed = share.map_batches(function, batch_size=blocks.case.shape[0], compute=TaskPoolStrategy(size=1))
+        for _ in mixed.iter_internal_ref_bundles():
             pass
+
+    def run() -> None:
+        shares = blocks.shares(mixup_rs.get_num_threads())
+        with ThreadPoolExecutor(len(shares)) as pool:
+            list(pool.map(mix, shares))
 
     return run

@@ -23,7 +23,7 @@ def table(results: Results) -> str:
             speeds = (results.images_per_second(case["name"], contender, f"{of}_ms") for of in ("median", "max", "min"))
             lines.append("  {:26}{:>10} [{} to {}]".format(contender, *map(number, speeds)))
     for case in results.of_ray():
-        lines.append(f"\n{case['title']}, images a second, median, with {_tasks(results.threads)}")
+        lines.append(f"\n{case['title']}, images a second, median, on {_cpus(results.threads)}")
         for contender in results.contenders(case["name"]):
             speeds = (results.images_per_second(case["name"], contender, threads=count) for count in results.threads)
             lines.append(f"  {contender:26}" + "".join(f"{number(speed):>10}" for speed in speeds))
@@ -31,8 +31,8 @@ def table(results: Results) -> str:
     return "\n".join([*lines, "", *left_out]).rstrip()
 
 
-def _tasks(counts: list[int]) -> str:
-    return " and ".join(map(str, counts)) + (" task" if counts == [1] else " tasks")
+def _cpus(counts: list[int]) -> str:
+    return " and ".join(map(str, counts)) + (" CPU" if counts == [1] else " CPUs")
 
 
 def _cell(results: Results, case: str, contender: str, threads: int) -> str:
