@@ -17,6 +17,7 @@ from mixup_rs._core import (
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.mixer import Mixer
 from mixup_rs.partners import Across, Balanced, CMixup, Within
+from mixup_rs.remix import Remix
 from mixup_rs.rules import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, Rule, SmoothMix
 from mixup_rs.salient import saliency
 
@@ -59,6 +60,7 @@ __all__ = [
     "Mixup",
     "OneOf",
     "PairedTarget",
+    "Remix",
     "ResizeMix",
     "Rule",
     "RustCutMix",

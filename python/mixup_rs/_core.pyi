@@ -197,10 +197,10 @@ class MixPlan:
         """
     @property
     def lam(self) -> NDArray[np.float64]:
-        """What remains of each sample, by which labels are weighted: (n,) float64, a copy."""
+        """The weight of each sample's own label: what remains of it, unless `with_label_lam` gave another. (n,) float64, a copy."""
     @property
     def weight(self) -> NDArray[np.float64]:
-        """The weight of each sample outside of its box or mask: (n,) float64, a copy; `lam` where there are neither."""
+        """The weight of each sample outside of its box or mask, of all of it where there are neither: (n,) float64, a copy."""
     @property
     def partner(self) -> NDArray[np.intp]:
         """The index of the sample that each is mixed with: (n,) intp, a copy."""
@@ -239,13 +239,45 @@ class MixPlan:
         MixPlan
             The same plan, but what it would blend stays the sample's own, and it resizes partners by their nearest pixels.
         """
-    def without_region(self) -> MixPlan:
-        """Return the plan for what has no such spatial axes: every sample blended by `lam` as a whole.
+    def with_label_lam(self, lam: ArrayLike) -> MixPlan:
+        """Return the plan with other weights of labels: pixels keep theirs.
+
+        Targets that are cut with the input, because they have its spatial shape, follow its pixels.
+
+        Parameters
+        ----------
+        lam : array_like
+            (n,) floats in [0, 1], or one for all: the weight of each sample's own label.
 
         Returns
         -------
         MixPlan
-            The same `lam`, `partner` and `other`, without boxes and masks.
+            The same plan with this `lam`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `lam` is not as described.
+
+        See Also
+        --------
+        Remix : A rule that draws such plans.
+        """
+    def for_labels(self) -> MixPlan:
+        """Return the plan for labels: every one blended by `lam` as a whole.
+
+        Returns
+        -------
+        MixPlan
+            The same `lam` and `partner`, without boxes and masks. `apply_labels` uses it.
+        """
+    def without_region(self) -> MixPlan:
+        """Return the plan for what has no such spatial axes: every sample blended as a whole.
+
+        Returns
+        -------
+        MixPlan
+            The same `lam`, `partner` and `other`, without boxes and masks. Its `weight` is what remains of each sample.
         """
     def apply(
         self,

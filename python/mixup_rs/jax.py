@@ -31,8 +31,8 @@ class TracedPlan:
 
     Parameters
     ----------
-    image, labels : Drawn
-        What is done to what has the spatial axes of the plan's regions, and to what has none.
+    image, whole, labels : Drawn
+        What is done to what has the spatial axes of the plan's regions, to what has none, and to labels.
 
     Attributes
     ----------
@@ -41,11 +41,12 @@ class TracedPlan:
     """
 
     image: Drawn
+    whole: Drawn
     labels: Drawn
 
     @property
     def lam(self) -> Any:
-        """What remains of each sample, by which labels are weighted."""
+        """The weight of each sample's own label."""
         return self.labels.weight
 
     @property
@@ -60,7 +61,7 @@ class TracedPlan:
 
     def without_region(self) -> TracedPlan:
         """Return the plan for what has no such spatial axes."""
-        return TracedPlan(self.labels, self.labels)
+        return TracedPlan(self.whole, self.whole, self.labels)
 
     def __len__(self) -> int:
         return self.image.partner.shape[0]
@@ -177,7 +178,7 @@ def apply_labels(
         return (_ARRAYS.asarray(own, y), None) if partner is None else (y, _ARRAYS.asarray(partner, y))
     if y.ndim == 0 or y.shape[0] != len(plan):
         raise ValueError(f"the plan is for {len(plan)} samples, got labels of shape {y.shape}")
-    drawn = plan.labels if isinstance(plan, TracedPlan) else Drawn.of(plan.without_region())
+    drawn = plan.labels if isinstance(plan, TracedPlan) else Drawn.of(plan.for_labels())
     kind = _ARRAYS.kind(y)
     # The checks of the core, on nothing.
     of_kind = np.zeros(y.shape, np.int64 if kind == "integer" else np.float32)
@@ -195,29 +196,45 @@ def apply_labels(
 
 def _flatten(plan: Plan) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     if isinstance(plan, MixPlan):
-        image, labels = Drawn.of(plan), Drawn.of(plan.without_region())
+        traced = TracedPlan(*map(Drawn.of, (plan, plan.without_region(), plan.for_labels())))
     else:
-        image, labels = plan.image, plan.labels
-    arrays = (image.partner, image.weight, image.share, labels.weight, labels.share, image.boxes)
-    known = (image.spatial_shape, image.only_copies, labels.only_copies, image.takes_nearest)
-    return (*arrays, image.patches, image.taps), known
+        traced = plan
+    image, whole, labels = traced.image, traced.whole, traced.labels
+    weights = tuple((drawn.weight, drawn.share) for drawn in (image, whole, labels))
+    copies = tuple(drawn.only_copies for drawn in (image, whole, labels))
+    known = (image.spatial_shape, copies, image.takes_nearest)
+    return (image.partner, weights, image.boxes, image.patches, image.taps), known
 
 
 def _unflatten(known: tuple[Any, ...], arrays: tuple[Any, ...]) -> Plan:
-    partner, weight, share, lam, lam_share, boxes, patches, taps = arrays
-    shape, *only_copies, takes_nearest = known
-    if all(isinstance(array, np.ndarray) for array in arrays[:5]) and weight.dtype == np.float64:
+    partner, weights, boxes, patches, taps = arrays
+    shape, copies, takes_nearest = known
+    parts = (partner, *(part for pair in weights for part in pair))
+    if all(isinstance(part, np.ndarray) for part in parts) and weights[0][0].dtype == np.float64:
         # As it was: nothing is traced.
-        if boxes is not None:
-            resized = False if patches is None else patches.any(axis=1)
-            plan = MixPlan.from_boxes(boxes, shape, partner, weight, resized)
-            return plan.for_classes() if takes_nearest else plan
-        if shape is not None and patches is None:
-            return MixPlan.from_masks(weight if len(weight) == len(partner) else weight[0], partner, shape)
-        if shape is None:
-            return MixPlan(weight, partner)
-    image = Drawn(partner, weight, share, boxes, shape, only_copies[0], patches, taps, takes_nearest)
-    return TracedPlan(image, Drawn(partner, lam, lam_share, None, None, only_copies[1]))
+        plan = _plan(partner, weights[0][0], boxes, shape, patches, takes_nearest)
+        if plan is not None:
+            is_apart = not np.array_equal(weights[1][0], weights[2][0])
+            return plan.with_label_lam(weights[2][0]) if is_apart else plan
+    (weight, share), *rest = weights
+    image = Drawn(partner, weight, share, boxes, shape, copies[0], patches, taps, takes_nearest)
+    whole, labels = (
+        Drawn(partner, weight, share, None, None, copy) for (weight, share), copy in zip(rest, copies[1:], strict=True)
+    )
+    return TracedPlan(image, whole, labels)
+
+
+def _plan(partner: Any, weight: Any, boxes: Any, shape: Any, patches: Any, takes_nearest: bool) -> MixPlan | None:
+    """The plan of these arrays; None for masks beside boxes that hold the whole partner."""
+    if boxes is not None:
+        resized = False if patches is None else patches.any(axis=1)
+        plan = MixPlan.from_boxes(boxes, shape, partner, weight, resized)
+        return plan.for_classes() if takes_nearest else plan
+    if shape is None:
+        return MixPlan(weight, partner)
+    if patches is None:
+        return MixPlan.from_masks(weight if len(weight) == len(partner) else weight[0], partner, shape)
+    return None
 
 
 for kind in (MixPlan, TracedPlan):

@@ -23,7 +23,7 @@ _ROUNDING = 0.01
 def drawn_by(partners: Partners, n: int, labels: Any, words: tuple[int, ...]) -> np.ndarray:
     """The partners of a batch, drawn from the words of a key. The core calls it."""
     rng = np.random.Generator(np.random.PCG64(words))
-    drawn = np.asarray(partners(n, None if labels is None else _array(labels), rng))
+    drawn = np.asarray(partners(n, None if labels is None else as_array(labels), rng))
     if drawn.shape != (n,) or (n and drawn.dtype.kind not in "iu"):
         raise ValueError(
             f"{_name(partners)} must return {n} integers, one for each sample, got an array of {drawn.dtype} and shape "
@@ -40,7 +40,7 @@ def _name(partners: Partners) -> str:
     return getattr(partners, "__name__", type(partners).__name__)
 
 
-def _array(labels: Any) -> np.ndarray:
+def as_array(labels: Any) -> np.ndarray:
     """Labels of any library as a NumPy array; a tensor of an accelerator is copied to the host."""
     if hasattr(labels, "detach"):
         labels = labels.detach().cpu()
@@ -48,6 +48,26 @@ def _array(labels: Any) -> np.ndarray:
             labels = labels.double()  # NumPy has no bfloat16
     labels = np.asarray(labels)
     return labels.astype(np.float32) if labels.dtype.name == "bfloat16" else labels
+
+
+def classes_of(labels: np.ndarray, name: str) -> np.ndarray:
+    """The class of each sample, for what is called `name` in messages."""
+    _refuse_shape(labels, name)
+    takes = f"{name} takes class indices (n,), or shares (n, classes) which sum to 1"
+    if len(labels) and labels.dtype.kind not in ("biuSU" if labels.ndim == 1 else "biuf"):
+        raise TypeError(f"{takes}, got {labels.dtype} of shape {labels.shape}; CMixup takes other numbers")
+    if labels.ndim == 1:
+        return labels
+    # Several labels at once have no one class.
+    if (wrong := ~(abs(labels.sum(axis=1, dtype=np.float64) - 1) <= _ROUNDING)).any():
+        at = int(wrong.argmax())
+        raise ValueError(f"{takes}, got {labels[at].tolist()} at index {at}")
+    return labels.argmax(axis=1)
+
+
+def _refuse_shape(labels: np.ndarray, name: str) -> None:
+    if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] == 0):
+        raise ValueError(f"{name} takes labels of shape (n,) or (n, k), got {labels.shape}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,7 +78,7 @@ class _OfLabels:
 
     def __post_init__(self) -> None:
         if self.labels is not None:
-            labels = _array(self.labels).copy()
+            labels = as_array(self.labels).copy()
             self._read(labels)
             labels.flags.writeable = False
             object.__setattr__(self, "labels", labels)
@@ -69,7 +89,7 @@ class _OfLabels:
         given = self.labels if self.labels is not None else labels
         if given is None:
             raise ValueError(f"{name} needs the labels of the batch: rule.plan(n, labels=...), or {name}(labels)")
-        read = self._read(_array(given))
+        read = self._read(as_array(given))
         if len(read) != n:
             raise ValueError(f"{name} has labels of {len(read)} samples, the batch has {n}")
         return self._draw(read, rng)
@@ -79,10 +99,6 @@ class _OfLabels:
 
     def _draw(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         raise NotImplementedError
-
-    def _refuse_shape(self, labels: np.ndarray) -> None:
-        if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] == 0):
-            raise ValueError(f"{type(self).__name__} takes labels of shape (n,) or (n, k), got {labels.shape}")
 
     def _key(self) -> tuple[Any, ...]:
         values = (getattr(self, field.name) for field in fields(self))
@@ -129,21 +145,8 @@ class _Sorted:
 class _OfClasses(_OfLabels):
     """Draws partners by classes."""
 
-    _EXPECTED: ClassVar[str] = "class indices (n,), or shares (n, classes) which sum to 1"
-
     def _read(self, labels: np.ndarray) -> np.ndarray:
-        """The class of each sample."""
-        self._refuse_shape(labels)
-        takes = f"{type(self).__name__} takes {self._EXPECTED}"
-        if len(labels) and labels.dtype.kind not in ("biuSU" if labels.ndim == 1 else "biuf"):
-            raise TypeError(f"{takes}, got {labels.dtype} of shape {labels.shape}; CMixup takes other numbers")
-        if labels.ndim == 1:
-            return labels
-        # Several labels at once have no one class.
-        if (wrong := ~(abs(labels.sum(axis=1, dtype=np.float64) - 1) <= _ROUNDING)).any():
-            at = int(wrong.argmax())
-            raise ValueError(f"{takes}, got {labels[at].tolist()} at index {at}")
-        return labels.argmax(axis=1)
+        return classes_of(labels, type(self).__name__)
 
     def _draw(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -331,7 +334,7 @@ class CMixup(_OfLabels):
         super().__post_init__()
 
     def _read(self, labels: np.ndarray) -> np.ndarray:
-        self._refuse_shape(labels)
+        _refuse_shape(labels, "CMixup")
         if labels.dtype.kind not in "iuf":
             raise TypeError(f"CMixup takes labels that are numbers, got {labels.dtype}")
         numbers = labels.astype(np.float64).reshape(len(labels), -1 if len(labels) else 1)

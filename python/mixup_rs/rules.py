@@ -408,7 +408,7 @@ def looks_at_labels(rule: Rule) -> bool:
         return True
     if isinstance(rule, OneOf):
         return any(map(looks_at_labels, rule.rules))
-    return getattr(rule, "partners", None) is not None
+    return getattr(rule, "partners", None) is not None or getattr(rule, "_needs_labels", False)
 
 
 def kinds() -> dict[str, type[CoreRule]]:

@@ -1,5 +1,6 @@
 //! Mixing plans: the partner of each sample, its weight, and the region taken from the partner.
 
+mod label_lam;
 mod labels;
 mod mask;
 mod order;
@@ -76,7 +77,10 @@ impl Lam {
 /// ```
 #[derive(Debug, Clone)]
 pub struct MixPlan {
+    /// The share of each sample itself in the result.
     lam: Vec<f64>,
+    /// The weight of each sample's own label, if it is another.
+    label_lam: Option<Vec<f64>>,
     partner: Partners,
     regions: Option<Regions>,
     order: OnceLock<Order>,
@@ -102,7 +106,7 @@ impl MixPlan {
     pub(crate) fn for_samples(n: usize, lam: Lam, partner: impl Into<Partners>) -> Result<Self> {
         let (lam, partner) = (lam.for_samples(n, "lam")?, partner.into());
         partner.check(n)?;
-        Ok(Self { lam, partner, regions: None, order: OnceLock::new() })
+        Ok(Self { lam, label_lam: None, partner, regions: None, order: OnceLock::new() })
     }
 
     /// The plan that leaves every sample unchanged.
@@ -188,7 +192,8 @@ impl MixPlan {
     pub(crate) fn of_regions(regions: Regions, partner: impl Into<Partners>) -> Result<Self> {
         let partner = partner.into();
         partner.check(regions.of.len())?;
-        Ok(Self { lam: regions.lam(), partner, regions: Some(regions), order: OnceLock::new() })
+        let lam = regions.lam();
+        Ok(Self { lam, label_lam: None, partner, regions: Some(regions), order: OnceLock::new() })
     }
 
     /// The same plan with other partners, one index per sample.
@@ -215,6 +220,10 @@ impl MixPlan {
 
     /// Combines plans for the same batch. Sample i is mixed by plan number `which[i]`; `None` leaves it unchanged.
     pub(crate) fn choose(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
+        Self::choose_regions(plans, which)?.choose_label_lam(plans, which)
+    }
+
+    fn choose_regions(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
         let n = which.len();
         let drawn = || plans.iter().flatten();
         drawn().try_for_each(|plan| plan.check_batch(&[n]))?;
@@ -222,7 +231,7 @@ impl MixPlan {
         let has_partners = |plan: &&Self| (0..n).any(|i| !plan.is_alone(i));
         let Some(common) = drawn().find(has_partners).or(drawn().next()) else { return Self::identity(n) };
         let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
-        let changed = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0);
+        let changed = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0 || plan.lam()[i] != 1.0);
         let index: Vec<usize> = (0..n).map(|i| changed(i).unwrap_or(common).partner()[i]).collect();
         let order = (index == common.partner()).then(|| common.order.get().cloned()).flatten();
         if let Some(plan) = drawn().find(|plan| plan.other() != common.other()) {
@@ -276,9 +285,10 @@ impl MixPlan {
         self.lam.is_empty()
     }
 
-    /// The share of each sample itself in the result, in [0, 1]: the weight of its own label.
+    /// The weight of each sample's own label, in [0, 1]: the share of the sample itself in the result, unless
+    /// [`MixPlan::with_label_lam`] gave others.
     pub fn lam(&self) -> &[f64] {
-        &self.lam
+        self.label_lam.as_ref().unwrap_or(&self.lam)
     }
 
     /// The weight of each sample itself outside its region, in [0, 1].
@@ -319,7 +329,7 @@ impl MixPlan {
         self.regions.as_ref().map(|regions| regions.shape.as_slice())
     }
 
-    /// The plan for arrays without these spatial axes, such as labels: every sample is blended by `lam` as a whole.
+    /// The plan for arrays without these spatial axes: every sample is blended as a whole, by its share in the result.
     pub fn without_region(&self) -> Cow<'_, Self> {
         match self.regions {
             None => Cow::Borrowed(self),
@@ -339,7 +349,7 @@ impl MixPlan {
     pub fn for_classes(&self) -> Self {
         let regions = self.regions.clone().map(Regions::unblended);
         let lam = regions.as_ref().map_or_else(|| region::unblended(&self.lam), Regions::lam);
-        Self { lam, regions, partner: self.partner.clone(), order: self.order.clone() }
+        Self { lam, label_lam: None, regions, partner: self.partner.clone(), order: self.order.clone() }
     }
 
     /// Whether the plan has regions and blends nothing, outside them or in them. Such a plan applies to elements of any type.
@@ -388,7 +398,7 @@ impl MixPlan {
     ) -> Result<()> {
         self.check_batch(&[classes.len()])?;
         self.check_other(other.map(|other| other.len()))?;
-        how.fill(classes, other.unwrap_or(classes), &self.lam, &self.partner.index, targets)
+        how.fill(classes, other.unwrap_or(classes), self.lam(), &self.partner.index, targets)
     }
 
     /// Checks that another batch of `got` samples is given if partners come from one, and not otherwise.
@@ -421,7 +431,7 @@ impl PartialEq for MixPlan {
     fn eq(&self, other: &Self) -> bool {
         // With regions λ follows from them, to the last bit but for how masks are stored.
         let is_same = self.regions == other.regions && (self.regions.is_some() || self.lam == other.lam);
-        is_same && self.partner == other.partner
+        is_same && self.label_lam == other.label_lam && self.partner == other.partner
     }
 }
 

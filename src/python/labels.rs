@@ -152,7 +152,7 @@ fn blend<'py>(
     y: &Bound<'py, PyUntypedArray>,
     other: Option<&Bound<'py, PyUntypedArray>>,
 ) -> PyResult<Mixed<'py>> {
-    let labels = plan.without_region();
+    let labels = plan.for_labels();
     match y.dtype().kind() {
         b'b' | b'i' | b'u' => {
             let floats = |labels: &Bound<'py, PyUntypedArray>| labels.as_any().call_method1("astype", ("float32",));

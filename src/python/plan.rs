@@ -241,13 +241,13 @@ impl PyMixPlan {
         })
     }
 
-    /// What remains of each sample, by which labels are weighted: (n,) float64, a copy.
+    /// The weight of each sample's own label: what remains of it, unless `with_label_lam` gave another. (n,) float64, a copy.
     #[getter]
     fn lam<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         catch_panics(|| Ok(PyArray1::from_slice(py, self.0.lam())))
     }
 
-    /// The weight of each sample outside of its box or mask: (n,) float64, a copy; `lam` where there are neither.
+    /// The weight of each sample outside of its box or mask, of all of it where there are neither: (n,) float64, a copy.
     #[getter]
     fn weight<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         catch_panics(|| Ok(PyArray1::from_slice(py, self.0.weight())))
@@ -309,12 +309,12 @@ impl PyMixPlan {
         self.0.spatial_shape().map(|shape| PyTuple::new(py, shape)).transpose()
     }
 
-    /// Return the plan for what has no such spatial axes: every sample blended by `lam` as a whole.
+    /// Return the plan for what has no such spatial axes: every sample blended as a whole.
     ///
     /// Returns
     /// -------
     /// MixPlan
-    ///     The same `lam`, `partner` and `other`, without boxes and masks.
+    ///     The same `lam`, `partner` and `other`, without boxes and masks. Its `weight` is what remains of each sample.
     ///
     /// Examples
     /// --------
@@ -329,24 +329,20 @@ impl PyMixPlan {
         })
     }
 
-    /// Return the plan for masks of classes, which must not be averaged.
-    ///
-    /// The fronts use it for targets that are masks. In `apply`, integers of 32 bits and more take the nearest pixels by any
-    /// plan.
-    ///
-    /// Returns
-    /// -------
-    /// MixPlan
-    ///     The same plan, but what it would blend stays the sample's own, and it resizes partners by their nearest pixels.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np
-    /// >>> from mixup_rs import MixPlan
-    /// >>> classes = np.array([[[1, 1], [1, 1]], [[5, 9], [5, 9]]], dtype=np.uint8)
-    /// >>> plan = MixPlan.from_boxes([[0, 0, 2, 1]] * 2, (2, 2), partner=[1, 0], resized=True)
-    /// >>> plan.apply(classes)[0].tolist(), plan.for_classes().apply(classes)[0].tolist()
-    /// ([[7, 1], [7, 1]], [[9, 1], [9, 1]])
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("with_label_lam.txt")]
+    fn with_label_lam(&self, lam: &Bound<'_, PyAny>) -> PyResult<Self> {
+        catch_panics(|| Ok(Self(self.0.clone().with_label_lam(arguments::lam(lam)?)?)))
+    }
+
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("for_labels.txt")]
+    fn for_labels(&self) -> PyResult<Self> {
+        catch_panics(|| Ok(Self(self.0.for_labels().into_owned())))
+    }
+
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("for_classes.txt")]
     fn for_classes(&self) -> PyResult<Self> {
         catch_panics(|| Ok(Self(self.0.for_classes())))
     }
@@ -482,6 +478,11 @@ impl PyMixPlan {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, plan) = (slf.py(), slf.get());
+        if let Some(lam) = plan.0.label_lam() {
+            let same = plan.0.clone().with_label_lam(Lam::Each(plan.0.share().to_vec()))?;
+            let arguments = (Self(same), PyArray1::from_slice(py, lam));
+            return (slf.get_type().getattr("with_label_lam")?, arguments).into_pyobject(py);
+        }
         let Some(of) = plan.0.regions() else {
             return (slf.get_type(), (plan.lam(py)?, plan.partner(py)?, plan.other())).into_pyobject(py);
         };

@@ -70,7 +70,7 @@ pub(super) fn bounds<'py>(
 }
 
 pub(super) fn repr(py: Python<'_>, plan: &MixPlan) -> PyResult<String> {
-    let (lam, partner) = (PyArray1::from_slice(py, plan.lam()).repr()?, partner(py, plan).repr()?);
+    let (lam, partner) = (PyArray1::from_slice(py, plan.share()).repr()?, partner(py, plan).repr()?);
     let region = match plan.regions() {
         None => String::new(),
         Some(regions) if regions.has_masks() => {
@@ -79,7 +79,11 @@ pub(super) fn repr(py: Python<'_>, plan: &MixPlan) -> PyResult<String> {
         Some(regions) => format!(", boxes={}{}", bounds(py, regions, |_| true)?.repr()?, resized(regions)),
     };
     let other = plan.other().map_or_else(String::new, |other| format!(", other={other}"));
-    Ok(format!("MixPlan(lam={lam}, partner={partner}{region}{other})"))
+    let shown = format!("MixPlan(lam={lam}, partner={partner}{region}{other})");
+    match plan.label_lam() {
+        None => Ok(shown),
+        Some(lam) => Ok(format!("{shown}.with_label_lam({})", PyArray1::from_slice(py, lam).repr()?)),
+    }
 }
 
 /// The partners of all samples.

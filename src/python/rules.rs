@@ -43,6 +43,7 @@ pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
             check_partners(rule)
         }
         Options::OneOf(_, rules) => rules.iter().try_for_each(|rule| check_rule("rules", rule)),
+        Options::Remix(inner) => check_rule("rule", &inner),
     })
 }
 
@@ -50,6 +51,8 @@ pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
 enum Options<'py> {
     Rule(Box<dyn Rule>),
     OneOf(Choice, Vec<Bound<'py, PyAny>>),
+    /// The rule of the pixels. Weights of labels are chosen in `mixup_rs.remix`.
+    Remix(Bound<'py, PyAny>),
 }
 
 impl<'py> Options<'py> {
@@ -99,6 +102,7 @@ impl<'py> Options<'py> {
                 let rules: Vec<_> = rules.iter().collect();
                 Self::OneOf(Choice::new(rules.len(), arguments::probs(&get(intern!(py, "probs"))?)?, mode()?)?, rules)
             }
+            "remix" => Self::Remix(get(intern!(py, "rule"))?),
             other => {
                 let rule = type_name(rule);
                 return Err(PyTypeError::new_err(format!(
@@ -180,6 +184,12 @@ fn draw_own(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult
         }
         Options::OneOf(choice, rules) => {
             choice.plan_by(batch.n, batch.other, key, |chosen, key| draw_any(&rules[chosen], batch, key))
+        }
+        Options::Remix(inner) => {
+            let plan = draw_any(&inner, batch, key)?;
+            let arguments = (rule, PyMixPlan(plan.clone()), batch.labels);
+            let lam = rule.py().import("mixup_rs.remix")?.call_method1("label_lam", arguments)?;
+            Ok(plan.with_label_lam(arguments::lam(&lam)?)?)
         }
     }
 }

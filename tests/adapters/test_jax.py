@@ -150,6 +150,8 @@ def test_float64():
 def test_a_plan_is_a_pytree():
     rules = (Mixup(), CutMix(), OneOf([Mixup(), CutMix()]), FMix(), SmoothMix(mode="elem"), GridMix(mode="elem"))
     plans = [rule.plan(N, SIZE, rng=seed) for rule in rules for seed in range(5)]
+    plans += [plan.with_label_lam(np.linspace(0, 1, N)) for plan in plans[::5]]
+    hot = np.eye(3)[np.arange(N) % 3].astype(np.float32)
     traced = jax.jit(lambda plan: (plan.lam, plan.partner, plan, plan.without_region()))
     for plan in plans:
         assert jax.tree.map(lambda leaf: leaf, plan) == plan
@@ -161,6 +163,8 @@ def test_a_plan_is_a_pytree():
         x = np.random.default_rng(0).random((N, 3, *SIZE), np.float32)
         assert_near(apply(inner, x), x, plan)
         assert_near(apply(flat, x), x, plan.without_region())
+        np.testing.assert_allclose(apply_labels(inner, hot)[0], plan.apply_labels(hot)[0], atol=1e-6)
+        np.testing.assert_allclose(apply_labels(flat, hot)[0], plan.apply_labels(hot)[0], atol=1e-6)
     compiled = jax.jit(lambda plan, x: apply(plan, x) + 1)
     for plan in plans[:5]:
         compiled(plan, jnp.zeros((N, 2)))

@@ -59,6 +59,7 @@ CORE = {
         "mixup_rs.rule",
         "mixup_rs.rules",
         "mixup_rs.partners",
+        "mixup_rs.remix",
         "mixup_rs.mixer",
         "mixup_rs.salient",
         "mixup_rs.batches.targets",
@@ -77,7 +78,7 @@ def test_the_public_names_are_there():
         {"MixPlan", "MixedBatch", "Mixer", "PairedTarget", "mix_batch", "collate", "saliency"},
         {"get_num_threads", "set_num_threads"},
     )
-    partners = {"Within", "Across", "Balanced", "CMixup"}
+    partners = {"Within", "Across", "Balanced", "CMixup"} | {"Remix"}
     expected = mixing | set(RULES) | {"Rule"} | partners | settings | {"clear_cache"}
     missing, unknown = sorted(expected - set(CORE)), sorted(set(CORE) - expected)
     assert not missing, f"python/mixup_rs/__init__.py does not import {missing}"
@@ -86,7 +87,16 @@ def test_the_public_names_are_there():
     assert not hidden, f"__all__ of python/mixup_rs/rules.py does not name {hidden}"
     made, applied = (
         ["identity", "from_boxes", "from_masks"],
-        ["apply", "apply_boxes", "apply_keypoints", "apply_labels", "for_classes", "without_region"],
+        [
+            "apply",
+            "apply_boxes",
+            "apply_keypoints",
+            "apply_labels",
+            "for_classes",
+            "for_labels",
+            "with_label_lam",
+            "without_region",
+        ],
     )
     regions = ["boxes", "masks", "patches", "only_copies", "takes_nearest", "spatial_shape"]
     shown = ["lam", "weight", "partner", "other", *regions]

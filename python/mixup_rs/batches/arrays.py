@@ -154,7 +154,7 @@ def joined(arrays: Arrays, plan: MixPlan, x: Any, role: str, name: str) -> Any:
     if not x.ndim or x.shape[0] != len(plan):
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {len(plan)} samples")
     join = arrays.larger if role == "present" else arrays.smaller
-    return arrays.where(plan.lam < 1, join(x, arrays.take(x, plan.partner)), x)
+    return arrays.where(plan.without_region().weight < 1, join(x, arrays.take(x, plan.partner)), x)
 
 
 def blended_by(

@@ -164,17 +164,17 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
         if ndim == 2 and y.shape[1] == options.num_classes:
             _refuse_smoothing(options, name)
         # What is blended outside of the regions is blended by `weight`, as the image is.
-        return blended_by(arrays, plan if has_region_shape(plan, y) else plan.without_region(), y, name)
+        return blended_by(arrays, plan if has_region_shape(plan, y) else plan.for_labels(), y, name)
     if kind == "bool" and not is_mask:
         if options.num_classes is None or ndim > 1:
             _refuse_smoothing(options, name)
-            return arrays.blend(plan.without_region(), arrays.floats(y))
+            return arrays.blend(plan.for_labels(), arrays.floats(y))
         y = arrays.integers(y)
     if is_mask:
         return _mask(arrays, plan, y, name)
     if _is_indicator(arrays, y, options, name):
         _refuse_smoothing(options, name)
-        return arrays.blend(plan.without_region(), arrays.floats(y))
+        return arrays.blend(plan.for_labels(), arrays.floats(y))
     is_index = ndim == 1 or (ndim == 2 and y.shape[1] == 1)
     if options.num_classes is not None and is_index:
         return arrays.soft(plan, arrays.flat(y), options.num_classes, options.label_smoothing)

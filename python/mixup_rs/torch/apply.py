@@ -217,7 +217,7 @@ def apply_labels(
         if num_classes is not None or label_smoothing:  # the checks of the core, on nothing
             plan.apply_labels(np.zeros(tuple(labels.shape), np.float32), num_classes, label_smoothing)
         labels = labels.float() if labels.dtype == torch.bool else labels
-        return mix_tensor(plan.without_region(), labels), None
+        return mix_tensor(plan.for_labels(), labels), None
     device = labels.device
     own, partner = plan.apply_labels(labels.cpu().numpy(), num_classes, label_smoothing)
     if partner is None:
