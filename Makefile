@@ -122,6 +122,10 @@ peers: $(VENV)/bench $(VENV)/built ## ask each peer for the features of the READ
 	$(BIN)/python tools/peers.py
 	$(BIN)/python tools/readme.py docs/bench
 
+.PHONY: experiment
+experiment: $(VENV)/test $(VENV)/built ## train resnet18 on digits with every rule, for docs/learn (20 minutes)
+	$(BIN)/python tools/experiment.py docs/learn/experiment.json
+
 .PHONY: docs
 docs: wasm ## build the documentation site, strict, into site/: site/index.html opens without a server
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
