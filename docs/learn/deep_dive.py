@@ -156,8 +156,8 @@ for name, (x, y) in data.items():
 #
 # ## An experiment
 #
-# Such a network: resnet18, trained on 300 handwritten digits and tested on the other 1497, from five seeds with each way
-# to mix. `make experiment` trains them again, which takes minutes; this page draws the figures that it wrote.
+# Such a network: resnet18, trained on 300 handwritten digits and tested on the other 1497, from five seeds with each
+# way to mix. `make experiment` trains them again, which takes minutes; this page draws the figures that it wrote.
 
 # %%
 import json  # noqa: E402
@@ -168,7 +168,7 @@ ways = {way: 100 * np.array(found) for way, found in experiment["accuracy"].item
 print(experiment["machine"]["processor"], *(f"{name} {version}" for name, version in experiment["versions"].items()))
 
 _, axes = plt.subplots(figsize=(8, 0.35 * len(ways) + 1))
-for row, (way, found) in enumerate(ways.items()):
+for row, found in enumerate(ways.values()):
     axes.plot(found, [row] * len(found), "o", color="C0", alpha=0.5)
     axes.errorbar(found.mean(), row, xerr=found.std(ddof=1), fmt="k|", capsize=3)
 axes.set_yticks(range(len(ways)), ways)
@@ -181,8 +181,8 @@ plain = ways["nothing"]
 for way, found in ways.items():
     spread = np.hypot(found.std(ddof=1), plain.std(ddof=1)) / np.sqrt(len(found))
     gain = found.mean() - plain.mean()
-    verdict = "" if way == "nothing" else "better" if gain > 2 * spread else "worse" if gain < -2 * spread else "the same"
-    print(f"{way:34} {found.mean():.1f} ± {found.std(ddof=1):.1f}  {verdict}")
+    verdict = "better" if gain > 2 * spread else "worse" if gain < -2 * spread else "the same"
+    print(f"{way:34} {found.mean():.1f} ± {found.std(ddof=1):.1f}  {verdict if way != 'nothing' else ''}")
 
 # %% [markdown]
 # "The same" is a difference from nothing within twice its standard error. With torch's draws, `RustMixUp(rng="torch")`
