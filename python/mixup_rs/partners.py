@@ -46,7 +46,10 @@ def as_array(labels: Any) -> np.ndarray:
         labels = labels.detach().cpu()
         if labels.is_floating_point():
             labels = labels.double()  # NumPy has no bfloat16
-    labels = np.asarray(labels)
+    try:
+        labels = np.asarray(labels)
+    except (TypeError, RuntimeError, BufferError):  # of a device
+        labels = np.from_dlpack(labels, device="cpu", copy=True)
     return labels.astype(np.float32) if labels.dtype.name == "bfloat16" else labels
 
 

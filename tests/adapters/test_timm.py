@@ -340,7 +340,7 @@ def test_errors(x, target, error, text):
     [
         (np.zeros((3, 8, 8), np.float32), TypeError, "uint8, got float32"),
         (torch.zeros(3, 8, 8), TypeError, r"uint8, got torch\.float32"),
-        ([[1]], TypeError, "uint8, got list"),
+        ([[1]], TypeError, "an array or a tensor in each sample, got list"),
     ],
 )
 def test_the_collate_takes_bytes_only(image, error, text):

@@ -222,6 +222,7 @@ def test_errors_are_torchvisions(cls, bad):
 
 @each_class
 def test_errors_at_construction(cls):
+    torch.distributions.Distribution.set_default_validate_args(True)  # torch.compile switches it off, for good
     for of in (PEERS[cls], cls):
         with pytest.raises(ValueError, match="labels_getter should either be"):
             of(labels_getter="nothing")

@@ -147,7 +147,7 @@ class Stacking:
         return rebuilt(first, [self._stack(entry, (*path, key), role) for key, entry in items])
 
     def _input(self, values: Sequence[Any], path: Path) -> Any:
-        first = values[0]
+        first: Any = values[0]
         if isinstance(first, complex):
             raise TypeError(f"{named(path)} is complex, which cannot be mixed; give its real and imaginary parts")
         if isinstance(first, bool | np.bool_):
