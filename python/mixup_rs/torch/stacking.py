@@ -147,7 +147,7 @@ class Stacking:
         return rebuilt(first, [self._stack(entry, (*path, key), role) for key, entry in items])
 
     def _input(self, values: Sequence[Any], path: Path) -> Any:
-        first: Any = values[0]
+        first = values[0]
         if isinstance(first, complex):
             raise TypeError(f"{named(path)} is complex, which cannot be mixed; give its real and imaginary parts")
         if isinstance(first, bool | np.bool_):
@@ -159,14 +159,14 @@ class Stacking:
             values = [
                 torch.tensor(value, dtype=torch.float64 if isinstance(first, float) else None) for value in values
             ]
-            first = values[0]
-        if not is_array(first) or not is_blended(_library(first), first, named(path)):
+        sample: Any = values[0]
+        if not is_array(sample) or not is_blended(_library(sample), sample, named(path)):
             return default_collate(list(values))
-        dtype = first.dtype if isinstance(first, torch.Tensor) else _dtype_of(first.dtype)
-        if 0 not in first.shape:
+        dtype = sample.dtype if isinstance(sample, torch.Tensor) else _dtype_of(sample.dtype)
+        if 0 not in sample.shape:
             self.mixed = True
         stacked = self._array(values, dtype, path)
-        return stacked if type(first) in (torch.Tensor, np.ndarray) else like(stacked, first)
+        return stacked if type(sample) in (torch.Tensor, np.ndarray) else like(stacked, sample)
 
     def _array(self, values: Sequence[Any], dtype: Any, path: Path) -> torch.Tensor:
         """Blend samples into a new tensor."""
