@@ -1,5 +1,7 @@
 """What `mixed_loss` is given: weights that are none, shapes that do not fit, losses of several values."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mixup_rs.torch import PairedTarget, mixed_loss
+from mixup_rs.torch.losses import refuse_rounding
 
 Y, LAM = torch.arange(6) % 3, torch.tensor([1.0, 0.5, 0.9, 0.6, 0.7, 0.8])
 
@@ -59,3 +62,68 @@ def test_a_loss_of_several_values_is_mixed_entry_by_entry():
     got = mixed_loss(loss, torch.eye(3), PairedTarget(y, y * 0, torch.tensor(0.75)))
     one, other = F.cross_entropy(torch.eye(3), y), F.cross_entropy(torch.eye(3), y * 0)
     torch.testing.assert_close(got, {"ce": 0.75 * one + 0.25 * other, "both": (torch.tensor(2.25), [1.0])})
+
+
+class Counting(nn.Module):
+    """Keeps how many samples it has seen."""
+
+    reduction = "mean"
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, pred, target):
+        self.seen += len(pred)
+        return F.cross_entropy(pred, target, reduction=self.reduction)
+
+
+def test_a_loss_that_keeps_what_it_sees_is_tried_on_a_copy():
+    loss, logits = Counting(), torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    y = pair(LAM)
+    own, partner = (F.cross_entropy(logits, one, reduction="none") for one in (y.y, y.y_partner))
+    torch.testing.assert_close(mixed_loss(loss, logits, y), (LAM * own + (1 - LAM) * partner).mean())
+    assert loss.seen == 12  # the own targets and the partners', once each
+    seen = loss.seen.clone()
+    with pytest.raises(TypeError, match="rounds its targets"):
+        refuse_rounding(lambda pred, target: F.cross_entropy(pred, target.long()), logits, (Y + 0.5,))
+    refuse_rounding(loss, logits, (F.one_hot(Y, 3) * 0.7 + 0.1,))
+    assert loss.seen == seen
+
+
+class Neighbours(nn.Module):
+    """Each sample's loss depends on its neighbour's."""
+
+    reduction = "mean"
+
+    def forward(self, pred, target):
+        each = F.cross_entropy(pred, target, reduction="none").view(-1, 2)
+        each = (each + each.flip(1) * each).flatten()
+        return each.mean() if self.reduction == "mean" else each
+
+
+@pytest.mark.parametrize("n", [2, 4, 8, 12, 32])
+def test_losses_of_neighbours_do_not_come_apart(n):
+    generator = torch.Generator().manual_seed(0)
+    y, lam = torch.arange(n) % 3, torch.rand(n, generator=generator)
+    with pytest.raises(ValueError, match="Neighbours does not come apart"):
+        mixed_loss(Neighbours(), torch.randn(n, 3, generator=generator), PairedTarget(y, y.roll(1), lam))
+
+
+@pytest.mark.parametrize("old", [{"size_average": False}, {"reduce": False}])
+def test_torchs_old_names_of_the_reduction_are_refused(old):
+    loss = partial(F.cross_entropy, **old)
+    with pytest.raises(ValueError, match="does not come apart"), pytest.warns(UserWarning, match="deprecated"):
+        mixed_loss(loss, torch.zeros(6, 3), pair(LAM))
+
+
+def test_a_loss_of_one_value_is_refused():
+    loss = nn.CrossEntropyLoss()
+    loss.forward = lambda pred, target: F.cross_entropy(pred, target)
+    with pytest.raises(ValueError, match=r"without its reduction it has shape \(\) for 6 samples"):
+        mixed_loss(loss, torch.zeros(6, 3), pair(LAM))
+
+
+def test_an_empty_batch_has_the_loss_of_one():
+    y = torch.zeros(0, dtype=torch.long)
+    assert mixed_loss(nn.CrossEntropyLoss(reduction="sum"), torch.zeros(0, 3), PairedTarget(y, y, torch.zeros(0))) == 0

@@ -15,7 +15,7 @@ from mixup_rs.torch.separable import Parts, parts_of, tried_parts_of
 __all__ = ["needs_one_lam", "with_one_lam"]
 
 #: Samples of the values that a loss is tried on.
-_TRIED = 6
+_TRIED = 10
 
 
 def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> tuple[bool, Parts | None]:

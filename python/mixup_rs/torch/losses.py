@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.torch.nest import tree_leaves, tree_map
-from mixup_rs.torch.separable import IGNORED, Parts, is_fastais_smoothing, parts_of, tried_parts_of
+from mixup_rs.torch.separable import IGNORED, Parts, copy_of, is_fastais_smoothing, parts_of, tried_parts_of
 
-__all__ = ["as_pair", "mixed_loss", "pair_of_losses", "refuse_rounding", "soft_cross_entropy"]
+__all__ = ["as_pair", "common_lam", "mixed_loss", "pair_of_losses", "refuse_rounding", "soft_cross_entropy"]
 
 
 def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tensor:
@@ -62,9 +62,14 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
         return loss_func(pred, *targets)
     own = [target if pair is None else pair.y for target, pair in zip(targets, pairs, strict=True)]
     partner = [target if pair is None else pair.y_partner for target, pair in zip(targets, pairs, strict=True)]
+    return pair_of_losses(loss_func, pred, own, partner, common_lam(lams))
+
+
+def common_lam(lams: Sequence[Tensor]) -> Tensor:
+    """The lam of the targets of one loss. Raises ValueError if they have several."""
     if any(not torch.equal(lam, lams[0]) for lam in lams[1:]):
         raise ValueError("the targets of a loss must have one lam, got several: compute a loss for each target")
-    return pair_of_losses(loss_func, pred, own, partner, lams[0])
+    return lams[0]
 
 
 def as_pair(target: Any) -> PairedTarget | None:
@@ -116,6 +121,8 @@ def pair_of_losses(
     ValueError
         If lam is one per sample and the loss does not come apart into samples.
     """
+    if not lam.numel():
+        return loss_func(pred, *own)
     if one_lam is None and parts is None and (lam.numel() == 1 or bool((lam == lam.reshape(-1)[0]).all())):
         one_lam = lam.reshape(-1)[0].item()
     if one_lam is not None:
@@ -209,11 +216,13 @@ def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> b
     if not between:
         return False
 
+    tried = copy_of(loss_func)
+
     def changed(change: Callable[[Tensor], Tensor]) -> Any:
-        return loss_func(pred, *tree_map(lambda y: change(y) if y.is_floating_point() else y, targets))
+        return tried(pred, *tree_map(lambda y: change(y) if y.is_floating_point() else y, targets))
 
     with torch.no_grad():
-        value = loss_func(pred, *targets)
+        value = tried(pred, *targets)
         is_read = isinstance(value, Tensor) and not torch.equal(value, changed(lambda y: y.roll(1, 0)))
         if not is_read or not value.isfinite().all():
             return False
@@ -228,6 +237,11 @@ def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> b
 def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor) -> Tensor:
     own_loss, partner_loss = (parts.elements(pred, targets) for targets in (own, partner))
     _refuse_broadcast(pred, own, own_loss)
+    if not own_loss.ndim or own_loss.numel() % len(lam):
+        raise ValueError(
+            f"{_name(parts.loss_func)} does not come apart into the losses of samples: without its reduction it has "
+            f"shape {tuple(own_loss.shape)} for {len(lam)} samples; use a rule of mode='batch'"
+        )
     share = _spread(lam, own_loss)
     # The side that does not count may be infinite or NaN, and must not be multiplied by 0.
     blended = torch.lerp(partner_loss, own_loss, share)

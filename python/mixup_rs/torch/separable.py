@@ -7,7 +7,9 @@ its parts, reduced again, must give its own value, and the parts of half a batch
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from torch.nn import functional
 
 from mixup_rs.torch.nest import tree_leaves, tree_map
 
-__all__ = ["Parts", "is_fastais_smoothing", "parts_of", "tried_parts_of"]
+__all__ = ["Parts", "copy_of", "is_fastais_smoothing", "parts_of", "tried_parts_of"]
 
 #: Losses of class indices whose mean is over the weights of the classes, without the index to ignore.
 _MEAN_OVER_WEIGHTS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
@@ -83,6 +85,8 @@ def parts_of(loss_func: Any) -> Parts | None:
     """Take a known loss apart: torch's, fastai's, or a partial of one. None for any other."""
     inner: Any = loss_func
     while isinstance(inner, partial):
+        if not {"size_average", "reduce"}.isdisjoint(inner.keywords):  # these override `reduction`
+            return None
         inner = inner.func
     inner = getattr(inner, "func", inner) if _is_fastais(inner) else inner
     known = type(inner) if isinstance(inner, nn.Module) else inner
@@ -116,7 +120,9 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
     if first is None or first.ndim == 0:
         return None
     n = len(first)
-    half = max(n // 2, 1)
+    # Not a multiple of 2 or 3: losses of pairs or triples of neighbours do not come apart there.
+    half = next(k for k in range(max(n // 2, 1), 0, -1) if k % 6 in (1, 5))
+    given, loss_func = loss_func, copy_of(loss_func)
     try:
         with torch.no_grad(), _unreduced(loss_func) as (unreduced, reduction):
             whole = unreduced(pred, *targets)
@@ -132,9 +138,22 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
     largest = finite.max().item() if finite.numel() else 0.0
     tolerance = _TOLERANCE[whole.dtype] * largest
     count = {"sum": whole.numel(), "batchmean": whole.numel() // n}.get(reduction, 1)
-    parts = Parts(loss_func, reduction)
+    parts = Parts(given, reduction)
     agree = _close(halves, whole.reshape(-1), tolerance) and _close(parts.reduced(whole, n), value, tolerance * count)
     return parts if agree else None
+
+
+def copy_of(loss_func: Any) -> Any:
+    """A copy of a loss, to be tried: a loss that keeps something of its calls must not see these.
+
+    Functions, and what cannot be copied, are returned as they are.
+    """
+    if inspect.isroutine(loss_func):
+        return loss_func
+    try:
+        return copy.deepcopy(loss_func)
+    except (TypeError, RuntimeError, NotImplementedError, pickle.PickleError):
+        return loss_func
 
 
 def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
