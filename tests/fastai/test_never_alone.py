@@ -8,7 +8,7 @@ from fastai.tabular.all import Categorify, CategoryBlock, TabularDataLoaders, ta
 from fastai.vision.all import CrossEntropyLossFlat, nn
 from learners import BatchLosses, Constant, Fixed, digits, fit, learner, loaders, one_batch_of, tiny_model
 
-from mixup_rs import CutMix, Mixup, OneOf
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf
 from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.torch import MixCollate, apply
 
@@ -225,3 +225,38 @@ def test_the_loss_of_a_refused_batch_is_not_computed():
     with pytest.raises(TypeError, match="no input"):
         fit(learn, 1)
     assert calls == []
+
+
+class BlendsAndCuts:
+    """Each sample is blended with the next, and its left half is that of the next."""
+
+    def plan(self, n, shape=None, labels=None, rng=None):
+        height, width = shape
+        boxes = [[0, 0, height, width // 2]] * n
+        return MixPlan.from_boxes(boxes, shape, [*range(1, n), 0], weight=np.linspace(0.4, 0.9, n))
+
+
+def test_a_mask_has_the_weight_of_what_is_blended_outside_of_the_box():
+    generator = torch.Generator().manual_seed(0)
+    images, masks = torch.rand(8, 3, 4, 6, generator=generator), torch.randint(0, 3, (8, 4, 6), generator=generator)
+    callback = RustMix(BlendsAndCuts())
+    learn = batch_through(callback, (images,), (masks,))
+    learn.loss_func = CrossEntropyLossFlat(axis=1)
+    pred = torch.randn(8, 3, 4, 6, generator=generator)
+    plan = BlendsAndCuts().plan(8, (4, 6))
+    shares = torch.from_numpy(plan.apply(nn.functional.one_hot(masks, 3).movedim(-1, 1).double().numpy()))
+    expected = -(shares * pred.double().log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(callback.lf(pred, *learn.yb).double(), expected, rtol=1e-5, atol=0)
+    with pytest.raises(ValueError, match="a mask and labels have different weights"):
+        batch_through(callback, (images,), (masks, CLASSES[:8]))
+
+
+def test_targets_of_one_loss_have_one_lam():
+    collate = MixCollate(BlendsAndCuts())
+    samples = [(torch.rand(3, 4, 6), torch.randint(0, 3, (4, 6)), i) for i in range(8)]
+    _, mask, label = collate(samples)
+    callback = RustMixUp()
+    learn = learner([callback])
+    with pytest.raises(ValueError, match="must have one lam, got several"):
+        callback._take_over((mask, label))
+    assert learn.mix_up is callback

@@ -198,4 +198,4 @@ def test_a_plan_of_weights_and_boxes_of_a_rule_of_ones_own():
     assert torch.equal(target.y, cut(plan, CLASSES))
     assert torch.equal(target.y_partner[only_cut], target.y[only_cut])
     assert torch.equal(target.y_partner[~only_cut], CLASSES.roll(1, 0)[~only_cut])
-    np.testing.assert_array_equal(target.lam, plan.weight.astype(np.float32))
+    np.testing.assert_array_equal(target.lam, np.where(only_cut, plan.lam, plan.weight).astype(np.float32))

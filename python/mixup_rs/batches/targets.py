@@ -229,9 +229,10 @@ def _mask(arrays: Arrays, plan: MixPlan, y: Any, name: str) -> Any:
         return arrays.blend(plan if plan.patches is None else plan.for_classes(), y)
     _refuse_soft_masks(plan, name)
     cut = arrays.blend(plan.for_classes(), y)
-    # A sample that is only cut has no other side: there the two are equal.
+    # A sample that is only cut has no other side: there the two are equal, and any lam is right. That of the labels
+    # lets one loss take both.
     partner = arrays.where(plan.weight < 1, arrays.take(y, plan.partner), cut)
-    return PairedTarget(cut, partner, arrays.weights(plan.weight, y))
+    return PairedTarget(cut, partner, arrays.weights(np.where(plan.weight < 1, plan.weight, plan.lam), y))
 
 
 def _refuse_soft_masks(plan: MixPlan, name: str) -> None:

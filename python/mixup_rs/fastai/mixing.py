@@ -32,17 +32,16 @@ from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
-from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
+from mixup_rs.torch.losses import common_lam, pair_of_losses, refuse_rounding, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
 
 __all__ = ["LAYER", "Mixing"]
 
 #: The attributes that describe the current batch, as they are without one.
-_NO_BATCH: dict[str, Any] = {
-    **{"plan": None, "_yb": (), "_partner_targets": None, "_hidden": None, "_place": None, "_batch_loss": None},
-    **{"_loaded": None},
-}
+_NO_BATCH: dict[str, Any] = {"_yb": ()} | dict.fromkeys(
+    ("plan", "_partner_targets", "_hidden", "_place", "_batch_loss", "_loaded", "_loss_lam")
+)
 
 #: What else is drawn for a batch beside its plan: each has a key of its own.
 _TURN, LAYER = 1, 2
@@ -86,6 +85,7 @@ class Mixing:
     _is_untried = False
     #: lam of a batch that a MixCollate mixed.
     _loaded: torch.Tensor | None
+    _loss_lam: np.ndarray | None  # the weights in its loss, where these are not lam
     #: Partners and weights by device.
     _on_device: dict[torch.device, tuple[torch.Tensor, torch.Tensor]]
 
@@ -227,6 +227,7 @@ class Mixing:
             self,
             _yb=yb,
             _loaded=None,
+            _loss_lam=targets.lam,
             _partner_targets=targets.partner,
             stack_y=is_pair,
             _batch_loss=self._pair_loss if is_pair else None,
@@ -301,8 +302,9 @@ class Mixing:
         self.learn.yb = tuple(side(y, 0) for y in yb)
         if pairs:
             partners = tuple(side(y, 1) for y in yb)
+            loaded = common_lam([pair.lam for pair in pairs])
             set_attributes(
-                self, _loaded=pairs[0].lam, _partner_targets=lambda: partners, _batch_loss=self._pair_loss, stack_y=True
+                self, _loaded=loaded, _partner_targets=lambda: partners, _batch_loss=self._pair_loss, stack_y=True
             )
         elif self._is_soft(yb):
             set_attributes(self, _batch_loss=self._soft_loss)
@@ -403,13 +405,14 @@ class Mixing:
             return self.old_lf(pred, *yb, *partners, self.lam.reshape(-1)[0])
         if self.plan is None:
             return pair_of_losses(self.old_lf, pred, yb, partners, self.lam)
-        lam = self.plan.lam
+        lam = self.plan.lam if self._loss_lam is None else self._loss_lam
         if (lam == lam[0]).all():
             return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, float(lam[0]))
         parts = parts_of(self.old_lf) if len(yb) == 1 else None
         if parts is None and self._parts is not None and self._parts.loss_func is self.old_lf:
             parts = self._parts
-        return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, parts=parts)
+        weights = self.lam if self._loss_lam is None else torch.from_numpy(lam).float().to(self.lam.device)
+        return pair_of_losses(self.old_lf, pred, yb, partners, weights, parts=parts)
 
     def _soft_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
         return soft_cross_entropy(self.old_lf, pred, yb[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from mixup_rs._core import MixPlan
@@ -141,10 +142,13 @@ class MixedTargets:
         What the loss is computed against: the mixed targets, or, if there is a pair, the own ones.
     partner : callable or None
         Returns the nest of the partners' targets; None if there is no pair.
+    lam : numpy.ndarray, optional
+        The weights of the own ones in the loss, where these are not `plan.lam`.
     """
 
     own: Any
     partner: Callable[[], Any] | None
+    lam: np.ndarray | None = None
 
 
 def mix_targets(
@@ -201,7 +205,24 @@ def mix_targets(
 
     if all(other is None for other in mixed):
         return MixedTargets(yb, partners)
-    return MixedTargets(_nest(yb, [own(y, other) for y, other in zip(leaves, mixed, strict=True)]), partners)
+    own_targets = _nest(yb, [own(y, other) for y, other in zip(leaves, mixed, strict=True)])
+    return MixedTargets(own_targets, partners, _lam_of_masks(plan, leaves))
+
+
+def _lam_of_masks(plan: MixPlan, leaves: Sequence[torch.Tensor]) -> np.ndarray | None:
+    """The weights of masks in the loss, where the plan blends a sample and cuts it as well; None where it does not."""
+    lam = np.where(plan.weight < 1, plan.weight, plan.lam)
+    if np.array_equal(lam, plan.lam):
+        return None
+    are_masks = {has_region_shape(plan, y) for y in leaves}
+    if are_masks == {False}:
+        return None
+    if len(are_masks) > 1:
+        raise ValueError(
+            "a mask and labels have different weights where a sample is blended and cut as well: give each a loss of "
+            "its own, as MixCollate and mixed_loss do"
+        )
+    return lam
 
 
 def _is_class_index(plan: MixPlan, y: torch.Tensor, options: TargetOptions) -> bool:
