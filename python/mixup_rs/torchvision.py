@@ -38,9 +38,7 @@ class _Target(tv_tensors.TVTensor):
 
     @classmethod
     def of(cls, value: Any, image_size: Any) -> Any:
-        if not (isinstance(value, tv_tensors.Mask) or are_objects(value)):
-            return value
-        target = torch.empty(0).as_subclass(cls)
+        target: Any = torch.empty(0).as_subclass(cls)
         target.value, target.image_size = value, image_size
         return target
 
@@ -82,12 +80,17 @@ class _Mixed(_Base):
             (leaf.shape for leaf in tree_leaves(given) if _is_image(leaf) and leaf.ndim > 2), (0, 0, 0)
         )
         inputs: Any = tree_map(
-            lambda value: _Target.of(value, (height, width)), given, is_leaf=(self.boxes and are_objects) or None
+            lambda value: _Target.of(value, (height, width)) if self._is_target(value) else value,
+            given,
+            is_leaf=self._is_target,
         )
         if not self._without_labels:
             return super().forward(*inputs)
         # With labels that stand in for those that torchvision needs.
         return super().forward(inputs if len(inputs) > 1 else inputs[0], torch.zeros(n, self.num_classes or 1))[0]
+
+    def _is_target(self, value: Any) -> bool:
+        return (self.masks and isinstance(value, tv_tensors.Mask)) or (self.boxes and are_objects(value))
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         images = [x for x in flat_inputs if not isinstance(x, _Target)]

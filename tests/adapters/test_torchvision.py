@@ -472,6 +472,18 @@ class TestBoxes:
         assert [sorted(one) for one in mixed["objects"]] == [["boxes", "labels", "weights"]] * 4
 
     @each_class
+    def test_masks_are_refused_unless_they_are_wanted_too(self, cls):
+        batch = (images_of(), objects_of(), tv_tensors.Mask(masks_of()))
+        with pytest.raises(ValueError, match="masks"):
+            cls(boxes=True, labels_getter=None)(*batch)
+        assert len(cls(boxes=True, masks=True, labels_getter=None)(*batch)) == 3
+
+    def test_tiny_boxes_of_torchvision_are_in_pixels(self):
+        one = tv_tensors.BoundingBoxes(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), format="XYXY", canvas_size=(9, 14))
+        _, targets = MixUp(boxes=True, labels_getter=None)(images_of(), [{"boxes": one}] * 4)
+        assert len(targets[0]["boxes"]) == 2
+
+    @each_class
     def test_another_length(self, cls):
         with pytest.raises(ValueError, match="has the boxes of 3 samples, the batch has 4"):
             cls(boxes=True, labels_getter=None)(images_of(), objects_of(3))

@@ -170,7 +170,8 @@ def _library(arrays_of: Callable[[Any], Arrays | None], values: Sequence[Any], n
 
 
 def _refuse_shares(arrays: Arrays, boxes: Sequence[Any], name: str) -> None:
-    """Refuses boxes that seem to be written as shares of the image's sides."""
+    """Refuses boxes that seem to be written as shares of the image's sides; torchvision's are always in pixels."""
     filled = [value for value in boxes if value.shape and value.shape[0] and arrays.kind(value) == "float"]
+    filled = [value for value in filled if not hasattr(value, "canvas_size")]
     if filled and all(float(np.abs(arrays.host(value)).max()) <= 1 for value in filled):
         raise ValueError(f"{name} are all within 1, as shares of the image are; expected pixels")
