@@ -25,6 +25,17 @@ class Drawn:
         return np.floor(rng.random(n) * n).astype(np.int64)
 
 
+class Fixed:
+    """A rule that always draws one plan, and keeps what it was asked for."""
+
+    def __init__(self, plan):
+        self.drawn, self.calls = plan, []
+
+    def plan(self, n, shape=None, labels=None, rng=None):
+        self.calls.append((n, shape, labels, rng))
+        return self.drawn
+
+
 #: At least two of each kind, with and without options; where a rule has modes, one of each.
 EXAMPLES = [
     Mixup(),

@@ -5,6 +5,7 @@ from collections import UserDict
 import numpy as np
 import pytest
 import torch
+from rules import Fixed
 from torchvision import tv_tensors
 
 from mixup_rs import CutMix, FMix, Mixer, Mixup, OneOf
@@ -14,14 +15,9 @@ N, SIZE, KEY = 6, (16, 20), (3, 0, 0, 0)
 RULES = [Mixup(1.0), CutMix(1.0, mode="elem"), OneOf([Mixup(1.0), CutMix(1.0)], mode="elem"), FMix()]
 
 
-class Given:
-    """A rule that ignores the key of a front."""
-
-    def __init__(self, rule):
-        self.rule = rule
-
-    def plan(self, n, shape=None, labels=None, rng=None):
-        return self.rule.plan(n, shape, rng=KEY)
+def drawn_by(rule):
+    """A rule that always draws the plan of this one."""
+    return Fixed(rule.plan(N, SIZE, rng=KEY))
 
 
 def target(i, library=torch):
@@ -68,20 +64,20 @@ def check(rule, images, targets, given):
 class TestFronts:
     def test_collate(self, rule, library):
         given = [target(i, library) for i in range(N)]
-        images, targets = MixCollate(Given(rule))(list(zip(IMAGES, given, strict=True)))
+        images, targets = MixCollate(drawn_by(rule))(list(zip(IMAGES, given, strict=True)))
         assert type(targets) is list
         check(rule, images, targets, given)
 
     def test_mixer(self, rule, library):
         given = [target(i, library) for i in range(N)]
         images = IMAGES if library is torch else IMAGES.numpy()
-        mixed, targets = Mixer(Given(rule))((images, given))
+        mixed, targets = Mixer(drawn_by(rule))((images, given))
         check(rule, mixed, targets, given)
 
     def test_by_name_in_a_mapping(self, rule, library):
         given = [target(i, library) for i in range(N)]
         samples = [UserDict(image=image, target=one) for image, one in zip(IMAGES, given, strict=True)]
-        batch = MixCollate(Given(rule))(samples)
+        batch = MixCollate(drawn_by(rule))(samples)
         assert type(batch) is UserDict
         check(rule, batch["image"], batch["target"], given)
 
@@ -89,7 +85,7 @@ class TestFronts:
 def test_the_area_shrinks_with_the_box():
     plan = CutMix(1.0).plan(N, SIZE, rng=KEY)
     given = [target(i) for i in range(N)]
-    targets = MixCollate(Given(CutMix(1.0)))(list(zip(IMAGES, given, strict=True)))[1]
+    targets = MixCollate(drawn_by(CutMix(1.0)))(list(zip(IMAGES, given, strict=True)))[1]
     parts = 0
     for i, one in enumerate(targets):
         sources = [given[i], given[plan.partner[i]]] if plan.partner[i] != i else [given[i]]
@@ -135,12 +131,12 @@ def test_keypoints_alone_and_beside_boxes():
     points = torch.tensor([[[1.0, 1.0, 2.0], [15.0, 12.0, 2.0]]])
     boxes = torch.tensor([[0.0, 0.0, 16.0, 13.0]])
     plan = CutMix(1.0).plan(N, SIZE, rng=KEY)
-    alone = MixCollate(Given(CutMix(1.0)))([(image, {"keypoints": points}) for image in IMAGES])[1]
+    alone = MixCollate(drawn_by(CutMix(1.0)))([(image, {"keypoints": points}) for image in IMAGES])[1]
     expected, _, weights = plan.apply_keypoints([points] * N)
     for one, where, weight in zip(alone, expected, weights, strict=True):
         assert torch.equal(one["keypoints"], where)
         assert torch.equal(one["weights"], weight)
-    both = MixCollate(Given(CutMix(1.0)))([(image, {"boxes": boxes, "keypoints": points}) for image in IMAGES])[1]
+    both = MixCollate(drawn_by(CutMix(1.0)))([(image, {"boxes": boxes, "keypoints": points}) for image in IMAGES])[1]
     assert all(len(one["boxes"]) == len(one["keypoints"]) == len(one["weights"]) for one in both)
     hidden = torch.cat([one["keypoints"][..., 2] for one in both])
     assert set(hidden.ravel().tolist()) == {0.0, 2.0}
@@ -178,11 +174,11 @@ def test_boxes_beside_the_image(rule):
     """Of what belongs to the boxes the batch has lists, and the rest is stacked."""
     given = [target(i) for i in range(N)]
     samples = [{"image": image, **one, "label": i} for i, (image, one) in enumerate(zip(IMAGES, given, strict=True))]
-    batch = MixCollate(Given(rule), num_classes=N)(samples)
+    batch = MixCollate(drawn_by(rule), num_classes=N)(samples)
     assert list(batch) == [*samples[0], "weights"]
     columns = ["boxes", "labels", "area", "iscrowd"]
     of_batch = {name: [one[name] for one in given] for name in columns}
-    mixed = Mixer(Given(rule), num_classes=N)({"image": IMAGES, **of_batch, "label": torch.arange(N), "id": "run 3"})
+    mixed = Mixer(drawn_by(rule), num_classes=N)({"image": IMAGES, **of_batch, "label": torch.arange(N), "id": "run 3"})
     assert list(mixed) == ["image", *columns, "label", "id", "weights"]
     assert mixed["id"] == "run 3"
     plan = rule.plan(N, SIZE, rng=KEY)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from rules import Fixed
 from torch.utils import _pytree as pytree
 
 from mixup_rs import CutMix, Mixer, Mixup
@@ -13,11 +14,6 @@ LENGTHS = [3, 7, 5, 1]
 N, LONGEST, WIDTH = len(LENGTHS), max(LENGTHS), 2
 PLAN = Mixup(1.0, prob=0.7).plan(N, rng=(4, 0, 0, 0))
 assert 0 < (PLAN.lam < 1).sum() < N
-
-
-class Given:
-    def plan(self, n, shape=None, labels=None, rng=None):
-        return PLAN
 
 
 def sample(i, of=torch.tensor):
@@ -48,7 +44,7 @@ def expected():
 @pytest.mark.parametrize("of", [torch.tensor, np.asarray])
 def test_a_batch_is_as_long_as_its_longest_sample(of):
     samples = [sample(i, of) for i in range(N)]
-    batch = MixCollate(Given(), num_classes=N, pad=-2.0)(samples)
+    batch = MixCollate(Fixed(PLAN), num_classes=N, pad=-2.0)(samples)
     mixed, union, longer = expected()
     np.testing.assert_array_equal(batch["input_values"], mixed)
     np.testing.assert_array_equal(batch["attention_mask"], union.astype(np.int64))
@@ -78,7 +74,7 @@ def test_masks_of_a_batch_are_those_of_both(library):
     x = np.ones((N, LONGEST, WIDTH), np.float32)
     of = np.asarray if library == "numpy" else torch.from_numpy
     batch = {"inputs_embeds": of(x), "attention_mask": of(own.astype(np.int32)), "padding_mask": of(~own)}
-    mixed = Mixer(Given())(batch | {"length": of(np.array(LENGTHS)), "label": of(np.arange(N))})
+    mixed = Mixer(Fixed(PLAN))(batch | {"length": of(np.array(LENGTHS)), "label": of(np.arange(N))})
     assert type(mixed["attention_mask"]) is type(batch["attention_mask"])
     np.testing.assert_array_equal(np.asarray(mixed["attention_mask"]), union.astype(np.int32))
     np.testing.assert_array_equal(np.asarray(mixed["padding_mask"]), ~union)
@@ -97,10 +93,10 @@ def test_masks_within_an_input_are_those_of_both(front, library):
         inputs = pytree.tree_map(torch.as_tensor, inputs)
         (mixed,) = mix_inputs(PLAN, (inputs,))
     elif front == "Mixer":
-        mixed, _ = Mixer(Given())((inputs, of(np.arange(N))))
+        mixed, _ = Mixer(Fixed(PLAN))((inputs, of(np.arange(N))))
     else:
         samples = [(pytree.tree_map(lambda values: values[i], inputs), i) for i in range(N)]  # noqa: B023
-        mixed, _ = MixCollate(Given())(samples)
+        mixed, _ = MixCollate(Fixed(PLAN))(samples)
     np.testing.assert_array_equal(np.asarray(mixed["values"]), PLAN.apply(x))
     np.testing.assert_array_equal(np.asarray(mixed["more"][0]["attention_mask"]), union.astype(np.int64))
     np.testing.assert_array_equal(np.asarray(mixed["more"][0]["padding_mask"]), ~union)
@@ -109,7 +105,7 @@ def test_masks_within_an_input_are_those_of_both(front, library):
 def test_masks_of_one_length_need_no_padding():
     samples = [sample(1) | {"attention_mask": torch.arange(LONGEST) < length} for length in LENGTHS]
     _, union, _ = expected()
-    np.testing.assert_array_equal(MixCollate(Given())(samples)["attention_mask"], union)
+    np.testing.assert_array_equal(MixCollate(Fixed(PLAN))(samples)["attention_mask"], union)
 
 
 def test_nothing_is_joined_without_mixing():
