@@ -61,17 +61,13 @@ fn check_levels<T: Element + std::fmt::Debug + PartialEq>(bits: impl Fn(usize) -
                 out.copy_from_slice(own);
                 blend_in_place(level, recipe, out, partner, Some(Ahead::new(own.as_ptr(), Cache::First)));
                 assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
-                let mut scratch = stream::Scratch::of(32);
+                let mut scratch = stream::Scratch::new(32);
                 out.fill(T::default());
-                stream::blend_into(
-                    level,
-                    recipe,
-                    out,
-                    own,
-                    partner,
-                    Some(Ahead::new(own.as_ptr(), Cache::Second)),
-                    &mut scratch,
-                );
+                let ahead = Ahead::new(own.as_ptr(), Cache::Second);
+                stream::by_blocks(out, Some(ahead), &mut scratch, |start, block| {
+                    let at = start..start + block.len();
+                    blend_into(level, recipe, block, &own[at.clone()], &partner[at], None);
+                });
                 stream::fence();
                 assert!((0..len).all(|i| same(out[i], expected(i))), "{level:?} {len}");
             }
