@@ -91,6 +91,12 @@ class RustMixUp(_Replaying, MixUp):
     pair : bool, default False
         Call the loss as ``loss_func(pred, *targets, *partner_targets, lam)`` in training, lam being one number: for
         models and losses that need both targets. Needs mode="batch".
+    bank : int, optional
+        Take the partners of a batch from one of so many batches before it, which are kept in memory, as small batches
+        offer few. The first batch of an epoch has its own. Not with mode="pair".
+    other : iterable of batches, optional
+        A second loader, such as one of unlabelled images: each batch has its partners in the next one of it, and it
+        begins again when it ends. Its batches have the inputs and targets of the first, more samples or fewer.
 
     Attributes
     ----------
@@ -134,8 +140,10 @@ class RustMixUp(_Replaying, MixUp):
         inplace: bool = False,
         inputs: Any = None,
         pair: bool = False,
+        bank: int | None = None,
+        other: Any = None,
     ):
-        super().__init__(Mixup(alpha, mode, fold, prob), rng, inplace, off_epoch, inputs, pair)
+        super().__init__(Mixup(alpha, mode, fold, prob), rng, inplace, off_epoch, inputs, pair, bank, other)
 
     def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
         return replay.draw_mix(self.distrib, n)
@@ -162,7 +170,7 @@ class RustCutMix(_Replaying, FastaiCutMix):
         Draw each side of the box between these fractions of the image's side, without clipping, as timm does.
     prob : float, default 1.0
         The probability with which each box that is drawn is used.
-    off_epoch, rng, inplace, inputs, pair
+    off_epoch, rng, inplace, inputs, pair, bank, other
         As for `RustMixUp`. rng="torch" repeats fastai's CutMix.
 
     Attributes
@@ -199,8 +207,10 @@ class RustCutMix(_Replaying, FastaiCutMix):
         inplace: bool = False,
         inputs: Any = None,
         pair: bool = False,
+        bank: int | None = None,
+        other: Any = None,
     ):
-        super().__init__(CutMix(alpha, mode, minmax, prob), rng, inplace, off_epoch, inputs, pair)
+        super().__init__(CutMix(alpha, mode, minmax, prob), rng, inplace, off_epoch, inputs, pair, bank, other)
 
     def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
         if shape is None:
@@ -229,7 +239,7 @@ class RustMix(Mixing, MixHandler):
     ----------
     rule : Rule
         Draws the plan of each batch.
-    off_epoch, rng, inplace, inputs, pair
+    off_epoch, rng, inplace, inputs, pair, bank, other
         As for `RustMixUp`, without rng="torch".
 
     Attributes
@@ -264,8 +274,10 @@ class RustMix(Mixing, MixHandler):
         inplace: bool = False,
         inputs: Any = None,
         pair: bool = False,
+        bank: int | None = None,
+        other: Any = None,
     ):
-        super().__init__(rule, rng, inplace, off_epoch, inputs, pair)
+        super().__init__(rule, rng, inplace, off_epoch, inputs, pair, bank, other)
 
 
 class MixCollateEpoch(Callback):

@@ -9,7 +9,8 @@ from torch import nn
 
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai._compat import pooling_classifiers, set_attributes
-from mixup_rs.fastai.mixing import LAYER, Mixing
+from mixup_rs.fastai.keys import LAYER
+from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rule import Mode
 from mixup_rs.rules import Mixup
 from mixup_rs.torch.batch import mix_inputs

@@ -21,33 +21,32 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.targets import PairedTarget, TargetOptions, labels_among
+from mixup_rs.batches.targets import TargetOptions, labels_among
 from mixup_rs.fastai._compat import set_attributes
+from mixup_rs.fastai.elsewhere import Batch, Loader, elsewhere
+from mixup_rs.fastai.keys import BANK, TURN, Keys
+from mixup_rs.fastai.loaded import unpaired
 from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.rule import Rule, draw_by
-from mixup_rs.rules import Mixup
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
-from mixup_rs.torch.losses import common_lam, pair_of_losses, refuse_rounding, soft_cross_entropy
+from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import Parts, parts_of
 
-__all__ = ["LAYER", "Mixing"]
+__all__ = ["Mixing"]
 
 #: The attributes that describe the current batch, as they are without one.
 _NO_BATCH: dict[str, Any] = {"_yb": ()} | dict.fromkeys(
-    ("plan", "_partner_targets", "_hidden", "_place", "_batch_loss", "_loaded", "_loss_lam")
+    ("plan", "_partners", "_partner_targets", "_hidden", "_place", "_batch_loss", "_loaded", "_loss_lam")
 )
 
-#: What else is drawn for a batch beside its plan: each has a key of its own.
-_TURN, LAYER = 1, 2
 
-
-class Mixing:
+class Mixing(Keys):
     """A callback that mixes training batches by a rule.
 
     Parameters
@@ -64,6 +63,10 @@ class Mixing:
         The positions of the inputs that are mixed; by default all that can be.
     pair : bool
         Call the loss with both targets and one lam.
+    bank : int, optional
+        Take partners from so many recent batches.
+    other : iterable of batches, optional
+        Take partners from these.
     """
 
     run_valid = False
@@ -77,6 +80,7 @@ class Mixing:
     _yb: tuple[Any, ...]
     _place: float | None = None
     _hidden: tuple[Any, ...] | None
+    _partners: Batch | None  # the batch that partners come from, if not the current one
     #: Returns the partners' targets of the current batch; None if all are blended.
     _partner_targets: Callable[[], Any] | None
     #: Computes the loss of the current batch from the prediction; None if fastai's own is right.
@@ -103,24 +107,28 @@ class Mixing:
         off_epoch: int | None = None,
         inputs: Any = None,
         pair: bool = False,
+        bank: int | None = None,
+        other: Any = None,
     ):
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
         if isinstance(rng, str):
             if rng != "torch":
                 raise ValueError(f"rng must be None, ints, a numpy Generator or 'torch', got {rng!r}")
+            if bank is not None or other is not None:
+                raise ValueError("rng='torch' repeats fastai's callback, whose partners are of the batch itself")
             self._check_replay(rule)
-        elif rng is not None and not isinstance(rng, np.random.Generator):
-            Mixup().plan(0, rng=rng)  # checks rng; a Generator would move on
         with torch.device("cpu"):  # draw on the host, whatever torch's default device is
             # fastai's attribute `distrib` needs an alpha above 0, where 0 means that nothing is mixed.
             super().__init__(float(getattr(rule, "alpha", 0.0)) or 1.0)  # type: ignore[call-arg]
             self._int64 = torch.empty((), dtype=torch.int64)
+        self._check_rng(rng)
         self.rule, self.rng, self.inplace, self.off_epoch = rule, rng, inplace, off_epoch
         if pair and with_one_lam(rule) != rule:
             raise ValueError(f"pair=True gives the loss one lam for the batch: use mode='batch', got {rule}")
         self.inputs = None if inputs is None else ((inputs,) if isinstance(inputs, int) else tuple(inputs))
         self._options = TargetOptions(pair=pair)
+        self._elsewhere = elsewhere(bank, other)
         self._turn, self._collate, self._rank, self._drawing = 0, None, rank_distrib(), rule
         self._epochs, self._is_first_epoch, self._epoch, self._warned = Epochs(), True, 0, False
         self._parts: Parts | None = None
@@ -150,19 +158,21 @@ class Mixing:
         Raises
         ------
         ValueError
-            If the loader mixes its batches, by a `MixCollate`.
+            If the loader mixes its batches, by a `MixCollate`, or partners come from another loader.
         """
         from mixup_rs.plot import plot_mixed_batch, varied_samples
 
         if mixing_collate(dls.train) is not None:
             raise ValueError("the batches of this DataLoader are mixed already by its MixCollate")
+        if isinstance(self._elsewhere, Loader):
+            raise ValueError("a batch of the training loader has no partners of its own: they come from other")
         batch, names = dls.train.one_batch(), getattr(dls, "vocab", None)
         x, y = (tree_leaves(part)[0].as_subclass(torch.Tensor) for part in (batch[0], batch[-1]))
         plan = draw_by(self.rule, len(x), spatial_shape((x,)), labels_among((y,)), (self._random_int(),))
         one_hot = y.ndim == 2 and names is not None and y.shape[1] == len(names)
         labels = y if one_hot or (y.ndim == 1 and not y.is_floating_point()) else None
-        samples = varied_samples(plan, max_n)
-        return plot_mixed_batch(x, mix_tensor(plan, x), plan, labels=labels, class_names=names, samples=samples)
+        shown = {"labels": labels, "class_names": names, "samples": varied_samples(plan, max_n)}
+        return plot_mixed_batch(x, mix_tensor(plan, x), plan, **shown)
 
     def _refuse_fastais(self) -> None:
         """Refuse a callback of fastai that would mix as well."""
@@ -201,6 +211,12 @@ class Mixing:
             _is_untried=parts_of(learn.loss_func) is None,
             _drawing=None,
         )
+        if self._elsewhere is not None:
+            if collate is not None:
+                raise ValueError(
+                    "the MixCollate of the loader mixes its batches: give other=... to it, not the callback"
+                )
+            self._elsewhere.begin()
         resume(collate, epoch, self._epochs.offset)
 
     def before_validate(self) -> None:
@@ -217,8 +233,9 @@ class Mixing:
             return self._take_over(yb)
         # Without this, fastai's tensors run Python code at each access to an attribute.
         with no_torch_function():
-            plan = self._plan(xb, yb)
-            set_attributes(self, plan=plan, _on_device={})
+            partners = self._partners_for(xb, yb)
+            plan = self._plan(xb, yb, None if partners is None else batch_size(partners[0]))
+            set_attributes(self, plan=plan, _partners=partners, _on_device={})
             learn.xb = self._mix_inputs(plan, xb)
             targets = self._mix_targets(plan, yb)
             learn.yb = targets.own
@@ -234,14 +251,22 @@ class Mixing:
             _place=LAST if is_pair else None,
         )
 
-    def _plan(self, xb: Any, yb: Any) -> MixPlan:
-        """Draw the plan of a batch."""
+    def _partners_for(self, xb: Any, yb: Any) -> Batch | None:
+        """The batch that partners come from; None for the batch itself."""
+        if self._elsewhere is None:
+            return None
+        partners = self._elsewhere.partners((xb, yb), len(xb), lambda count: self._draw_below(count, BANK))
+        self._elsewhere.remember((xb, yb), self.inplace)
+        return partners
+
+    def _plan(self, xb: Any, yb: Any, other: int | None) -> MixPlan:
+        """Draw the plan of a batch, with partners among `other` samples elsewhere if given."""
         n, shape = batch_size(xb), spatial_shape(self._chosen(xb))
         if self.rng == "torch":
             return self._replayed_plan(n, shape)
         if self._drawing is None:
             set_attributes(self, _drawing=self._rule_for(yb))
-        plan = draw_by(self._drawing, n, shape, labels_among(yb), self._key())
+        plan = draw_by(self._drawing, n, shape, labels_among(yb), self._key(), other)
         if self._options.pair and not (plan.lam == plan.lam[0]).all():
             raise ValueError(
                 f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: use a rule of "
@@ -277,32 +302,22 @@ class Mixing:
         return tuple(xb[at] for at in self.inputs)
 
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
+        partners = None if self._partners is None else self._chosen(self._partners[0])
         if self.inputs is None:
-            return mix_inputs(plan, xb, self.inplace)
-        mixed = iter(mix_inputs(plan, self._chosen(xb), self.inplace))
+            return mix_inputs(plan, xb, self.inplace, partners)
+        mixed = iter(mix_inputs(plan, self._chosen(xb), self.inplace, partners))
         chosen = {at % len(xb) for at in self.inputs}
         return tuple(next(mixed) if at in chosen else x for at, x in enumerate(xb))
 
     def _mix_targets(self, plan: MixPlan, yb: tuple[Any, ...]) -> Any:
-        return mix_targets(plan, yb, self._options, lambda device: self._sent(device)[0])
+        partners = None if self._partners is None else self._partners[1]
+        return mix_targets(plan, yb, self._options, lambda device: self._sent(device)[0], partners)
 
     def _take_over(self, yb: tuple[Any, ...]) -> None:
         """Prepare the loss of a batch that a `MixCollate` mixed."""
-        pairs: list[PairedTarget] = []
-
-        def side(target: Any, at: int) -> Any:
-            if isinstance(target, PairedTarget):
-                pairs.append(target)
-                return target[at]
-            if isinstance(target, tuple | list):
-                return type(target)([side(item, at) for item in target])
-            return {key: side(item, at) for key, item in target.items()} if isinstance(target, dict) else target
-
         self._forget()
-        self.learn.yb = tuple(side(y, 0) for y in yb)
-        if pairs:
-            partners = tuple(side(y, 1) for y in yb)
-            loaded = common_lam([pair.lam for pair in pairs])
+        self.learn.yb, partners, loaded = unpaired(yb)
+        if loaded is not None:
             set_attributes(
                 self, _loaded=loaded, _partner_targets=lambda: partners, _batch_loss=self._pair_loss, stack_y=True
             )
@@ -348,7 +363,7 @@ class Mixing:
         if len(mixers) < 2 or self not in mixers:
             return True
         if self is mixers[0]:
-            set_attributes(self, _turn=self._draw_below(len(mixers), _TURN))
+            set_attributes(self, _turn=self._draw_below(len(mixers), TURN))
         return self is mixers[mixers[0]._turn]
 
     def after_pred(self) -> None:
@@ -378,6 +393,7 @@ class Mixing:
         """Restore targets that are hidden, and keep what fastai's callbacks keep of the last batch."""
         self._restore_targets()
         self._keep_last()
+        self._let_go()
         pause(self._collate)
 
     def after_cancel_train(self) -> None:
@@ -391,6 +407,7 @@ class Mixing:
     def after_fit(self) -> None:
         """Forget the last batch."""
         self._keep_last()
+        self._let_go()
         self._forget()
 
     def lf(self, pred: Any, *yb: Any) -> torch.Tensor:
@@ -443,7 +460,8 @@ class Mixing:
         if self._loaded is not None:
             return self.partners_of(self._yb)
         if self.plan is not None:
-            return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), self._yb)
+            theirs = self._yb if self._partners is None else self._partners[1]
+            return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), theirs)
         return self._last_yb1
 
     def _sent(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -451,29 +469,6 @@ class Mixing:
         if device not in self._on_device and self.plan is not None:
             self._on_device[device] = send_pairs(self.plan, device)
         return self._on_device[device]
-
-    def _key(self) -> Any:
-        """The key or Generator from which this batch is drawn."""
-        rng = self.rng
-        if rng is None:
-            return (self._random_int(), self._rank)
-        if isinstance(rng, np.random.Generator):
-            return rng
-        seed = (rng,) if isinstance(rng, int) or np.ndim(rng) == 0 else tuple(rng)
-        return (*seed, self._epoch, getattr(self.learn, "iter", 0), self._rank)
-
-    def _draw_below(self, count: int, purpose: int) -> int:
-        """An int in [0, count), drawn from what the plan of this batch is drawn from, for another purpose."""
-        if self.rng is None or isinstance(self.rng, str):
-            return self._random_int() % count
-        key = self._key()
-        if isinstance(key, np.random.Generator):
-            return int(key.integers(count))
-        return int(Mixup().plan(count, rng=(*key, purpose)).partner[0])  # of a permutation any is first equally often
-
-    def _random_int(self) -> int:
-        """An int drawn from torch's generator of the host."""
-        return int(self._int64.random_().item())
 
     def _restore_targets(self) -> None:
         hidden = self._hidden
@@ -485,6 +480,11 @@ class Mixing:
         """Keep lam and yb1 as plain values, which outlast the fit."""
         if self.is_mixed:
             set_attributes(self, _last_lam=self.lam, _last_yb1=self.yb1)
+
+    def _let_go(self) -> None:
+        """Forget the batches that partners come from."""
+        if self._elsewhere is not None:
+            self._elsewhere.end()
 
     def _forget(self) -> None:
         set_attributes(self, **_NO_BATCH, _on_device={}, stack_y=False)

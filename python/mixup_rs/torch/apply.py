@@ -135,9 +135,7 @@ def apply(
         raise TypeError(
             f"expected a tensor of shape (n, ...), of floats or of integers of at most 16 bits, got {got}; {hint}"
         )
-    if other is None and plan.other is None:
-        return mix_tensor(plan, tensor, inplace, spatial_axes)
-    return _mix_with(plan, tensor, other, inplace, spatial_axes)
+    return mix_tensor(plan, tensor, inplace, spatial_axes, other)
 
 
 def _mix_with(
@@ -226,9 +224,15 @@ def apply_labels(
 
 
 def mix_tensor(
-    plan: MixPlan, tensor: torch.Tensor, inplace: bool = False, spatial_axes: Sequence[int] | None = None
+    plan: MixPlan,
+    tensor: torch.Tensor,
+    inplace: bool = False,
+    spatial_axes: Sequence[int] | None = None,
+    other: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mix a tensor as `apply` does, without its check that the dtype can be mixed."""
+    if other is not None or plan.other is not None:
+        return _mix_with(plan, tensor, other, inplace, spatial_axes)
     # Without this, a subclass runs Python code at each operation. `like` restores the class.
     with no_torch_function():
         leave_graph()

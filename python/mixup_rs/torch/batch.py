@@ -12,6 +12,7 @@ import torch
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import has_region_shape, joined, refuse_boxes
 from mixup_rs.batches.nest import children
+from mixup_rs.batches.others import beside_partners, first, plan_of_both
 from mixup_rs.batches.roles import entries_of, mask_role
 from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
@@ -65,7 +66,7 @@ def spatial_shape(xb: Any) -> tuple[int, ...] | None:
     return shape
 
 
-def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
+def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False, other: Any = None) -> Any:
     """Mix the inputs of a batch.
 
     Parameters
@@ -78,6 +79,8 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
         `attention_mask` or `padding_mask` become those of both samples.
     inplace : bool, default False
         Overwrite the inputs.
+    other : nest of torch.Tensor, optional
+        The inputs of the batch that partners come from, if the plan has an `other`.
 
     Returns
     -------
@@ -112,14 +115,19 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False) -> Any:
             "mix their embeddings with RustManifoldMixUp, or with mixup_rs.torch.apply inside the model"
         )
 
-    def mix(x: torch.Tensor, name: str) -> torch.Tensor:
+    def mix(x: torch.Tensor, name: str, partners: torch.Tensor | None) -> torch.Tensor:
         if (role := mask_role(name)) is not None:
-            return joined(TORCH, plan, x, role, name)
+            if partners is None:
+                return joined(TORCH, plan, x, role, name)
+            return first(
+                joined(TORCH, plan_of_both(plan), beside_partners(TORCH, plan, x, partners), role, name), len(x)
+            )
         if has_region_shape(plan, x) and x.ndim > 1 and (is_mixable(x) or only_copies(plan)):
-            return mix_tensor(plan, x, inplace)
-        return mix_tensor(plan.without_region(), x, inplace) if is_mixable(x) else x
+            return mix_tensor(plan, x, inplace, other=partners)
+        return mix_tensor(plan.without_region(), x, inplace, other=partners) if is_mixable(x) else x
 
-    return _nest(xb, list(map(mix, every, names)))
+    others = [None] * len(every) if other is None else tree_leaves(other)
+    return _nest(xb, list(map(mix, every, names, others)))
 
 
 def _mask_names(value: Any) -> list[str]:
@@ -152,7 +160,11 @@ class MixedTargets:
 
 
 def mix_targets(
-    plan: MixPlan, yb: Any, options: TargetOptions, partner_on: Callable[[torch.device], torch.Tensor]
+    plan: MixPlan,
+    yb: Any,
+    options: TargetOptions,
+    partner_on: Callable[[torch.device], torch.Tensor],
+    other: Any = None,
 ) -> MixedTargets:
     """Mix the targets of a batch.
 
@@ -169,6 +181,8 @@ def mix_targets(
         How.
     partner_on : callable
         Returns the plan's partners on a given device.
+    other : nest of torch.Tensor, optional
+        The targets of the batch that partners come from, if the plan has an `other`.
 
     Returns
     -------
@@ -184,6 +198,8 @@ def mix_targets(
     >>> mixed.own, mixed.partner()
     ((tensor([7, 8]),), (tensor([8, 7]),))
     """
+    if other is not None:
+        return _mix_beside(plan, yb, options, partner_on, other)
     leaves = tree_leaves(yb)
     # Class indices need no look: they stay, and so does the rest beside them.
     mixed = [None if _is_class_index(plan, y, options) else mix_target(TORCH, plan, y, options) for y in leaves]
@@ -207,6 +223,25 @@ def mix_targets(
         return MixedTargets(yb, partners)
     own_targets = _nest(yb, [own(y, other) for y, other in zip(leaves, mixed, strict=True)])
     return MixedTargets(own_targets, partners, _lam_of_masks(plan, leaves))
+
+
+def _mix_beside(
+    plan: MixPlan, yb: Any, options: TargetOptions, partner_on: Callable[[torch.device], torch.Tensor], other: Any
+) -> MixedTargets:
+    """Mix targets with partners from another batch, which are gathered behind them."""
+    n, both, leaves = len(plan), plan_of_both(plan), tree_leaves(yb)
+    theirs = [y.index_select(0, partner_on(y.device)) for y in tree_leaves(other)]
+    if options.pair or all(_is_class_index(plan, y, options) for y in leaves):
+        return MixedTargets(yb, lambda: _nest(yb, theirs))
+    behind = _nest(yb, [TORCH.join([y, partner]) for y, partner in zip(leaves, theirs, strict=True)])
+    mixed = mix_targets(both, behind, options, lambda device: torch.from_numpy(both.partner).to(device))
+
+    def kept(nest: Any) -> Any:
+        return tree_map(lambda y: y[:n], nest)
+
+    partner = mixed.partner
+    lam = None if mixed.lam is None else mixed.lam[:n]
+    return MixedTargets(kept(mixed.own), None if partner is None else lambda: kept(partner()), lam)
 
 
 def _lam_of_masks(plan: MixPlan, leaves: Sequence[torch.Tensor]) -> np.ndarray | None:
