@@ -51,9 +51,13 @@ impl<'a> Words<'a> {
     fn rule(&mut self) -> Result<Box<dyn Rule>> {
         // The fields are read in the order in which they stand here.
         Ok(match self.text()? {
-            "mixup" => {
-                Box::new(Mixup { alpha: self.value()?, mode: self.mode()?, fold: self.value()?, prob: self.value()? })
-            }
+            "mixup" => Box::new(Mixup {
+                alpha: self.value()?,
+                mode: self.mode()?,
+                fold: self.value()?,
+                prob: self.value()?,
+                ..Mixup::default()
+            }),
             "cutmix" => Box::new(CutMix {
                 in_middle: false,
                 alpha: self.value()?,

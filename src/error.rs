@@ -58,6 +58,19 @@ pub enum MixError {
     OtherPaired,
     #[error("plans of one batch must have partners from the same one, got {got:?} beside {expected:?} samples")]
     Others { got: Option<usize>, expected: Option<usize> },
+    #[error("k, the number of samples that are mixed at a time, must lie in [2, {most}], got {got}")]
+    K { got: usize, most: usize },
+    #[error("{weights} weights and {partners} partners are not {k} and {} of each sample", k - 1)]
+    SeveralLengths { k: usize, weights: usize, partners: usize },
+    #[error("weights must sum to 1 for each sample, got {value} at index {index}")]
+    WeightSum { index: usize, value: f64 },
+    #[error("{what} needs samples of one partner, which k=2 draws, got a plan of {} partners each (k={k})", k - 1)]
+    Several { what: &'static str, k: usize },
+    #[error(
+        "out must not overlap x where more than two samples are mixed (k={k}), got one that does; without out the \
+         result is a new array"
+    )]
+    SeveralInPlace { k: usize },
     #[error("the plan is for {expected} samples, got an array of {got}")]
     BatchLength { got: usize, expected: usize },
     #[error("expected an array whose axis 0 is the batch, got one with 0 dimensions")]

@@ -17,6 +17,7 @@ mod other;
 mod overlap;
 mod packed;
 mod resized;
+mod several;
 mod stack;
 mod taps;
 #[cfg(test)]
@@ -125,7 +126,7 @@ impl MixPlan {
     /// ```
     ///
     /// # Errors
-    /// As [`MixPlan::apply`]. Nothing is written then.
+    /// As [`MixPlan::apply`]; [`MixError::SeveralInPlace`] for a plan of several partners. Nothing is written then.
     pub fn apply_in_place<T: Element, D: Dimension>(&self, mut x: ArrayViewMut<'_, T, D>) -> Result<()> {
         let out = x.view_mut().into_dyn().raw_view_mut();
         self.apply_to_raw(out.raw_view(), None, out)
@@ -164,7 +165,8 @@ impl MixPlan {
     /// from the end. By default they are the last axes.
     ///
     /// # Errors
-    /// As [`MixPlan::apply_into`] and [`MixPlan::apply_with`], before anything is written.
+    /// As [`MixPlan::apply_into`] and [`MixPlan::apply_with`], before anything is written; [`MixError::SeveralInPlace`]
+    /// if `x` and `out` overlap and samples have several partners.
     ///
     /// # Safety
     /// All must point to valid, aligned elements, `out` to writable ones, for the duration of the call. No other
@@ -181,6 +183,10 @@ impl MixPlan {
         self.check_blends::<T>()?;
         self.check_target(&x, &out)?;
         self.check_source(&x, other.as_ref())?;
+        if self.has_several() {
+            // SAFETY: as required above.
+            return unsafe { self.apply_several(&x, &out, limit) };
+        }
         // Checks the axes before anything is written. The grid in the memory order of `out` is made below.
         self.grid(x.shape(), spatial_axes, std::iter::empty)?;
         let patches = self.patches(x.shape(), x.strides(), spatial_axes)?;

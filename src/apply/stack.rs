@@ -143,6 +143,7 @@ impl MixPlan {
     ) -> Result<()> {
         self.check_batch(&[samples.len()])?;
         self.check_other(None)?;
+        self.check_one_partner("mixing while stacking")?;
         let len: usize = shape.iter().product();
         assert!(samples.iter().all(|sample| sample.len() == len) && batch.len() == samples.len() * len);
         let batch_shape = [&[samples.len()], shape].concat();

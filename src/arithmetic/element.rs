@@ -62,7 +62,7 @@ pub trait Element: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     fn blend<const OWN_IS_NEAR: bool>(own: Self, partner: Self, weight: Self::Weight) -> Self;
 
     /// The float in which elements are interpolated, several times before they are rounded.
-    type Wide: Element;
+    type Wide: Element<Wide = Self::Wide>;
 
     /// Converts to that float, exactly.
     fn widen(self) -> Self::Wide;

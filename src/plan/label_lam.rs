@@ -17,8 +17,10 @@ impl MixPlan {
     /// ```
     ///
     /// # Errors
-    /// [`crate::MixError::WeightRange`] or [`crate::MixError::WeightLength`] as [`MixPlan::new`].
+    /// [`crate::MixError::WeightRange`] or [`crate::MixError::WeightLength`] as [`MixPlan::new`];
+    /// [`crate::MixError::Several`] for a plan of several partners.
     pub fn with_label_lam(self, lam: Lam) -> Result<Self> {
+        self.check_one_partner("a weight of labels apart from that of pixels")?;
         let lam = lam.for_samples(self.len(), "lam")?;
         Ok(Self { label_lam: Some(lam).filter(|lam| *lam != self.lam), ..self })
     }
@@ -31,6 +33,7 @@ impl MixPlan {
                 lam: lam.clone(),
                 label_lam: None,
                 regions: None,
+                several: None,
                 partner: self.partner.clone(),
                 order: self.order.clone(),
             }),

@@ -82,6 +82,27 @@ impl SoftTargets {
         }
         Ok(())
     }
+
+    /// As [`SoftTargets::fill`], for samples of the classes and weights that `terms` gives for each: indices into `classes`.
+    pub(super) fn fill_several<C: Copy + Into<i128>, I: Iterator<Item = (usize, f64)>>(
+        &self,
+        classes: &[C],
+        terms: impl Fn(usize) -> I,
+        targets: &mut [f32],
+    ) -> Result<()> {
+        self.check(classes)?;
+        let off = self.label_smoothing / self.num_classes as f64;
+        let on = 1.0 - self.label_smoothing;
+        targets.fill(off as f32);
+        for (i, row) in targets.chunks_exact_mut(self.num_classes.max(1)).enumerate() {
+            for (index, _) in terms(i) {
+                let class = class(classes[index]);
+                let same = terms(i).filter(|&(other, _)| self::class(classes[other]) == class);
+                row[class] = (on * same.map(|(_, weight)| weight).sum::<f64>() + off) as f32;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A class index that has been checked.

@@ -1,11 +1,15 @@
 //! Mixing plans: the partner of each sample, its weight, and the region taken from the partner.
 
+mod choose;
 mod label_lam;
 mod labels;
+mod lam;
 mod mask;
 mod order;
 mod partners;
 mod region;
+mod several;
+mod weights;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -13,50 +17,16 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{MixError, Result, memory_for};
 
 pub use labels::SoftTargets;
+pub use lam::{Lam, Mode};
 pub use mask::{Mask, Shares};
 pub use partners::Partners;
 pub use region::{MAX_SPATIAL_AXES, Rect, Region, Sampling};
 
 pub(crate) use order::{Last, Order, Segment};
 pub(crate) use region::{Regions, SpatialAxes, SpatialShape};
+pub(crate) use weights::check_k;
 
-/// Which samples share a drawn λ or box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// None: one is drawn per sample.
-    #[default]
-    Elem,
-    /// The two samples of a pair. A sample is the partner of its partner.
-    Pair,
-    /// All samples of the batch.
-    Batch,
-}
-
-/// Weights in [0, 1].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Lam {
-    /// One weight for all samples.
-    Shared(f64),
-    /// One weight per sample.
-    Each(Vec<f64>),
-}
-
-impl Lam {
-    /// Checks the weights, called `name` in messages, and returns one per sample.
-    pub(crate) fn for_samples(self, n: usize, name: &'static str) -> Result<Vec<f64>> {
-        let lam = match self {
-            Self::Shared(lam) => memory_for(n).map(|()| vec![lam; n])?,
-            Self::Each(lam) if lam.len() != n => {
-                return Err(MixError::WeightLength { name, got: lam.len(), expected: n });
-            }
-            Self::Each(lam) => lam,
-        };
-        match lam.iter().position(|lam| !(0.0..=1.0).contains(lam)) {
-            Some(index) => Err(MixError::WeightRange { name, index, value: lam[index] }),
-            None => Ok(lam),
-        }
-    }
-}
+use weights::Weights;
 
 /// How a batch is mixed: mixed[i] = weight[i]·x[i] + (1 − weight[i])·x[partner[i]], then a region of mixed[i] is
 /// replaced by that of x[partner[i]]. Applies to any array whose axis 0 is the batch.
@@ -83,6 +53,8 @@ pub struct MixPlan {
     label_lam: Option<Vec<f64>>,
     partner: Partners,
     regions: Option<Regions>,
+    /// What a plan of more than one partner has besides. It has neither regions nor other weights of labels.
+    several: Option<Weights>,
     order: OnceLock<Order>,
 }
 
@@ -106,7 +78,7 @@ impl MixPlan {
     pub(crate) fn for_samples(n: usize, lam: Lam, partner: impl Into<Partners>) -> Result<Self> {
         let (lam, partner) = (lam.for_samples(n, "lam")?, partner.into());
         partner.check(n)?;
-        Ok(Self { lam, label_lam: None, partner, regions: None, order: OnceLock::new() })
+        Ok(Self { lam, label_lam: None, partner, regions: None, several: None, order: OnceLock::new() })
     }
 
     /// The plan that leaves every sample unchanged.
@@ -193,7 +165,7 @@ impl MixPlan {
         let partner = partner.into();
         partner.check(regions.of.len())?;
         let lam = regions.lam();
-        Ok(Self { lam, label_lam: None, partner, regions: Some(regions), order: OnceLock::new() })
+        Ok(Self { lam, label_lam: None, partner, regions: Some(regions), several: None, order: OnceLock::new() })
     }
 
     /// The same plan with other partners, one index per sample.
@@ -206,9 +178,11 @@ impl MixPlan {
     /// ```
     ///
     /// # Errors
-    /// [`MixError::PartnerLength`] and [`MixError::PartnerRange`] as [`MixPlan::new`].
+    /// [`MixError::PartnerLength`] and [`MixError::PartnerRange`] as [`MixPlan::new`]; [`MixError::Several`] if samples have
+    /// several.
     pub fn with_partners(self, partner: impl Into<Partners>) -> Result<Self> {
         let partner = partner.into();
+        self.check_one_partner("another partner for each sample")?;
         partner.check(self.len())?;
         Ok(Self { partner, order: OnceLock::new(), ..self })
     }
@@ -216,39 +190,6 @@ impl MixPlan {
     /// Attaches the visiting order of the same partners. A plan without one finds it when it is first applied.
     pub(crate) fn with_order(self, order: Option<Order>) -> Self {
         Self { order: order.map_or_else(OnceLock::new, OnceLock::from), ..self }
-    }
-
-    /// Combines plans for the same batch. Sample i is mixed by plan number `which[i]`; `None` leaves it unchanged.
-    pub(crate) fn choose(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
-        Self::choose_regions(plans, which)?.choose_label_lam(plans, which)
-    }
-
-    fn choose_regions(plans: &[Option<Self>], which: &[Option<usize>]) -> Result<Self> {
-        let n = which.len();
-        let drawn = || plans.iter().flatten();
-        drawn().try_for_each(|plan| plan.check_batch(&[n]))?;
-        // An unchanged sample takes its partner from a plan that has some, so that partners stay a permutation.
-        let has_partners = |plan: &&Self| (0..n).any(|i| !plan.is_alone(i));
-        let Some(common) = drawn().find(has_partners).or(drawn().next()) else { return Self::identity(n) };
-        let chosen = |i: usize| which[i].and_then(|plan| plans[plan].as_ref());
-        let changed = |i: usize| chosen(i).filter(|plan| plan.lam[i] != 1.0 || plan.lam()[i] != 1.0);
-        let index: Vec<usize> = (0..n).map(|i| changed(i).unwrap_or(common).partner()[i]).collect();
-        let order = (index == common.partner()).then(|| common.order.get().cloned()).flatten();
-        if let Some(plan) = drawn().find(|plan| plan.other() != common.other()) {
-            return Err(MixError::Others { got: plan.other(), expected: common.other() });
-        }
-        let partner = Partners { index, other: common.other() };
-        let weight: Vec<f64> = (0..n).map(|i| chosen(i).map_or(1.0, |plan| plan.weight()[i])).collect();
-        let mut shapes = drawn().filter_map(|plan| plan.regions.as_ref()).map(|regions| regions.shape);
-        let Some(shape) = shapes.next() else { return Ok(Self::new(Lam::Each(weight), partner)?.with_order(order)) };
-        if let Some(other) = shapes.find(|other| *other != shape) {
-            let [got, expected] = [other, shape].map(|shape| shape.as_slice().to_vec());
-            return Err(MixError::SpatialShapes { got, expected });
-        }
-        let region =
-            |i| chosen(i).and_then(|plan| plan.regions.as_ref()).map_or(Region::None, |regions| regions.of[i].clone());
-        let regions = Regions { shape, weight, of: (0..n).map(region).collect() };
-        Ok(Self::of_regions(regions, partner)?.with_order(order))
     }
 
     /// The plan with each box moved to a point of its partner, and clipped to the sample: SaliencyMix (Uddin et al., arXiv
@@ -296,7 +237,8 @@ impl MixPlan {
         self.regions.as_ref().map_or(&self.lam, |regions| &regions.weight)
     }
 
-    /// The partner of each sample, as an index below [`MixPlan::other`], or below [`MixPlan::len`] without one.
+    /// The partner of each sample, as an index below [`MixPlan::other`], or below [`MixPlan::len`] without one. With a
+    /// [`MixPlan::k`] above 2 the k − 1 partners of each.
     pub fn partner(&self) -> &[usize] {
         &self.partner.index
     }
@@ -349,7 +291,8 @@ impl MixPlan {
     pub fn for_classes(&self) -> Self {
         let regions = self.regions.clone().map(Regions::unblended);
         let lam = regions.as_ref().map_or_else(|| region::unblended(&self.lam), Regions::lam);
-        Self { lam, label_lam: None, regions, partner: self.partner.clone(), order: self.order.clone() }
+        let (partner, order) = (self.partner.clone(), self.order.clone());
+        Self { lam, label_lam: None, regions, several: self.several.as_ref().map(Weights::unblended), partner, order }
     }
 
     /// Whether the plan has regions and blends nothing, outside them or in them. Such a plan applies to elements of any type.
@@ -398,6 +341,9 @@ impl MixPlan {
     ) -> Result<()> {
         self.check_batch(&[classes.len()])?;
         self.check_other(other.map(|other| other.len()))?;
+        if self.has_several() {
+            return how.fill_several(classes, |i| self.terms(i), targets);
+        }
         how.fill(classes, other.unwrap_or(classes), self.lam(), &self.partner.index, targets)
     }
 
@@ -431,7 +377,7 @@ impl PartialEq for MixPlan {
     fn eq(&self, other: &Self) -> bool {
         // With regions λ follows from them, to the last bit but for how masks are stored.
         let is_same = self.regions == other.regions && (self.regions.is_some() || self.lam == other.lam);
-        is_same && self.label_lam == other.label_lam && self.partner == other.partner
+        is_same && (&self.label_lam, &self.several, &self.partner) == (&other.label_lam, &other.several, &other.partner)
     }
 }
 

@@ -131,7 +131,7 @@ pub(super) fn mix_batch<'py>(
     rng: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     catch_panics(|| {
-        let mixup = Mixup { alpha, mode: arguments::mode(mode)?, fold, prob: 1.0 };
+        let mixup = Mixup { alpha, mode: arguments::mode(mode)?, fold, ..Mixup::default() };
         let (n, key) = (arrays::samples("x", x)?, key::key(rng)?);
         let Other { x: other, y: other_y, count } = Other::new(other, y.is_some())?;
         let is_set = mixup != Mixup::default();

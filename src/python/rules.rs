@@ -70,7 +70,7 @@ impl<'py> Options<'py> {
         Ok(match &*kind.cast::<PyString>()?.to_cow()? {
             "mixup" => {
                 let fold = arguments::fold(&get(intern!(py, "fold"))?)?;
-                Self::Rule(Box::new(Mixup { alpha: alpha()?, mode: mode()?, fold, prob: prob()? }))
+                Self::Rule(Box::new(Mixup { alpha: alpha()?, mode: mode()?, fold, prob: prob()?, k: 2 }))
             }
             "cutmix" => {
                 let minmax = arguments::minmax(&get(intern!(py, "minmax"))?)?;

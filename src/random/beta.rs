@@ -77,7 +77,7 @@ fn fill_from_pairs(level: Level, per_alpha: f64, rng: &mut impl Rng, mut lam: &m
 }
 
 /// Turns 52 of these bits into a number in (0, 1), without rounding.
-fn open01(bits: u64) -> f64 {
+pub(super) fn open01(bits: u64) -> f64 {
     f64::from_bits(bits >> 12 | 1.0_f64.to_bits()) - (1.0 - f64::EPSILON / 2.0)
 }
 

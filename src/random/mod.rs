@@ -2,6 +2,7 @@
 
 mod beta;
 mod boxes;
+mod dirichlet;
 mod field;
 mod fourier;
 mod key;
@@ -13,9 +14,10 @@ mod portable;
 pub use key::{Key, STREAM_VERSION};
 
 pub(crate) use boxes::{Spans, check_minmax, draw_boxes, draw_patches, draw_sizes};
+pub(crate) use dirichlet::draw_weights;
 pub(crate) use field::draw_field;
 pub(crate) use masks::{draw_cells, draw_point};
-pub(crate) use partners::{Cycles, draw_cycles, draw_matching, draw_others};
+pub(crate) use partners::{Cycles, draw_circle, draw_cycles, draw_matching, draw_others};
 
 use rand::RngExt;
 

@@ -62,6 +62,19 @@ pub(crate) fn draw_others(key: Key, n: usize, other: usize) -> Vec<usize> {
     partner
 }
 
+/// Draws `count` partners for each of `n` samples: those that follow it on a circle of all samples in random order. So each
+/// sample is as often a partner as any other, and those of a sample differ, from it too, if there are more than `count`.
+pub(crate) fn draw_circle(key: Key, n: usize, count: usize) -> Vec<usize> {
+    let sequence = shuffled(key, n);
+    let mut partner = vec![0; n * count];
+    for (at, &i) in sequence.iter().enumerate() {
+        for (step, partner) in (1..).zip(&mut partner[i * count..(i + 1) * count]) {
+            *partner = sequence[(at + step) % n];
+        }
+    }
+    partner
+}
+
 fn shuffled(key: Key, n: usize) -> Vec<usize> {
     let mut sequence: Vec<usize> = (0..n).collect();
     sequence.shuffle(&mut key.stream(Stream::Partner));
@@ -110,6 +123,26 @@ mod tests {
         (0..24_000).for_each(|key| *count.entry(draw_others(Key::new(&[key]), 2, 4)).or_insert(0) += 1);
         // Each of the 12 ordered pairs 2,000 times, with a standard deviation of 43.
         assert!(count.len() == 12 && count.values().all(|count| (1800..2200).contains(count)), "{count:?}");
+    }
+
+    #[test]
+    fn partners_on_a_circle_differ() {
+        for (n, count) in [(0, 2), (1, 2), (2, 3), (3, 2), (9, 2), (9, 8), (5, 15)] {
+            let drawn = draw_circle(Key::new(&[7]), n, count);
+            for step in 0..count {
+                let mut column: Vec<usize> = drawn.iter().copied().skip(step).step_by(count).collect();
+                column.sort_unstable();
+                assert!(column.into_iter().eq(0..n));
+            }
+            for (i, row) in drawn.chunks_exact(count).enumerate() {
+                let different: std::collections::HashSet<_> = row.iter().chain([&i]).collect();
+                assert_eq!(different.len(), n.min(count + 1));
+            }
+        }
+        let mut drawn = std::collections::HashMap::new();
+        (0..24_000).for_each(|key| *drawn.entry(draw_circle(Key::new(&[key]), 4, 2)[..2].to_vec()).or_insert(0) += 1);
+        // Each of the 6 ordered pairs of others 4,000 times, with a standard deviation of 58.
+        assert!(drawn.len() == 6 && drawn.values().all(|count| (3700..4300).contains(count)), "{drawn:?}");
     }
 
     #[test]

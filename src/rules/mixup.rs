@@ -1,10 +1,14 @@
-//! Mixup (Zhang et al., arXiv 1710.09412): each sample is blended with its partner by λ ~ Beta(α, α).
+//! Mixup (Zhang et al., arXiv 1710.09412): each sample is blended with its partner by λ ~ Beta(α, α), or with several by
+//! weights ~ Dirichlet(α, …, α).
 
 use super::partners::{check_not_paired, others, partners};
 use super::{Rule, check_alpha, check_prob, draws, keep, share};
-use crate::error::Result;
-use crate::plan::{Lam, MixPlan, Mode};
-use crate::random::{Key, draw_lam};
+use crate::error::{MixError, Result, memory_for};
+use crate::plan::{Lam, MixPlan, Mode, check_k};
+use crate::random::{Key, draw_circle, draw_lam, draw_weights};
+
+/// What a rule of more than two samples does not take.
+const GIVEN: &str = "a given lam or partner";
 
 /// The mixup rule.
 ///
@@ -24,6 +28,9 @@ pub struct Mixup {
     pub fold: bool,
     /// The probability in [0, 1] that a drawn λ is used; otherwise λ is 1.
     pub prob: f64,
+    /// The number of samples that are mixed at a time, 2 to 16. More than two have weights ~ Dirichlet(alpha, …, alpha),
+    /// of which `fold` gives the sample itself the largest, and partners that differ if there are enough samples.
+    pub k: usize,
 }
 
 impl Mixup {
@@ -33,7 +40,7 @@ impl Mixup {
 
 impl Default for Mixup {
     fn default() -> Self {
-        Self { alpha: Self::ALPHA, mode: Mode::Elem, fold: true, prob: 1.0 }
+        Self { alpha: Self::ALPHA, mode: Mode::Elem, fold: true, prob: 1.0, k: 2 }
     }
 }
 
@@ -64,6 +71,13 @@ impl Mixup {
     /// partners do not form pairs.
     pub fn plan_given(&self, limit: usize, n: usize, given: Given, key: Key) -> Result<MixPlan> {
         self.check()?;
+        if self.k > 2 {
+            return if given == Given::default() {
+                self.plan_of_several(limit, n, key)
+            } else {
+                Err(self.only_two(GIVEN))
+            };
+        }
         if let Given { lam, partner, other: Some(other) } = given {
             check_not_paired(self.mode)?;
             let own = self.plan_given(limit, n, Given { lam, ..Given::default() }, key)?;
@@ -85,12 +99,33 @@ impl Mixup {
         };
         Ok(MixPlan::for_samples(n, lam, partner)?.with_order(order))
     }
+
+    /// A plan of `k` samples at a time.
+    fn plan_of_several(&self, limit: usize, n: usize, key: Key) -> Result<MixPlan> {
+        if self.alpha == 0.0 {
+            return MixPlan::identity(n);
+        }
+        memory_for(n.saturating_mul(self.k))?;
+        let drawn = draw_weights(key, draws(n, self.mode), self.k, self.alpha, self.fold, limit)?;
+        let mut own = vec![0.0; self.k];
+        own[0] = 1.0;
+        let mut rows: Vec<&[f64]> = drawn.chunks_exact(self.k).collect();
+        keep(&mut rows, self.prob, &own, key);
+        share(&mut rows, n, self.mode, &[]);
+        MixPlan::from_weights(self.k, rows.concat(), draw_circle(key, n, self.k - 1))
+    }
+
+    fn only_two(&self, what: &'static str) -> MixError {
+        MixError::Several { what, k: self.k }
+    }
 }
 
 impl Rule for Mixup {
     fn check(&self) -> Result<()> {
         check_alpha(self.alpha)?;
-        check_prob(self.prob)
+        check_prob(self.prob)?;
+        check_k(self.k)?;
+        if self.k > 2 && self.mode == Mode::Pair { Err(self.only_two("mode=\"pair\"")) } else { Ok(()) }
     }
 
     fn mode(&self) -> Mode {
@@ -105,7 +140,6 @@ impl Rule for Mixup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::MixError;
 
     fn plan(rule: &Mixup, n: usize) -> MixPlan {
         rule.plan(n, &[], Key::new(&[7])).unwrap()
@@ -154,6 +188,34 @@ mod tests {
         for rule in [Mixup { alpha: -1.0, ..Mixup::default() }, Mixup { prob: 1.5, ..Mixup::default() }] {
             assert!(rule.plan(5, &[], Key::new(&[7])).is_err());
         }
+    }
+
+    #[test]
+    fn several_samples_are_mixed_at_a_time() {
+        let of = |k, mode| Mixup { alpha: 1.0, k, mode, ..Mixup::default() };
+        let elem = plan(&of(4, Mode::Elem), 9);
+        assert_eq!((elem.k(), elem.len(), elem.partner().len()), (4, 9, 27));
+        assert!(elem.weights().chunks_exact(4).all(|row| row.iter().all(|weight| *weight <= row[0])));
+        let batch = plan(&of(4, Mode::Batch), 9).weights();
+        assert!(batch.chunks_exact(4).all(|row| row == &batch[..4]));
+        let some = plan(&Mixup { prob: 0.5, ..of(3, Mode::Elem) }, 1000);
+        let kept = some.weights().chunks_exact(3).filter(|row| *row == [1.0, 0.0, 0.0]).count();
+        assert!((430..570).contains(&kept), "{kept}");
+        assert_eq!(plan(&Mixup { alpha: 0.0, ..of(3, Mode::Elem) }, 5), MixPlan::identity(5).unwrap());
+        assert_eq!(plan(&of(3, Mode::Batch), 0).len(), 0);
+        assert_eq!(plan(&of(2, Mode::Elem), 9), plan(&Mixup { alpha: 1.0, ..Mixup::default() }, 9));
+    }
+
+    #[test]
+    fn what_needs_one_partner_is_refused() {
+        let (rule, key) = (Mixup { k: 3, ..Mixup::default() }, Key::new(&[7]));
+        for k in [0, 1, 17] {
+            assert_eq!(Mixup { k, ..rule.clone() }.check(), Err(MixError::K { got: k, most: 16 }));
+        }
+        let refused = |result| matches!(result, Err(MixError::Several { k: 3, .. }));
+        assert!(refused(Mixup { mode: Mode::Pair, ..rule.clone() }.plan(5, &[], key)));
+        assert!(refused(rule.plan_with(1, 5, 4, &[], key)));
+        assert!(refused(rule.plan_given(1, 5, Given { lam: Some(Lam::Shared(0.5)), ..Given::default() }, key)));
     }
 
     #[test]

@@ -133,6 +133,47 @@ fn mixup_draws_the_values_of_the_python_tests() {
 }
 
 #[test]
+fn mixup_of_several_draws_these_values() {
+    // The first of these are in tests/core/test_sample.py as well.
+    for (alpha, fold, weights) in [
+        (
+            0.4,
+            true,
+            [
+                0x3fe_5b527593e4819,
+                0x3fc_cc1d34add7c7e,
+                0x3fb_8d31ea052c636,
+                0x3fe_b0d1c3881af1b,
+                0x3fa_07b883c567e2f,
+                0x3fb_f595a1dc74809,
+                0x3fe_f3d884dce5a00,
+                0x3f8_439c6664f6ac7,
+                0x3f8_c6426261a151b,
+            ],
+        ),
+        (
+            2.0,
+            false,
+            [
+                0x3fd_0ed56bdaec089,
+                0x3fe_3d0a835478f9d,
+                0x3fb_dc5635f0880f6,
+                0x3fe_0f12cc089e457,
+                0x3f9_4d97d8deb7677,
+                0x3fd_cd00ea60d7fec,
+                0x3fd_71a04f98a0e5e,
+                0x3fd_d7012e871e545,
+                0x3fc_6ebd03c0818bd,
+            ],
+        ),
+    ] {
+        let plan = Mixup { alpha, fold, k: 3, ..Mixup::default() }.plan(3, &[], Key::new(&[42, 0])).unwrap();
+        assert_eq!(plan.weights(), weights.map(f64::from_bits));
+        assert_eq!(plan.partner(), [1, 2, 2, 0, 0, 1]);
+    }
+}
+
+#[test]
 fn long_draws_have_these_hashes() {
     // Several blocks of draws, and values of α of every magnitude.
     let hash = |alpha| {

@@ -195,3 +195,15 @@ fn large_batches_are_mixed_to_these_bits() {
     assert!(in_place == new);
     assert_eq!(fnv(new.iter().map(|element| element.to_bits().into())), 0x4de3_8ac8_cc97_4b7a);
 }
+
+#[test]
+fn batches_of_several_samples_have_these_hashes() {
+    let plan = Mixup { alpha: 0.7, k: 4, fold: false, ..Mixup::default() }.plan(6, &[], Key::new(&[42])).unwrap();
+    let size = SHAPE.iter().product();
+    let hash = |mixed: &ArrayD<f32>| fnv(mixed.iter().map(|x| u64::from(x.to_bits())));
+    let x = ArrayD::from_shape_vec(IxDyn(&SHAPE), (0..size).map(|i| (random(i) >> 40) as f32).collect()).unwrap();
+    let bytes = x.mapv(|x| x as u32 as u8);
+    assert_eq!(hash(&plan.apply(x.view()).unwrap()), 0x1847_eb19_9045_a88c);
+    assert_eq!(fnv(plan.apply(bytes.view()).unwrap().iter().map(|x| u64::from(*x))), 0x90ac_2799_e27f_b804);
+    assert_eq!(hash(&plan.apply(x.mapv(f16::from_f32).view()).unwrap().mapv(f32::from)), 0x6458_8544_3337_2845);
+}
