@@ -19,7 +19,7 @@ from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name,
 from mixup_rs.batches.namespace import NamespaceArrays, namespace_of
 from mixup_rs.batches.nest import children, rebuilt
 from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, objects_beside, with_weights
-from mixup_rs.batches.others import beside_partners, first, plan_of_both
+from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
 from mixup_rs.batches.roles import Named, Path, Role, Roles, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, labels_among, mix_target
 from mixup_rs.rule import Rule, draw_by
@@ -217,7 +217,7 @@ class _Mixing:
                 axes = images.axes_to_cut(plan, path)
                 mixed[path] = blended_by(arrays, plan if axes else plan.without_region(), value, named(path), axes)
             if other is not None and path in mixed:
-                mixed[path] = first(mixed[path], self.n)
+                mixed[path] = first_samples(mixed[path], self.n)
         for path, samples in self.objects.items():
             if other is not None:
                 samples = [*samples, *(other.objects[path][i] for i in drawn.partner)]

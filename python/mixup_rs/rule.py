@@ -174,6 +174,6 @@ class CoreRule:
         >>> Mixup(mode="batch").plan(3, rng=(42, 0)).partner
         array([2, 1, 0])
         >>> Mixup(mode="batch").plan(3, rng=(42, 0), other=8).partner
-        array([6, 3, 0])
+        array([7, 5, 3])
         """
         return _core.draw(self, n, shape, labels, rng, other)

@@ -1,6 +1,6 @@
 //! Draws partners: random permutations and random matchings.
 
-use rand::seq::SliceRandom;
+use rand::seq::{SliceRandom, index};
 
 use super::key::{Key, Stream};
 
@@ -50,14 +50,12 @@ pub(crate) fn draw_matching(key: Key, n: usize) -> Vec<usize> {
 }
 
 /// Draws a partner for each of `n` samples among `other` samples of another batch: random permutations of these, one after
-/// the other, so that none is a partner again before all are.
+/// the other, so that none is a partner again before all are. A few of many take time and memory by their own number.
 pub(crate) fn draw_others(key: Key, n: usize, other: usize) -> Vec<usize> {
     let mut rng = key.stream(Stream::Partner);
-    let mut sequence: Vec<usize> = (0..other).collect();
     let mut partner = Vec::with_capacity(n);
     while partner.len() < n {
-        let (drawn, _) = sequence.partial_shuffle(&mut rng, n - partner.len());
-        partner.extend_from_slice(drawn);
+        partner.extend(index::sample(&mut rng, other, other.min(n - partner.len())));
     }
     partner
 }
@@ -123,6 +121,16 @@ mod tests {
         (0..24_000).for_each(|key| *count.entry(draw_others(Key::new(&[key]), 2, 4)).or_insert(0) += 1);
         // Each of the 12 ordered pairs 2,000 times, with a standard deviation of 43.
         assert!(count.len() == 12 && count.values().all(|count| (1800..2200).contains(count)), "{count:?}");
+        // Where the memory would not hold all of them, few of them are drawn.
+        let few = draw_others(Key::new(&[7]), 3, 1 << 50);
+        assert!(few.iter().all(|&partner| partner < 1 << 50) && few.iter().any(|&partner| partner > 1 << 40));
+    }
+
+    /// Another release of rand may draw others.
+    #[test]
+    fn others_are_pinned() {
+        let drawn = [10, 1000, 1 << 40].map(|other| draw_others(Key::new(&[7]), 3, other));
+        assert_eq!(drawn, [[6, 2, 3], [841, 229, 300], [252_233_767_895, 234_593_859_148, 1_072_427_510_741]]);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn others(n: usize, other: usize, given: Option<Vec<usize>>, key: Key
     if other == 0 && n > 0 {
         return Err(MixError::OtherEmpty);
     }
-    memory_for(n.max(other))?;
+    memory_for(n)?;
     Ok(Partners::of_other(draw_others(key, n, other), other))
 }
 

@@ -123,9 +123,10 @@ def test_a_number_of_others_is_refused(other, expected):
         refused(lambda rule=rule: rule.plan(N, (4, 4), rng=0, other=other), [], expected)
 
 
-def test_more_others_than_memory_holds_are_refused():
+def test_few_of_more_others_than_memory_holds():
+    assert (Mixup().plan(N, rng=0, other=2**62).partner > 2**40).any()
     with pytest.raises(MemoryError, match="no memory for a plan of 4611686018427387904 samples"):
-        Mixup().plan(N, rng=0, other=2**62)
+        Mixup().plan(2**62, rng=0, other=2)
 
 
 def test_a_plan_of_others_cannot_be_made_of():

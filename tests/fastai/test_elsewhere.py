@@ -256,6 +256,20 @@ def test_one_lam_for_a_loss_over_the_batch():
         assert np.isclose(loss, expected.item(), rtol=1e-4)
 
 
+def test_a_loss_is_given_both_targets_and_one_lam():
+    seen = []
+
+    def loss_func(pred, y, y_partner=None, lam=None):
+        if lam is not None:
+            seen.append((torch.Tensor(y_partner).clone(), lam.item()))
+        return nn.functional.cross_entropy(pred, torch.Tensor(y).long())
+
+    steps = run(RustMixUp(mode="batch", pair=True, bank=2, rng=1), loss_func=loss_func)
+    for (_, (_, (partners,), plan, _, _)), (given, lam) in zip(steps, seen, strict=True):
+        assert torch.equal(partners, given)
+        assert lam == np.float32(plan.lam[0])
+
+
 def test_pickles_leave_the_data_out():
     callback = RustMixUp(bank=2)
     fit(learner(callback), 1)

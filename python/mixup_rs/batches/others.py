@@ -13,29 +13,28 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays
 
-__all__ = ["beside_partners", "first", "plan_of_both"]
+__all__ = ["beside_partners", "first_samples", "plan_of_both"]
 
 
 def plan_of_both(plan: MixPlan) -> MixPlan:
-    """The plan that mixes the samples of a batch with as many behind them, their partners, and leaves these.
+    """The plan that mixes the samples of a batch with their partners behind them, whose own mixes do not count.
 
     Examples
     --------
     >>> plan_of_both(MixPlan([0.75, 1.0], [4, 2], other=5))
-    MixPlan(lam=array([0.75, 1.  , 1.  , 1.  ]), partner=array([2, 3, 2, 3]))
+    MixPlan(lam=array([0.75, 1.  , 0.75, 1.  ]), partner=array([2, 3, 2, 3]))
     """
-    n, behind = len(plan), np.arange(len(plan), 2 * len(plan))
-    partner, shape = np.concatenate([behind, behind]), plan.spatial_shape
-    weight = np.concatenate([plan.weight, np.ones(n)])
+    # Those behind are their own partners, with the weights and regions of the first: what all have in common still is.
+    behind, shape = np.arange(len(plan), 2 * len(plan)), plan.spatial_shape
+    partner, weight = np.concatenate([behind, behind]), np.tile(plan.weight, 2)
     if shape is None:
         return MixPlan(weight, partner)
     if plan.masks is not None:
-        masks = np.concatenate([plan.masks, np.ones((n, *shape))])
+        masks = np.concatenate([plan.masks, plan.masks])
         masks = masks > 0 if plan.only_copies else masks
         return MixPlan.from_masks(masks, partner, shape)
-    boxes = np.concatenate([cast("np.ndarray", plan.boxes), np.zeros((n, 2 * len(shape)), np.intp)])
-    resized = False if plan.patches is None else np.append(plan.patches.any(axis=1), np.zeros(n, bool))
-    both = MixPlan.from_boxes(boxes, shape, partner, weight, resized)
+    resized = False if plan.patches is None else np.tile(plan.patches.any(axis=1), 2)
+    both = MixPlan.from_boxes(np.tile(cast("np.ndarray", plan.boxes), (2, 1)), shape, partner, weight, resized)
     return both.for_classes() if plan.takes_nearest else both
 
 
@@ -51,8 +50,8 @@ def beside_partners(arrays: Arrays, plan: MixPlan, x: Any, other: Any) -> Any:
     return arrays.like(arrays.join([x, arrays.take(other, plan.partner)]), x)
 
 
-def first(mixed: Any, n: int) -> Any:
+def first_samples(mixed: Any, n: int) -> Any:
     """The first samples of what was mixed: an array, a list, or a pair of targets."""
     if isinstance(mixed, tuple):
-        return type(mixed)([first(part, n) for part in mixed])
+        return type(mixed)([part if getattr(part, "ndim", 1) == 0 else part[:n] for part in mixed])
     return mixed[:n]

@@ -12,7 +12,7 @@ import torch
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import has_region_shape, joined, refuse_boxes
 from mixup_rs.batches.nest import children
-from mixup_rs.batches.others import beside_partners, first, plan_of_both
+from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
 from mixup_rs.batches.roles import entries_of, mask_role
 from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
@@ -119,7 +119,7 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False, other: Any = None)
         if (role := mask_role(name)) is not None:
             if partners is None:
                 return joined(TORCH, plan, x, role, name)
-            return first(
+            return first_samples(
                 joined(TORCH, plan_of_both(plan), beside_partners(TORCH, plan, x, partners), role, name), len(x)
             )
         if has_region_shape(plan, x) and x.ndim > 1 and (is_mixable(x) or only_copies(plan)):
@@ -231,7 +231,7 @@ def _mix_beside(
     """Mix targets with partners from another batch, which are gathered behind them."""
     n, both, leaves = len(plan), plan_of_both(plan), tree_leaves(yb)
     theirs = [y.index_select(0, partner_on(y.device)) for y in tree_leaves(other)]
-    if options.pair or all(_is_class_index(plan, y, options) for y in leaves):
+    if all(_is_class_index(plan, y, options) for y in leaves):
         return MixedTargets(yb, lambda: _nest(yb, theirs))
     behind = _nest(yb, [TORCH.join([y, partner]) for y, partner in zip(leaves, theirs, strict=True)])
     mixed = mix_targets(both, behind, options, lambda device: torch.from_numpy(both.partner).to(device))

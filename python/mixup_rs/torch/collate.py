@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 from mixup_rs._core import MixPlan, collate
 from mixup_rs.batches.heads import Heads
@@ -74,6 +74,10 @@ class MixCollate(SharedSettings):
         Inputs of different lengths along any axis are padded with this number, at the end, to the longest one of the
         batch. A mixed sample is as long as the longer of the two: so are entries called `length`, `lengths`,
         `input_length` or `input_lengths`, and `attention_mask` and `padding_mask` become those of both.
+    other : map-style data set, optional
+        Take partners from the samples of this data set, which are like those of the first: unlabelled images, another
+        domain. Those of a batch are drawn by its key, whatever the number of workers, and read by the worker that
+        stacks it. Not with `pad`, nor with a rule that has partners of its own.
 
     Attributes
     ----------
@@ -127,6 +131,7 @@ class MixCollate(SharedSettings):
         pair: bool = False,
         channels_last: bool | None = None,
         pad: float | None = None,
+        other: Any = None,
     ):
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
@@ -138,6 +143,9 @@ class MixCollate(SharedSettings):
         self.normalize, self.dtype = normalize, dtype
         self.rng, self.return_plan = rng, return_plan
         self.multi_label, self.pair, self.channels_last = multi_label, pair, channels_last
+        if other is not None:
+            _check_data(other, pad)
+        self.other = other
         self._schedule = off_epoch if callable(off_epoch) else None
         self.off_epoch = NEVER if off_epoch is None or callable(off_epoch) else off_epoch
         self.enabled = True
@@ -191,7 +199,9 @@ class MixCollate(SharedSettings):
             return MixPlan.identity(n), not now.paused
         key = (*self._seed(), epoch + int(now.offset), batch, rank)
         try:
-            return draw_by(self._rule_at(now), n, shape, labels, key), True
+            return draw_by(
+                self._rule_at(now), n, shape, labels, key, None if self.other is None else len(self.other)
+            ), True
         except ValueError as error:
             if shape is not None:
                 raise
@@ -221,3 +231,17 @@ class MixCollate(SharedSettings):
 
     def __repr__(self) -> str:
         return f"MixCollate({self.rule!r}, num_classes={self.num_classes})"
+
+
+def _check_data(other: Any, pad: float | None) -> None:
+    """Refuse what is no data set of samples to take partners from."""
+    if not (hasattr(other, "__getitem__") and hasattr(other, "__len__")) or isinstance(
+        other, Mapping | str | DataLoader
+    ):
+        raise TypeError(
+            f"other must be a map-style data set, with a length and samples by their index, got {type(other).__name__}"
+        )
+    if not len(other):
+        raise ValueError("other must have at least one sample, got none")
+    if pad is not None:
+        raise ValueError("samples from other are not padded: give samples of one shape, without pad")

@@ -15,6 +15,7 @@ from mixup_rs.batches.axes import Images
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
 from mixup_rs.batches.nest import is_dataclass, rebuilt
 from mixup_rs.batches.objects import BOX_NAMES, POINTS, has_objects, mix_objects, objects_beside, with_weights
+from mixup_rs.batches.others import first_samples, plan_of_both
 from mixup_rs.batches.roles import Path, Role, at, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, mix_target
 from mixup_rs.rules import looks_at_labels
@@ -44,7 +45,13 @@ class Stacking:
         self.heads = Heads(how)
         self.mixed = self.normalized = False
         labels = self._labels() if looks_at_labels(how.rule) else None
-        self.plan, self.is_training = how._draw(len(samples), self.images.shape, labels)
+        self.n = len(samples)
+        self.drawn, self.is_training = how._draw(self.n, self.images.shape, labels)
+        self.plan = self.drawn
+        if self.drawn.other is not None:
+            # What comes from elsewhere is stacked behind the batch, and left out of what is returned.
+            self.samples = [*samples, *_samples_of(how.other, self.drawn.partner.tolist())]
+            self.plan = plan_of_both(self.drawn)
 
     def stacked(self) -> Any:
         self.images.refuse_uncertain(self.plan)
@@ -58,7 +65,7 @@ class Stacking:
             self.heads.refuse_missing()
         if self.how.normalize is not None and not self.normalized:
             raise ValueError("normalize applies to no entry: expected an image of uint8, uint16 or floats as an input")
-        return (batch, self.plan) if self.how.return_plan else batch
+        return (batch, self.drawn) if self.how.return_plan else batch
 
     def _of_role(
         self, wanted: Role, value: Any, path: Path = (), role: Role | None = None
@@ -92,7 +99,7 @@ class Stacking:
             if role == "target" and path and has_objects(first):
                 if not self.is_training:
                     return list(values)
-                return mix_objects(_library_of, self.plan, values, named(path))
+                return self._own(mix_objects(_library_of, self.plan, values, named(path)))
             if isinstance(first, Mapping) and has_objects(first) and self._role(path, role, first) == "target":
                 return self._with_objects(values, path, role)
             if isinstance(first, Mapping):
@@ -110,10 +117,13 @@ class Stacking:
             return self._input(values, path)
         if role == "target" and self.is_training:
             return self._target(values, path)
-        stacked = default_collate(list(values))
         if role in ("present", "absent"):
-            return joined(TORCH, self.plan, stacked, role, named(path))
-        return stacked
+            return self._own(joined(TORCH, self.plan, default_collate(list(values)), role, named(path)))
+        return default_collate(list(values[: self.n]))
+
+    def _own(self, mixed: Any) -> Any:
+        """What was mixed, without what was stacked behind the batch."""
+        return mixed if self.drawn.other is None else first_samples(mixed, self.n)
 
     def _role(self, path: Path, role: Role | None, first: Mapping[str, Any]) -> Role | None:
         """The role of the boxes in a mapping."""
@@ -129,7 +139,7 @@ class Stacking:
         names = objects_beside(beside)
         objects = [{name: beside[name][i] for name in names} for i in range(len(values))]
         if self.is_training:
-            objects = mix_objects(_library_of, self.plan, objects, named(path) if path else "the batch")
+            objects = self._own(mix_objects(_library_of, self.plan, objects, named(path) if path else "the batch"))
         items = [
             [one[name] for one in objects]
             if name in names
@@ -161,11 +171,11 @@ class Stacking:
             ]
         sample: Any = values[0]
         if not is_array(sample) or not is_blended(_library(sample), sample, named(path)):
-            return default_collate(list(values))
+            return default_collate(list(values[: self.n]))
         dtype = sample.dtype if isinstance(sample, torch.Tensor) else _dtype_of(sample.dtype)
         if 0 not in sample.shape:
             self.mixed = True
-        stacked = self._array(values, dtype, path)
+        stacked = self._own(self._array(values, dtype, path))
         return stacked if type(sample) in (torch.Tensor, np.ndarray) else like(stacked, sample)
 
     def _array(self, values: Sequence[Any], dtype: Any, path: Path) -> torch.Tensor:
@@ -206,12 +216,17 @@ class Stacking:
         y = _stacked_targets(values, name)
         if path not in (self.how._roles.targets or ()):
             refuse_box_shape(TORCH, y, name)
-        mixed = mix_target(TORCH, self.plan, y, options, name)
+        mixed = self._own(mix_target(TORCH, self.plan, y, options, name))
         if isinstance(first, torch.Tensor) and isinstance(mixed, PairedTarget):
             return PairedTarget(like(mixed.y, first), like(mixed.y_partner, first), mixed.lam)
         if isinstance(first, torch.Tensor) and isinstance(mixed, torch.Tensor) and mixed.dtype == first.dtype:
             return like(mixed, first) if has_region_shape(self.plan, mixed) or y.is_floating_point() else mixed
         return mixed
+
+
+def _samples_of(data: Any, indices: Sequence[int]) -> Sequence[Any]:
+    """Samples of a data set, all at once where it can, as torch's loader reads them."""
+    return data.__getitems__(indices) if hasattr(data, "__getitems__") else [data[i] for i in indices]
 
 
 def _library_of(value: Any) -> Any:
