@@ -64,7 +64,7 @@ pub enum MixError {
     SeveralLengths { k: usize, weights: usize, partners: usize },
     #[error("weights must sum to 1 for each sample, got {value} at index {index}")]
     WeightSum { index: usize, value: f64 },
-    #[error("{what} needs samples of one partner, which k=2 draws, got a plan of {} partners each (k={k})", k - 1)]
+    #[error("{what} needs one partner for each sample, as k=2 draws, got {} (k={k})", k - 1)]
     Several { what: &'static str, k: usize },
     #[error(
         "out must not overlap x where more than two samples are mixed (k={k}), got one that does; without out the \

@@ -46,7 +46,8 @@ class MixedBatch(NamedTuple):
     lam : numpy.ndarray
         (n,) float64, the weight of each sample itself.
     partner : numpy.ndarray
-        (n,) intp, the index of the sample that each is mixed with.
+        (n,) intp, the index of the sample that each is mixed with;
+        (n, k - 1) with a rule of a `k` above 2.
     """
     x: NDArray[Any]
     y: NDArray[Any] | None
@@ -64,7 +65,8 @@ class MixPlan:
     ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
     by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
     the weight times the share outside of the box. The box may hold the whole partner, resized (`ResizeMix`). A plan with
-    masks (`from_masks`, or drawn by `FMix`) has a weight for each pixel, and `lam` is their mean.
+    masks (`from_masks`, or drawn by `FMix`) has a weight for each pixel, and `lam` is their mean. One of several partners
+    (`from_weights`, or drawn by ``Mixup(k=3)``) makes weighted means of them.
 
     Parameters
     ----------
@@ -195,6 +197,44 @@ class MixPlan:
         from_boxes : A plan of boxes.
         FMix, GridMix, SmoothMix : Rules that draw masks.
         """
+    @staticmethod
+    def from_weights(weights: ArrayLike, partner: ArrayLike) -> MixPlan:
+        """Return a plan that mixes several samples at a time: weighted means of each and its partners.
+
+        ``mixed[i] = weights[i, 0] * x[i] + weights[i, 1] * x[partner[i, 0]] + weights[i, 2] * x[partner[i, 1]] + ...``
+
+        Such a plan is applied out of place. Class indices become soft targets, with `num_classes`: pairs of targets, boxes and
+        keypoints, partners from another batch and choices of rules need plans of one partner.
+
+        Parameters
+        ----------
+        weights : array_like
+            (n, k) floats in [0, 1], k from 2 to 16: the weight of each sample itself, then those of its partners. Those of a
+            sample sum to 1; where a sum is off by up to 1e-6, they are divided by it.
+        partner : array_like
+            (n, k - 1) integers in [0, n); repeats allowed. With a k of 2 also (n,).
+
+        Returns
+        -------
+        MixPlan
+            A plan whose `lam` is the first column of `weights`. With a k of 2 it is ``MixPlan(lam, partner)``.
+
+        Raises
+        ------
+        ValueError
+            If a number is outside its range, weights do not sum to 1, or the shapes differ.
+        TypeError
+            For other types.
+
+        See Also
+        --------
+        Mixup : With ``k=3`` it draws such plans.
+
+        Notes
+        -----
+        A weight of 1 leaves that sample bit for bit, and what has no weight is not read: its NaNs do not leak. Equal values stay
+        as they are, and no mean is outside of what it is of.
+        """
     @property
     def lam(self) -> NDArray[np.float64]:
         """The weight of each sample's own label: what remains of it, unless `with_label_lam` gave another. (n,) float64, a copy."""
@@ -203,7 +243,13 @@ class MixPlan:
         """The weight of each sample outside of its box or mask, of all of it where there are neither: (n,) float64, a copy."""
     @property
     def partner(self) -> NDArray[np.intp]:
-        """The index of the sample that each is mixed with: (n,) intp, a copy."""
+        """The index of the sample that each is mixed with: (n,) intp, a copy; (n, k - 1) where `k` is above 2."""
+    @property
+    def k(self) -> int:
+        """The number of samples that are mixed at a time: 2, unless `from_weights` or a rule with an option `k` says more."""
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The weights of each sample's own label, `lam`, and of those of its partners: (n, k) float64, a copy."""
     @property
     def other(self) -> int | None:
         """The number of samples of the other batch that partners come from; None if they are samples of the batch itself."""
@@ -296,7 +342,7 @@ class MixPlan:
             `out`.
         out : numpy.ndarray, optional
             An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
-            way.
+            way, unless `k` is above 2.
         spatial_axes : sequence of int, optional
             The axes of `x` that boxes and masks are along; by default the last ones.
         other : numpy.ndarray, optional

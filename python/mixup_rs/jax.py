@@ -121,8 +121,9 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
            [0., 4.]], dtype=float32)
     """
     x = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    drawn = plan.image if isinstance(plan, TracedPlan) else Drawn.of(plan)
-    if x.ndim == 0 or not (_ARRAYS.is_mixable(x) or (drawn.spatial_shape is not None and drawn.only_copies)):
+    drawn = plan.image if isinstance(plan, TracedPlan) else None if plan.k > 2 else Drawn.of(plan)
+    is_moved = drawn is not None and drawn.spatial_shape is not None and drawn.only_copies
+    if x.ndim == 0 or not (_ARRAYS.is_mixable(x) or is_moved):
         raise TypeError(
             f"expected an array of shape (n, ...), of floats or of integers of at most 16 bits, got {x.dtype} of shape "
             f"{x.shape}; indices are not blended: mix their embeddings"
@@ -130,7 +131,7 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
     if x.shape[0] != len(plan):
         raise ValueError(f"the plan is for {len(plan)} samples, got an array of {x.shape[0]}")
     if isinstance(plan, TracedPlan):
-        return blend(jnp, drawn, x, spatial_axes)
+        return blend(jnp, plan.image, x, spatial_axes)
     return _ARRAYS.blend(plan, x, None if spatial_axes is None else list(spatial_axes))
 
 

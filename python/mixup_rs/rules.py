@@ -19,7 +19,7 @@ __all__ = ["CutMix", "FMix", "GridMix", "Mixup", "OneOf", "ResizeMix", "Rule", "
 
 @dataclass(frozen=True)
 class Mixup(CoreRule):
-    """Mixup: each sample is blended with its partner by lam ~ Beta(alpha, alpha), [1]_.
+    """Mixup: each sample is blended with its partner by lam ~ Beta(alpha, alpha), [1]_; with `k`, of several.
 
     Parameters
     ----------
@@ -35,6 +35,11 @@ class Mixup(CoreRule):
         Chooses the partners: `Within`, `Across`, `Balanced`, `CMixup`, or a function of the number of samples, their
         labels (a NumPy array or None) and a numpy Generator which returns an index for each. A sample that is its own
         partner stays as it is. By default a random permutation. Not with mode "pair".
+    k : int, default 2
+        The number of samples that are mixed at a time, at most 16. More than two have weights ~ Dirichlet(alpha, ...,
+        alpha), of which `fold` gives the sample itself the largest, and which are used with `prob`. The partners of a
+        sample differ from it and from each other, if the batch has `k` samples. They are mixed out of place. Not with
+        mode "pair" or `partners`, nor in `OneOf` and `Remix`.
 
     Raises
     ------
@@ -45,6 +50,11 @@ class Mixup(CoreRule):
     --------
     OneOf : One rule of several.
     MixPlan : What a rule draws.
+    MixPlan.from_weights : A plan of given weights of several samples.
+
+    Notes
+    -----
+    The paper tried three samples and more, and found no further gain.
 
     References
     ----------
@@ -58,6 +68,9 @@ class Mixup(CoreRule):
     True
     >>> plan.partner
     array([2, 1, 0, 3])
+    >>> plan = Mixup(alpha=1.0, k=3).plan(2, rng=1)
+    >>> plan.weights.shape, plan.partner.shape
+    ((2, 3), (2, 2))
     """
 
     alpha: float = 0.4
@@ -65,6 +78,7 @@ class Mixup(CoreRule):
     fold: bool = True
     prob: float = 1.0
     partners: Partners | None = None
+    k: int = 2
     _rule: ClassVar[str] = "mixup"
 
 

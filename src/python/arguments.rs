@@ -229,6 +229,18 @@ pub(super) fn partner(object: &Bound<'_, PyAny>, other: Option<usize>) -> PyResu
     indices("partner", &array, |index, value| MixError::PartnerRange { index, value, n })
 }
 
+/// The argument `partner` of shape (n, count), which (n,) is as well if `count` is 1.
+pub(super) fn several_partners(object: &Bound<'_, PyAny>, n: usize, count: usize) -> PyResult<Vec<usize>> {
+    let array = as_array("partner", object)?;
+    let got = array.shape();
+    if *got != [n, count] && !(count == 1 && *got == [n]) {
+        return Err(PyValueError::new_err(format!(
+            "partner must have shape ({n}, {count}), a column less than weights, got {got:?}"
+        )));
+    }
+    indices("partner", &array, |at, value| MixError::PartnerRange { index: at / count.max(1), value, n })
+}
+
 /// The argument `boxes`: an array-like with a row per sample, of the starts along all axes, then the ends.
 pub(super) fn boxes(object: &Bound<'_, PyAny>, axes: usize) -> PyResult<Vec<Rect>> {
     if !(1..=MAX_SPATIAL_AXES).contains(&axes) {

@@ -11,7 +11,7 @@ use crate::rules::{Given, Mixup, Rule};
 
 use super::describe::type_name;
 use super::errors::catch_panics;
-use super::{arguments, arrays, key, labels, rules, settings};
+use super::{arguments, arrays, key, labels, rules, settings, several};
 
 /// The type of the named tuple that `mix_batch` returns, created at import.
 pub(super) fn mixed_batch_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
@@ -32,7 +32,7 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
     y : numpy.ndarray or None\n    The mixed labels; class indices without `num_classes` as they came; None where none were given.\n\
     y_partner : numpy.ndarray or None\n    `y[partner]` for class indices without `num_classes`.\n\
     lam : numpy.ndarray\n    (n,) float64, the weight of each sample itself.\n\
-    partner : numpy.ndarray\n    (n,) intp, the index of the sample that each is mixed with.";
+    partner : numpy.ndarray\n    (n,) intp, the index of the sample that each is mixed with;\n    (n, k - 1) with a rule of a `k` above 2.";
 
 /// Mix a batch and its labels.
 ///
@@ -174,7 +174,7 @@ pub(super) fn mix_batch<'py>(
         };
         let mixed = arrays::apply(&plan, "x", x, other.as_ref(), out, spatial_axes.as_deref())?;
         let lam = PyArray1::from_slice(py, plan.lam());
-        let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
+        let partner = several::partner(py, &plan)?;
         let fields: Bound<'py, PyTuple> = (mixed, y, y_partner, lam, partner).into_pyobject(py)?;
         // Calling the type would run Python code, which can release the interpreter lock. Up to Python 3.13, a daemon
         // thread that takes the lock while the interpreter shuts down is unwound, and unwinding through Rust frames

@@ -92,6 +92,11 @@ pub(super) fn apply<'py>(
             y.shape(),
             y.shape()[1]
         ))),
+        (None, true) if plan.k() > 2 => Err(PyValueError::new_err(format!(
+            "y has class indices, of which a pair holds two, but {k} samples are mixed (k={k}): num_classes=... makes \
+             soft targets of them",
+            k = plan.k()
+        ))),
         (None, true) => {
             let partner = PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize));
             // Not `take`, which releases the interpreter lock for any number of labels.
@@ -157,7 +162,8 @@ fn blend<'py>(
         b'b' | b'i' | b'u' => {
             let floats = |labels: &Bound<'py, PyUntypedArray>| labels.as_any().call_method1("astype", ("float32",));
             let (hot, other) = (floats(y)?, other.map(floats).transpose()?);
-            Ok((arrays::apply(&labels, "y", &hot, other.as_ref(), Some(&hot), None)?, None))
+            let in_place = (plan.k() == 2).then_some(&hot);
+            Ok((arrays::apply(&labels, "y", &hot, other.as_ref(), in_place, None)?, None))
         }
         // 'V' is the kind of bfloat16. `apply` rejects other dtypes of this kind.
         b'f' | b'V' => {

@@ -14,6 +14,7 @@ mod plan;
 mod regions;
 mod rules;
 mod settings;
+mod several;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;

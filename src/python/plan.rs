@@ -7,14 +7,15 @@ use pyo3::types::PyTuple;
 use crate::plan::{Lam, MixPlan, Regions};
 
 use super::errors::catch_panics;
-use super::{arguments, arrays, labels, masks, regions};
+use super::{arguments, arrays, labels, masks, regions, several};
 
 /// Who is mixed with whom, and how much: decided once, applied to any array whose axis 0 is the batch.
 ///
 /// ``mixed[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``, mixup [1]_. A plan with boxes (`from_boxes`, or drawn
 /// by `CutMix` [2]_) blends each sample by a weight and then takes a box of it from its partner as it is; `lam` is then
 /// the weight times the share outside of the box. The box may hold the whole partner, resized (`ResizeMix`). A plan with
-/// masks (`from_masks`, or drawn by `FMix`) has a weight for each pixel, and `lam` is their mean.
+/// masks (`from_masks`, or drawn by `FMix`) has a weight for each pixel, and `lam` is their mean. One of several partners
+/// (`from_weights`, or drawn by ``Mixup(k=3)``) makes weighted means of them.
 ///
 /// Parameters
 /// ----------
@@ -88,53 +89,8 @@ impl PyMixPlan {
         catch_panics(|| Ok(Self(MixPlan::identity(arguments::count("n", n, 0)?)?)))
     }
 
-    /// Return a plan of given boxes, which are taken from the partners: spans of time, rectangles or cuboids.
-    ///
-    /// Parameters
-    /// ----------
-    /// boxes : array_like
-    ///     (n, 2 * d) integers, a half-open box per sample: the starts along d = 1, 2 or 3 spatial axes, then the ends,
-    ///     such as y0, x0, y1, x1. A box of zeros is none.
-    /// shape : sequence of int
-    ///     The lengths of a sample's d spatial axes: (length,), (height, width) or (depth, height, width).
-    /// partner : array_like
-    ///     (n,) integers in [0, n); repeats allowed.
-    /// weight : array_like, default 1.0
-    ///     (n,) floats in [0, 1], or one for all: the weight of each sample itself outside of its box.
-    /// resized : array_like, default False
-    ///     (n,) booleans, or one for all: whether a box holds the whole partner, resized, instead of the same part of it.
-    ///     Along two axes.
-    /// other : int, optional
-    ///     As for `MixPlan`.
-    ///
-    /// Returns
-    /// -------
-    /// MixPlan
-    ///     A plan whose `lam` is `weight` times the share of the sample outside of its box.
-    ///
-    /// Raises
-    /// ------
-    /// ValueError
-    ///     If a box is not within `shape`, or a number is outside its range.
-    /// TypeError
-    ///     For other types.
-    ///
-    /// Notes
-    /// -----
-    /// Resized pixels are what ``torch.nn.functional.interpolate(mode="bilinear")`` gives, with its defaults: corners not
-    /// aligned, no antialiasing. Integers are rounded to the nearest. Integers of 32 bits and more, booleans and whatever
-    /// else cannot be blended are those of the nearest pixel (``mode="nearest-exact"``).
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np
-    /// >>> from mixup_rs import MixPlan
-    /// >>> MixPlan.from_boxes([[0, 0, 4, 8], [0, 0, 0, 0]], (8, 8), partner=[1, 0]).lam
-    /// array([0.5, 1. ])
-    /// >>> plan = MixPlan.from_boxes([[0, 0, 1, 2]] * 2, (2, 2), partner=[1, 0], resized=True)
-    /// >>> plan.apply(np.array([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]))[0]
-    /// array([[6., 7.],
-    ///        [3., 4.]])
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("from_boxes.txt")]
     #[staticmethod]
     #[pyo3(
         signature = (boxes, shape, partner, weight=None, resized=None, other=None),
@@ -156,57 +112,8 @@ impl PyMixPlan {
         })
     }
 
-    /// Return a plan of given masks: of saliency or attention, of segmentation, or of any shape.
-    ///
-    /// Parameters
-    /// ----------
-    /// masks : array_like
-    ///     The share of each sample itself in each of its pixels: booleans, uint8 (255 is all) or floats in [0, 1]. Shape
-    ///     (height, width) for all samples or (n, height, width); of other axes see `shape`. It is copied.
-    /// partner : array_like
-    ///     (n,) integers in [0, n); repeats allowed.
-    /// shape : sequence of int, optional
-    ///     The lengths of a sample's one to three spatial axes. Then masks are of this shape for all samples, or have it
-    ///     behind the axis of the batch. By default masks of one and two axes are for all samples, and of three and four
-    ///     one for each.
-    /// other : int, optional
-    ///     As for `MixPlan`.
-    ///
-    /// Returns
-    /// -------
-    /// MixPlan
-    ///     A plan whose `lam` is the mean of each mask.
-    ///
-    /// Raises
-    /// ------
-    /// ValueError
-    ///     If a share or an index is outside its range, or for another shape.
-    /// TypeError
-    ///     For other types.
-    ///
-    /// See Also
-    /// --------
-    /// from_boxes : A plan of boxes.
-    /// FMix, GridMix, SmoothMix : Rules that draw masks.
-    ///
-    /// Examples
-    /// --------
-    /// Each image keeps its most salient half, given a map of what is salient in it:
-    ///
-    /// >>> import numpy as np
-    /// >>> from mixup_rs import MixPlan
-    /// >>> saliency = np.random.default_rng(0).random((2, 8, 8))
-    /// >>> stays = saliency >= np.median(saliency, axis=(1, 2), keepdims=True)
-    /// >>> plan = MixPlan.from_masks(stays, partner=[1, 0])
-    /// >>> plan.lam
-    /// array([0.5, 0.5])
-    /// >>> mixed = plan.apply(np.zeros((2, 3, 8, 8)))
-    ///
-    /// One mask for all samples, of two pixels, with soft shares:
-    ///
-    /// >>> MixPlan.from_masks([1.0, 0.25], partner=[1, 0]).apply(np.array([[8.0, 8.0], [0.0, 4.0]]))
-    /// array([[8., 5.],
-    ///        [0., 7.]])
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("from_masks.txt")]
     #[staticmethod]
     #[pyo3(signature = (masks, partner, shape=None, other=None))]
     fn from_masks(
@@ -219,6 +126,13 @@ impl PyMixPlan {
             let shape = shape.map(arguments::shape).transpose()?;
             Ok(Self(masks::plan(masks, arguments::partners(partner, other)?, shape)?))
         })
+    }
+
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("from_weights.txt")]
+    #[staticmethod]
+    fn from_weights(weights: &Bound<'_, PyAny>, partner: &Bound<'_, PyAny>) -> PyResult<Self> {
+        catch_panics(|| Ok(Self(several::plan(weights, partner)?)))
     }
 
     /// The plan with regions of any kind, as `__reduce__` takes it apart.
@@ -253,10 +167,22 @@ impl PyMixPlan {
         catch_panics(|| Ok(PyArray1::from_slice(py, self.0.weight())))
     }
 
-    /// The index of the sample that each is mixed with: (n,) intp, a copy.
+    /// The index of the sample that each is mixed with: (n,) intp, a copy; (n, k - 1) where `k` is above 2.
     #[getter]
-    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<isize>>> {
-        catch_panics(|| Ok(regions::partner(py, &self.0)))
+    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        catch_panics(|| several::partner(py, &self.0))
+    }
+
+    /// The number of samples that are mixed at a time: 2, unless `from_weights` or a rule with an option `k` says more.
+    #[getter]
+    fn k(&self) -> usize {
+        self.0.k()
+    }
+
+    /// The weights of each sample's own label, `lam`, and of those of its partners: (n, k) float64, a copy.
+    #[getter]
+    fn weights<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        catch_panics(|| several::weights(py, &self.0))
     }
 
     /// The number of samples of the other batch that partners come from; None if they are samples of the batch itself.
@@ -357,7 +283,7 @@ impl PyMixPlan {
     ///     `out`.
     /// out : numpy.ndarray, optional
     ///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
-    ///     way.
+    ///     way, unless `k` is above 2.
     /// spatial_axes : sequence of int, optional
     ///     The axes of `x` that boxes and masks are along; by default the last ones.
     /// other : numpy.ndarray, optional
@@ -398,42 +324,8 @@ impl PyMixPlan {
         catch_panics(|| arrays::apply(&self.0, "x", x, other, out, spatial_axes.as_deref()))
     }
 
-    /// Mix labels.
-    ///
-    /// Parameters
-    /// ----------
-    /// y : array_like
-    ///     Floats of shape (n, ...) are blended by `lam`. Integers of shape (n,) are class indices: float32 soft
-    ///     targets of shape (n, num_classes) with `num_classes`, else returned as they are, beside those of the
-    ///     partners: the paper's (y_a, y_b, lam). Integers 0 and 1 of shape (n, num_classes) and booleans of shape
-    ///     (n, k) are several labels at once, blended as float32.
-    /// num_classes : int, optional
-    ///     At least 1; class indices must be in [0, num_classes).
-    /// label_smoothing : float, default 0.0
-    ///     s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
-    /// other : array_like, optional
-    ///     The labels of the batch that partners come from, if the plan has an `other`: like `y`, one for each sample.
-    ///
-    /// Returns
-    /// -------
-    /// tuple of (numpy.ndarray, numpy.ndarray or None)
-    ///     The mixed labels and None, or class indices and those of the partners.
-    ///
-    /// Raises
-    /// ------
-    /// ValueError, TypeError
-    ///     If an argument is not as described.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np
-    /// >>> from mixup_rs import MixPlan
-    /// >>> plan = MixPlan(lam=[0.75, 1.0], partner=[1, 0])
-    /// >>> plan.apply_labels(np.array([0, 2]), num_classes=3)[0]
-    /// array([[0.75, 0.  , 0.25],
-    ///        [0.  , 0.  , 1.  ]], dtype=float32)
-    /// >>> plan.apply_labels(np.array([0, 2]))
-    /// (array([0, 2]), array([2, 0]))
+    #[allow(clippy::doc_lazy_continuation)] // a docstring
+    #[doc = include_str!("apply_labels.txt")]
     #[pyo3(signature = (y, num_classes=None, label_smoothing=0.0, other=None))]
     fn apply_labels<'py>(
         &self,
@@ -482,6 +374,10 @@ impl PyMixPlan {
             let same = plan.0.clone().with_label_lam(Lam::Each(plan.0.share().to_vec()))?;
             let arguments = (Self(same), PyArray1::from_slice(py, lam));
             return (slf.get_type().getattr("with_label_lam")?, arguments).into_pyobject(py);
+        }
+        if plan.0.k() > 2 {
+            let arguments = (plan.weights(py)?, plan.partner(py)?);
+            return (slf.get_type().getattr("from_weights")?, arguments).into_pyobject(py);
         }
         let Some(of) = plan.0.regions() else {
             return (slf.get_type(), (plan.lam(py)?, plan.partner(py)?, plan.other())).into_pyobject(py);

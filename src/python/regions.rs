@@ -9,6 +9,8 @@ use pyo3::types::PyTuple;
 use crate::error::{MixError, Result};
 use crate::plan::{Lam, MAX_SPATIAL_AXES, MixPlan, Partners, Rect, Region, Regions, Sampling};
 
+use super::several;
+
 /// Makes a plan of boxes, of which all or each are resized.
 pub(super) fn plan(
     boxes: Vec<Rect>,
@@ -70,7 +72,11 @@ pub(super) fn bounds<'py>(
 }
 
 pub(super) fn repr(py: Python<'_>, plan: &MixPlan) -> PyResult<String> {
-    let (lam, partner) = (PyArray1::from_slice(py, plan.share()).repr()?, partner(py, plan).repr()?);
+    let partner = several::partner(py, plan)?.repr()?;
+    if plan.k() > 2 {
+        return Ok(format!("MixPlan.from_weights({}, partner={partner})", several::weights(py, plan)?.repr()?));
+    }
+    let lam = PyArray1::from_slice(py, plan.share()).repr()?;
     let region = match plan.regions() {
         None => String::new(),
         Some(regions) if regions.has_masks() => {
@@ -84,11 +90,6 @@ pub(super) fn repr(py: Python<'_>, plan: &MixPlan) -> PyResult<String> {
         None => Ok(shown),
         Some(lam) => Ok(format!("{shown}.with_label_lam({})", PyArray1::from_slice(py, lam).repr()?)),
     }
-}
-
-/// The partners of all samples.
-pub(super) fn partner<'py>(py: Python<'py>, plan: &MixPlan) -> Bound<'py, PyArray1<isize>> {
-    PyArray1::from_iter(py, plan.partner().iter().map(|&partner| partner as isize))
 }
 
 /// The argument `resized` of a plan of these boxes.

@@ -42,8 +42,10 @@ pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
             options.check()?;
             check_partners(rule)
         }
-        Options::OneOf(_, rules) => rules.iter().try_for_each(|rule| check_rule("rules", rule)),
-        Options::Remix(inner) => check_rule("rule", &inner),
+        Options::OneOf(_, rules) => {
+            rules.iter().try_for_each(|rule| check_rule("rules", rule).and_then(|()| check_k("OneOf", rule)))
+        }
+        Options::Remix(inner) => check_rule("rule", &inner).and_then(|()| check_k("Remix", &inner)),
     })
 }
 
@@ -70,7 +72,8 @@ impl<'py> Options<'py> {
         Ok(match &*kind.cast::<PyString>()?.to_cow()? {
             "mixup" => {
                 let fold = arguments::fold(&get(intern!(py, "fold"))?)?;
-                Self::Rule(Box::new(Mixup { alpha: alpha()?, mode: mode()?, fold, prob: prob()?, k: 2 }))
+                let k = arguments::count("k", &get(intern!(py, "k"))?, 2)?;
+                Self::Rule(Box::new(Mixup { alpha: alpha()?, mode: mode()?, fold, prob: prob()?, k }))
             }
             "cutmix" => {
                 let minmax = arguments::minmax(&get(intern!(py, "minmax"))?)?;
@@ -122,6 +125,14 @@ fn check_rule(name: &str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
     Err(PyTypeError::new_err(format!("{name} must have a method plan, as Mixup(0.4) has, got {got}")))
 }
 
+/// Refuses a rule that is known to draw several partners.
+fn check_k(what: &'static str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
+    match rule.getattr_opt(intern!(rule.py(), "k"))?.and_then(|k| k.extract::<usize>().ok()) {
+        Some(k) if k > 2 => Err(MixError::Several { what, k }.into()),
+        _ => Ok(()),
+    }
+}
+
 /// The type of a value, or which class it is.
 fn described(value: &Bound<'_, PyAny>) -> String {
     match value.cast::<PyType>() {
@@ -145,7 +156,7 @@ fn check_partners(rule: &Bound<'_, PyAny>) -> PyResult<()> {
     if rule.getattr(intern!(rule.py(), "mode"))?.eq("pair")? {
         return Err(PyValueError::new_err("partners cannot be given beside mode='pair', which pairs samples itself"));
     }
-    Ok(())
+    check_k("partners=", rule)
 }
 
 fn wrong_mode(rule: &Bound<'_, PyAny>) -> PyErr {
@@ -187,6 +198,7 @@ fn draw_own(rule: &Bound<'_, PyAny>, batch: Batch<'_, '_>, key: Key) -> PyResult
         }
         Options::Remix(inner) => {
             let plan = draw_any(&inner, batch, key)?;
+            plan.check_one_partner("Remix")?;
             let arguments = (rule, PyMixPlan(plan.clone()), batch.labels);
             let lam = rule.py().import("mixup_rs.remix")?.call_method1("label_lam", arguments)?;
             Ok(plan.with_label_lam(arguments::lam(&lam)?)?)

@@ -61,7 +61,9 @@ pub trait Rule: Debug + Send + Sync {
     /// As [`Rule::plan_on`]; [`MixError::OtherEmpty`] if there is none, [`MixError::OtherPaired`] for [`Mode::Pair`].
     fn plan_with(&self, limit: usize, n: usize, other: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         partners::check_not_paired(self.mode())?;
-        self.plan_on(limit, n, shape, key)?.with_partners(partners::others(n, other, None, key)?)
+        let plan = self.plan_on(limit, n, shape, key)?;
+        plan.check_one_partner("other")?;
+        plan.with_partners(partners::others(n, other, None, key)?)
     }
 
     /// As [`Rule::plan_on`], on as many threads as the process may use.

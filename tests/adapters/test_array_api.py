@@ -113,3 +113,15 @@ def test_dlpack_alone(monkeypatch):
     assert_same_bits(label.y.array, Y)
     assert_same_bits(label.y_partner.array, Y[plan.partner])
     assert not np.shares_memory(label.y.array, Y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_several_samples_on_another_device(dtype):
+    rule, x = Mixup(1.0, fold=False, k=4), values((N, 3, *SIZE), dtype)
+    x = np.abs(x) % 100
+    there = {"image": xp.asarray(x, device=FAR), "label": xp.asarray(Y, device=FAR)}
+    mixed, plan = Mixer(rule, num_classes=4)(there, key=1), rule.plan(N, rng=1)
+    assert mixed["image"].device == mixed["label"].device == FAR
+    near = {"atol": 1e-4} if dtype != np.uint8 else {"atol": 1}
+    np.testing.assert_allclose(host(mixed["image"]).astype(float), plan.apply(x).astype(float), **near)
+    assert_same_bits(host(mixed["label"]), plan.apply_labels(Y, 4)[0])

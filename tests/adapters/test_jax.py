@@ -308,3 +308,16 @@ def test_mixer_under_jit_with_a_key(rule):
     mix = Mixer(rule, rng=1)
     got = jax.jit(lambda x: mix({"image": x, "id": 1}, key=2)["image"])(x)
     assert_near(got, x, rule.plan(N, SIZE, rng=(1, 2)))
+
+
+def test_several_samples():
+    x, plan = values((N, 3, 8), np.float32), Mixup(1.0, k=3).plan(N, rng=1)
+    x = np.clip(x, -100, 100)
+    assert_same_bits(np.asarray(apply(plan, jnp.asarray(x))), plan.apply(x))
+    np.testing.assert_allclose(jax.jit(lambda x: apply(plan, x))(x), plan.apply(x), atol=1e-4)
+    soft = apply_labels(plan, jnp.arange(N) % 4, 4)[0]
+    assert_same_bits(np.asarray(soft), plan.apply_labels(np.arange(N) % 4, 4)[0])
+    with pytest.raises(ValueError, match="close over it"):
+        jax.jit(apply)(plan, x)
+    with pytest.raises(ValueError, match=r"pair.*num_classes"):
+        apply_labels(plan, jnp.arange(N) % 4)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from oracle import values
 from refusals import AXES, HUGE, INF, NAN, RNG, case, raises, refused
-from rules import EXAMPLES, KINDS, having, made
+from rules import EXAMPLES, KINDS, Drawn, having, made
 
-from mixup_rs import CutMix, MixPlan, Mixup, OneOf, mix_batch
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf, Remix, mix_batch
 
 N = 4
 BESIDE = ["a rule draws the plan", "alpha, mode, fold, lam and partner cannot be given beside it"]
@@ -142,6 +142,15 @@ OPTIONS = [
     (CutMix, {"minmax": ("a", 1)}, raises(TypeError, "minmax must be a real number", "str")),
     (Mixup, {"fold": 2}, raises(TypeError, "fold", "int")),
     (Mixup, {"fold": None}, raises(TypeError, "fold", "NoneType")),
+    (Mixup, {"k": 1}, raises(ValueError, "k must be at least 2", "1")),
+    (Mixup, {"k": 17}, raises(ValueError, "k, the number of samples", "[2, 16]", "17")),
+    (Mixup, {"k": HUGE}, raises(ValueError, "k must be at least 2", str(HUGE))),
+    (Mixup, {"k": 3.0}, raises(TypeError, "k must be an int", "float")),
+    (Mixup, {"k": None}, raises(TypeError, "k must be an int", "NoneType")),
+    (Mixup, {"k": 3, "mode": "pair"}, raises(ValueError, 'mode="pair" needs one partner', "k=2", "2 (k=3)")),
+    (Mixup, {"k": 3, "partners": Drawn()}, raises(ValueError, "partners= needs one partner", "k=2", "2 (k=3)")),
+    (OneOf, {"rules": [CutMix(), Mixup(k=4)]}, raises(ValueError, "OneOf needs one partner", "k=2", "3 (k=4)")),
+    (Remix, {"rule": Mixup(k=3)}, raises(ValueError, "Remix needs one partner", "k=2", "2 (k=3)")),
     (OneOf, {"probs": [0.5, 0.6]}, raises(ValueError, "expected 2 probs", PROBS, "[0.5, 0.6]")),
     (OneOf, {"probs": [0.5]}, raises(ValueError, "expected 2 probs", PROBS, "[0.5]")),
     (OneOf, {"probs": [0.2] * 3}, raises(ValueError, "expected 2 probs", PROBS, "[0.2, 0.2, 0.2]")),

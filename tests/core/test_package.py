@@ -86,7 +86,7 @@ def test_the_public_names_are_there():
     hidden = sorted(set(RULES) - set(mixup_rs.rules.__all__))
     assert not hidden, f"__all__ of python/mixup_rs/rules.py does not name {hidden}"
     made, applied = (
-        ["identity", "from_boxes", "from_masks"],
+        ["identity", "from_boxes", "from_masks", "from_weights"],
         [
             "apply",
             "apply_boxes",
@@ -99,7 +99,7 @@ def test_the_public_names_are_there():
         ],
     )
     regions = ["boxes", "masks", "patches", "only_copies", "takes_nearest", "spatial_shape"]
-    shown = ["lam", "weight", "partner", "other", *regions]
+    shown = ["lam", "weight", "weights", "partner", "k", "other", *regions]
     plan = {name for name in vars(MixPlan) if not name.startswith("_")}
     assert plan == {*made, *applied, *shown}
     hidden = sorted(set(CORE) - set(mixup_rs.__all__))
@@ -124,7 +124,7 @@ EXAMPLES = {public: inspect.getdoc(value) for public, value in DOCUMENTED.items(
 def test_whatever_takes_arguments_has_an_example():
     without = {public for public in DOCUMENTED if public not in EXAMPLES}
     regions = ["boxes", "masks", "patches", "only_copies", "takes_nearest", "spatial_shape"]
-    shown = {f"MixPlan.{name}" for name in ["lam", "weight", "partner", "other", *regions]}
+    shown = {f"MixPlan.{name}" for name in ["lam", "weight", "weights", "partner", "k", "other", *regions]}
     # The rules' own examples draw plans.
     assert without <= {"MixedBatch", *shown, *(f"{rule}.plan" for rule in [*RULES, "Rule"])}
 
@@ -160,7 +160,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert list(parameters) == ["x", *defaults]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in defaults if name != "y")
     contract = {
-        "Mixup": {"alpha": 0.4, "mode": "elem", "fold": True, "prob": 1.0, "partners": None},
+        "Mixup": {"alpha": 0.4, "mode": "elem", "fold": True, "prob": 1.0, "partners": None, "k": 2},
         "CutMix": {"alpha": 1.0, "mode": "batch", "minmax": None, "prob": 1.0, "saliency": None, "partners": None},
         "FMix": {"alpha": 1.0, "decay": 3.0, "soft": 0.0, "mode": "batch", "prob": 1.0, "partners": None},
         "GridMix": {"alpha": 1.0, "cells": (2, 6), "mode": "batch", "prob": 1.0, "partners": None},

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from oracle import assert_applied, assert_same_bits, values
-from rules import EXAMPLES, KINDS, Drawn, examples, having, made, options, takes
+from rules import EXAMPLES, KINDS, SEVERAL, Drawn, examples, having, made, options, takes
 from scipy import stats
 
 import mixup_rs
@@ -26,7 +26,7 @@ def images(n):
 
 @each_kind
 def test_every_rule_has_examples_of_each_of_its_options(kind):
-    found = examples(kind)
+    found = [*examples(kind), *(rule for rule in SEVERAL if type(rule) is kind)]
     # What is given of a batch alone has tests of its own.
     given = {"saliency"}
     same = [

@@ -96,6 +96,22 @@ def test_a_key_always_gives_these_bits(case):
     assert mixup_rs.STREAM_VERSION == 1
 
 
+def test_weights_of_several_samples_always_have_these_bits():
+    plan = Mixup(k=3).plan(3, rng=(42, 0))
+    assert [weight.hex() for weight in plan.weights.ravel().tolist()] == [
+        "0x1.5b527593e4819p-1",
+        "0x1.cc1d34add7c7ep-3",
+        "0x1.8d31ea052c636p-4",
+        "0x1.b0d1c3881af1bp-1",
+        "0x1.07b883c567e2fp-5",
+        "0x1.f595a1dc74809p-4",
+        "0x1.f3d884dce5a00p-1",
+        "0x1.439c6664f6ac7p-7",
+        "0x1.c6426261a151bp-7",
+    ]
+    assert plan.partner.tolist() == [[1, 2], [2, 0], [0, 1]]
+
+
 ONE = (1.0).hex()
 ONES = [ONE] * 9
 # rule, n, shape, key, weights, partner, boxes

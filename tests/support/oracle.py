@@ -236,6 +236,46 @@ def assert_normalized(got, x, plan, mean, std, spatial_axes=None):
     assert not wrong.any(), f"{got[wrong][:3]} instead of {exact[wrong][:3]} at {np.argwhere(wrong)[:3]}"
 
 
+def terms(x, plan):
+    """What is mixed into each sample, in the wide type: (k, n, ...), the sample itself first; and the weights alike."""
+    partner = plan.partner.reshape(len(plan), -1).T
+    rows = np.concatenate([np.arange(len(plan))[None], partner])
+    weights = plan.weights.T.reshape(len(rows), len(plan), *[1] * (x.ndim - 1))
+    return x[rows], weights.astype(wide(x.dtype))
+
+
+def mean(x, plan):
+    """weights[i, 0] * x[i] + weights[i, 1] * x[partner[i, 0]] + ..., without what has no weight."""
+    of, weights = terms(x, plan)
+    return np.where(weights == 0, 0, of.astype(weights.dtype) * weights).sum(axis=0)
+
+
+def assert_means(got, x, plan):
+    """`got` is `x` mixed by a plan of several partners: the exact bits where a weight is 1, else near the exact value.
+
+    And never outside of what it is a mean of.
+    """
+    assert got.shape == x.shape
+    assert got.dtype == x.dtype
+    if x.size == 0:
+        return
+    of, weights = terms(x, plan)
+    for i, whole in zip(*np.nonzero(plan.weights == 1), strict=True):
+        assert bits(got[i]) == bits(of[whole, i])
+    of, values = of.astype(weights.dtype), got.astype(weights.dtype)
+    least, most = (np.where(weights > 0, of, edge * np.inf) for edge in (1, -1))
+    assert (least.min(axis=0) <= values).all()
+    assert (values <= most.max(axis=0)).all()
+    # Each term but the first is blended with a mean, whose error has its share.
+    exact, largest = mean(x, plan), np.where(weights > 0, np.abs(of), 0).max(axis=0)
+    near = 2 * (plan.k - 1) * ulp(largest, np.float64 if x.dtype == np.float64 else np.float32)
+    if x.dtype.type in FLOATS[2:]:
+        near += ulp(np.abs(exact) + near, x.dtype.type) / 2
+    near = near if x.dtype.type in FLOATS else 0.5 + near
+    wrong = ~(np.abs(values - exact) <= near)
+    assert not wrong.any(), f"{got[wrong][:3]} instead of {exact[wrong][:3]} at {np.argwhere(wrong)[:3]}"
+
+
 def soft_targets(y, lam, partner, num_classes, label_smoothing=0.0):
     """(n, num_classes) float64: each class 1 - s + s/C, the others s/C, then mixed."""
     hot = np.eye(num_classes)[np.asarray(y, dtype=np.intp)]

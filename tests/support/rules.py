@@ -71,6 +71,10 @@ EXAMPLES = [
 ]
 
 
+#: Those of several partners, which what needs one refuses.
+SEVERAL = [Mixup(k=3), Mixup(alpha=2.0, mode="batch", fold=False, k=4), Mixup(prob=0.5, k=16)]
+
+
 def options(kind):
     """The names of the options of a rule."""
     return [field.name for field in dataclasses.fields(kind)]

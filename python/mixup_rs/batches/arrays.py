@@ -8,7 +8,17 @@ import numpy as np
 
 from mixup_rs._core import DTYPES, MixPlan
 
-__all__ = ["NUMPY", "Arrays", "Kind", "blended_by", "has_region_shape", "is_blended", "joined", "refuse_boxes"]
+__all__ = [
+    "NUMPY",
+    "Arrays",
+    "Kind",
+    "blended_by",
+    "has_region_shape",
+    "is_blended",
+    "joined",
+    "parts_of",
+    "refuse_boxes",
+]
 
 #: Floats, integers of any width, booleans, complex numbers, text, and whatever else.
 Kind: TypeAlias = Literal["float", "integer", "bool", "complex", "text", "other"]
@@ -154,7 +164,25 @@ def joined(arrays: Arrays, plan: MixPlan, x: Any, role: str, name: str) -> Any:
     if not x.ndim or x.shape[0] != len(plan):
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {len(plan)} samples")
     join = arrays.larger if role == "present" else arrays.smaller
-    return arrays.where(plan.without_region().weight < 1, join(x, arrays.take(x, plan.partner)), x)
+    whole = x
+    for partner, share in parts_of(plan):
+        whole = arrays.where(share > 0, join(whole, arrays.take(x, partner)), whole)
+    return whole
+
+
+def parts_of(plan: MixPlan) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The partners that samples are mixed with, one after the other, and the share that each has.
+
+    Examples
+    --------
+    >>> parts_of(MixPlan([0.75, 1.0], [1, 0]))
+    [(array([1, 0]), array([0.25, 0.  ]))]
+    >>> [partner for partner, _ in parts_of(MixPlan.from_weights([[0.5, 0.25, 0.25]] * 3, [[1, 2], [0, 2], [0, 1]]))]
+    [array([1, 0, 0]), array([2, 2, 1])]
+    """
+    if plan.k == 2:
+        return [(plan.partner, 1 - plan.without_region().weight)]
+    return list(zip(plan.partner.T.copy(), plan.weights[:, 1:].T, strict=True))
 
 
 def blended_by(

@@ -15,8 +15,9 @@ import numpy as np
 from mixup_rs._core import DTYPES, MixPlan
 from mixup_rs.batches.arrays import Arrays, Kind
 from mixup_rs.batches.patches import Taps, taps_of
+from mixup_rs.batches.several import steps_of
 
-__all__ = ["Drawn", "NamespaceArrays", "blend", "namespace_of", "sent", "view"]
+__all__ = ["Drawn", "NamespaceArrays", "blend", "mean", "namespace_of", "sent", "view"]
 
 #: The type of device by which DLPack means the memory of the CPU.
 _CPU = 1
@@ -81,7 +82,7 @@ class NamespaceArrays(Arrays):
     def blend(self, plan: MixPlan, x: Any, spatial_axes: list[int] | None = None) -> Any:
         seen = view(x)
         if seen is None:
-            return blend(self.xp, Drawn.of(plan), x, spatial_axes)
+            return blend(self.xp, Drawn.of(plan), x, spatial_axes) if plan.k == 2 else mean(self.xp, plan, x)
         return self.asarray(plan.apply(seen, spatial_axes=spatial_axes), x)
 
     def soft(self, plan: MixPlan, y: Any, num_classes: int, label_smoothing: float) -> Any:
@@ -157,6 +158,11 @@ class Drawn(NamedTuple):
         """That of a plan, in arrays of NumPy."""
         if plan.other is not None:
             raise ValueError("partners come from another batch, which a Mixer takes: Mixer(rule)(batch, other=batch2)")
+        if plan.k > 2:
+            raise ValueError(
+                f"a plan of more than two samples (k={plan.k}) can be no argument of a function that is transformed, "
+                "nor mix labels in one; close over it, and mix one-hot floats by apply"
+            )
         weight = plan.weight if plan.masks is None else plan.masks
         if weight.ndim > 1 and weight.strides[0] == 0:
             weight = weight[:1]
@@ -208,6 +214,21 @@ def blend(xp: Any, drawn: Drawn, x: Any, spatial_axes: Sequence[int] | None = No
     if drawn.boxes is None:
         return mixed
     return xp.where(_inside(xp, drawn, x, axes), other, mixed)
+
+
+def mean(xp: Any, plan: MixPlan, x: Any) -> Any:
+    """Mix more than two samples at a time, by the operations of the library of `x`."""
+    name = _name(x)
+    wide = xp.float64 if name == "float64" else xp.float32
+    mixed = xp.astype(x, wide)
+    for partner, shares in steps_of(plan):
+        other = xp.astype(xp.take(x, sent(xp, partner, x), axis=0), wide)
+        share = xp.reshape(xp.astype(sent(xp, shares, x), wide), (-1, *[1] * (x.ndim - 1)))
+        blended = xp.where(share <= 0.5, mixed + (other - mixed) * share, other + (mixed - other) * (1 - share))
+        # As in `blend`.
+        kept = (share == 0) | ((mixed == other) & xp.isinf(mixed))
+        mixed = xp.where(kept, mixed, xp.where(share == 1, other, blended))
+    return xp.astype(mixed if name.startswith(("float", "bfloat")) else xp.round(mixed), x.dtype)
 
 
 def _resized(xp: Any, taps: tuple[Taps, Taps], other: Any, axes: list[int], inside: Any) -> Any:

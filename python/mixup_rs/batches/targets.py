@@ -184,7 +184,7 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
             f"class indices of shape (n,) or columns of 0 and 1 of shape (n, {options.num_classes}); "
             "multi_label=True blends it, num_classes=None pairs it"
         )
-    return _pair(arrays, plan, y)
+    return _pair(arrays, plan, y, name=name)
 
 
 def _is_indicator(arrays: Arrays, y: Any, options: TargetOptions, name: str) -> bool:
@@ -219,7 +219,7 @@ def _refuse_class_numbers(arrays: Arrays, y: Any, options: TargetOptions, name: 
 def _mask(arrays: Arrays, plan: MixPlan, y: Any, name: str) -> Any:
     """Masks of classes: cut where the plan has regions, and paired where it blends."""
     if plan.spatial_shape is None:
-        return _pair(arrays, plan, y)
+        return _pair(arrays, plan, y, name=name)
     if not has_region_shape(plan, y):
         raise ValueError(
             f"{name} is a mask of shape {tuple(y.shape)}, which cannot be cut with images of {plan.spatial_shape}: "
@@ -246,7 +246,12 @@ def _refuse_soft_masks(plan: MixPlan, name: str) -> None:
         )
 
 
-def _pair(arrays: Arrays, plan: MixPlan, y: Any, one_lam: bool = False, name: str = "") -> PairedTarget:
+def _pair(arrays: Arrays, plan: MixPlan, y: Any, one_lam: bool = False, name: str = "the target") -> PairedTarget:
+    if plan.k > 2:
+        raise ValueError(
+            f"{name} would become a pair, which holds two targets, but {plan.k} samples are mixed (k={plan.k}): of "
+            "class indices num_classes=... makes soft targets, as MixCollate does; one-hot floats are blended"
+        )
     partner, lam = arrays.pair(plan, y)
     if one_lam:
         if len(plan) and not np.all(plan.lam == plan.lam[0]):

@@ -48,6 +48,8 @@ class Sources:
         """The rows that a plan may leave visible, of samples with so many rows each."""
         if plan.other is not None:
             raise ValueError("partners come from another batch, whose boxes and points cannot be mixed yet")
+        if plan.k > 2:
+            raise ValueError(f"boxes and points are of two samples each, but {plan.k} are mixed; use k=2")
         n, partner = len(plan), plan.partner
         is_alone = partner == np.arange(n)
         source = np.stack([np.arange(n), partner], axis=1)

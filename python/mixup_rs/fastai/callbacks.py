@@ -33,7 +33,7 @@ class _Replaying(Mixing):
     _replayed_mode: Mode
 
     def _check_replay(self, rule: Rule) -> None:
-        options = {"mode": self._replayed_mode, "fold": True, "prob": 1.0, "minmax": None}
+        options = {"mode": self._replayed_mode, "fold": True, "prob": 1.0, "minmax": None, "k": 2}
         if any(getattr(rule, name, value) != value for name, value in options.items()):
             raise ValueError(f"rng='torch' repeats fastai's callback, which knows no such options: {rule}")
 

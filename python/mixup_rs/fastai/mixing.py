@@ -456,11 +456,12 @@ class Mixing(Keys):
 
     @property
     def yb1(self) -> tuple[Any, ...]:
-        """The partners' targets of the last batch that was mixed, as they were."""
+        """The partners' targets of the last batch that was mixed, as they were; () where samples have several."""
         if self._loaded is not None:
             return self.partners_of(self._yb)
         if self.plan is not None:
             theirs = self._yb if self._partners is None else self._partners[1]
+            theirs = theirs if self.plan.k == 2 else ()
             return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), theirs)
         return self._last_yb1
 
@@ -471,9 +472,8 @@ class Mixing(Keys):
         return self._on_device[device]
 
     def _restore_targets(self) -> None:
-        hidden = self._hidden
-        if hidden is not None:
-            self.learn.yb = hidden
+        if self._hidden is not None:
+            self.learn.yb = self._hidden
         set_attributes(self, _hidden=None, _place=None)
 
     def _keep_last(self) -> None:

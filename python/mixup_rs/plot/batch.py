@@ -10,7 +10,7 @@ import numpy as np
 
 from mixup_rs.plot.figure import MUTED, OWN, PARTNER, PICTURE_INCHES, TALLEST_INCHES, new_figure, save, show
 from mixup_rs.plot.images import as_numpy, displayable
-from mixup_rs.plot.labels import label_weights, weighted_text
+from mixup_rs.plot.labels import label_weights, weighted_parts, weighted_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,8 @@ def plot_mixed_batch(
         Integers are shown in the range of their dtype. Floats in [0, 1] are shown as they are, floats in [0, 255]
         divided by 255, and others (normalised images) between their least and greatest value.
     plan : MixPlan or MixedBatch
-        The plan that was applied, or the result of `mix_batch`; any object with `lam` and `partner`, of shape (n,).
+        The plan that was applied, or the result of `mix_batch`; any object with `lam` and `partner`, of shape (n,). Of
+        several partners a MixPlan.
     labels : array_like, optional
         The labels before mixing: class indices or names (n,), or soft targets or multi-hot labels (n, k).
     class_names : sequence of str, optional
@@ -69,7 +70,7 @@ def plot_mixed_batch(
     12
     """
     x, mixed = as_numpy(x), as_numpy(mixed)
-    lam, partner = as_numpy(plan.lam), as_numpy(plan.partner)
+    lam = as_numpy(plan.lam)
     if x.shape != mixed.shape or len(x) != len(lam):
         raise ValueError(
             f"x, mixed and plan must be of one batch, got shapes {x.shape} and {mixed.shape} and {len(lam)} weights"
@@ -78,20 +79,21 @@ def plot_mixed_batch(
     if not rows:
         raise ValueError("expected at least one sample to show, got none")
     names = label_weights(labels, class_names, len(x))
+    parts = [weighted_parts(plan, i) for i in rows]
     images, mixes = displayable(x, mixed)
 
     height, width = images.shape[1:3]
     inches = min(PICTURE_INCHES, (TALLEST_INCHES / len(rows) - 0.25) * width / height)
-    size = (3 * max(inches, PICTURE_INCHES / 2), len(rows) * (inches * height / width + 0.25) + 0.25)
+    columns = len(parts[0]) + 1
+    size = (columns * max(inches, PICTURE_INCHES / 2), len(rows) * (inches * height / width + 0.25) + 0.25)
     figure = new_figure(size, path)
-    grid = figure.subplots(len(rows), 3, squeeze=False)
-    for axes, title in zip(grid[0], ("image", "partner", "mix"), strict=True):
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, title in zip(grid[0], ("image", *["partner"] * (columns - 2), "mix"), strict=True):
         axes.set_title(title, fontsize=11, color=MUTED)
-    for row, i in zip(grid, rows, strict=True):
-        j, weight = int(partner[i]), float(lam[i])
-        show(row[0], images[i], weighted_text(names, (i, weight)), OWN)
-        show(row[1], images[j], weighted_text(names, (j, 1 - weight)), PARTNER)
-        show(row[2], mixes[i], weighted_text(names, (i, weight), (j, 1 - weight)), "black")
+    for row, i, mixed_of in zip(grid, rows, parts, strict=True):
+        for axes, part, color in zip(row, mixed_of, [OWN, *[PARTNER] * (columns - 2)], strict=False):
+            show(axes, images[part[0]], weighted_text(names, part), color)
+        show(row[-1], mixes[i], weighted_text(names, *mixed_of), "black")
     return save(figure, path)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixup_rs.plot.figure import MUTED, OWN, PARTNER, PICTURE_INCHES, new_figure, save, show
 from mixup_rs.plot.images import as_numpy, displayable
-from mixup_rs.plot.labels import label_weights, weighted_text
+from mixup_rs.plot.labels import label_weights, weighted_parts, weighted_text
 from mixup_rs.rule import draw_by
 from mixup_rs.rules import OneOf, kinds
 
@@ -103,9 +103,8 @@ def gallery(
     for i, (title, color) in enumerate((("image", OWN), ("partner", PARTNER))):
         _panel(grid[i], title, pair[i], weighted_text(names, (i, 1.0)), color)
     for axes, (title, plan) in zip(grid[2:], drawn, strict=False):
-        lam = float(plan.lam[0])
         mix = plan.apply(pair, spatial_axes=(1, 2))[0] if plan.spatial_shape else plan.apply(pair)[0]
-        _panel(axes, title, mix, weighted_text(names, (0, lam), (int(plan.partner[0]), 1 - lam)), "black")
+        _panel(axes, title, mix, weighted_text(names, *weighted_parts(plan, 0)), "black")
         _outline(axes, plan)
     for axes in grid[2 + len(drawn) :]:
         axes.remove()
@@ -136,7 +135,7 @@ def _same(value: Any, default: Any) -> bool:
 def _clearest(rule: Any, shape: tuple[int, ...], labels: Any, key: tuple[int, ...]) -> MixPlan:
     """Of the plans of several keys the one that shows the most of both images."""
     plans = (draw_by(rule, 2, shape, labels, (*key, i)) for i in range(_TRIES))
-    return min(plans, key=lambda plan: (plan.partner[0] != 1, abs(plan.lam[0] - _LAM)))
+    return min(plans, key=lambda plan: (plan.partner.flat[0] != 1, abs(plan.lam[0] - _LAM)))
 
 
 def _panel(axes: Axes, title: str, image: np.ndarray, text: str, color: str) -> None:

@@ -52,6 +52,24 @@ def label_weights(labels: Any, class_names: Sequence[str] | None, n: int) -> lis
     return [{name(k): float(row[k]) for k in np.flatnonzero(row)} for row in array]
 
 
+def weighted_parts(plan: Any, i: int) -> list[tuple[int, float]]:
+    """The samples that sample `i` is mixed of, itself first, and the weight of each.
+
+    Examples
+    --------
+    >>> from mixup_rs import MixPlan
+    >>> weighted_parts(MixPlan(lam=[0.75, 1.0], partner=[1, 0]), 0)
+    [(0, 0.75), (1, 0.25)]
+    """
+    partner = as_numpy(plan.partner)[i]
+    if partner.ndim == 0:
+        lam = float(as_numpy(plan.lam)[i])
+        return [(i, lam), (int(partner), 1 - lam)]
+    if not hasattr(plan, "weights"):
+        raise TypeError(f"{type(plan).__name__} has not the weights of several partners; give the MixPlan")
+    return [(int(j), float(weight)) for j, weight in zip([i, *partner], plan.weights[i], strict=True)]
+
+
 def weighted_text(names: list[dict[str, float]], *parts: tuple[int, float]) -> str:
     """The blended label of weighted samples; only the weights if there are no labels."""
     if not any(names):

@@ -79,7 +79,7 @@ def apply(
 
     Without regions the result is ``lam[i] * tensor[i] + (1 - lam[i]) * tensor[partner[i]]``. With boxes, each sample is
     blended by `plan.weight`, and then its box is copied from its partner. With masks, each pixel is blended by its
-    share.
+    share. A plan of several partners gives weighted means.
 
     Gradients flow, in reverse and in forward mode and under `torch.func`: the backward of a mix is a mix along the
     inverse partners. `torch.compile` ends its graph here, so ``fullgraph=True`` is refused.
@@ -92,7 +92,8 @@ def apply(
         Shape (n, ...), any strides, any device; float64, float32, float16, bfloat16 or an integer of at most 16 bits.
         For a plan that only copies (CutMix) any dtype.
     inplace : bool, default False
-        Overwrite the tensor instead of allocating a new one. The tensor must not require a gradient.
+        Overwrite the tensor instead of allocating a new one. The tensor must not require a gradient, and samples not
+        have several partners.
     spatial_axes : sequence of int, optional
         The axes of the tensor that boxes or masks are along; by default the last ones.
     other : torch.Tensor, optional
@@ -251,8 +252,8 @@ def mix_tensor(
             mixed = _mix(plan, plain.detach(), inplace, spatial_axes)
         elif inplace:
             raise ValueError("a tensor that requires a gradient cannot be mixed in place")
-        elif plan.patches is not None:
-            mixed = mix_on_device(plan, plain, False, spatial_axes)  # autograd finds the backward of resizing
+        elif plan.patches is not None or plan.k > 2:
+            mixed = mix_on_device(plan, plain, False, spatial_axes)  # autograd finds the backward
         else:
             mixed = _Mix.apply(plain, plan, spatial_axes)
         return tensor if inplace else like(mixed, tensor)

@@ -202,7 +202,8 @@ def mix_targets(
         return _mix_beside(plan, yb, options, partner_on, other)
     leaves = tree_leaves(yb)
     # Class indices need no look: they stay, and so does the rest beside them.
-    mixed = [None if _is_class_index(plan, y, options) else mix_target(TORCH, plan, y, options) for y in leaves]
+    stays = [plan.k == 2 and _is_class_index(plan, y, options) for y in leaves]
+    mixed = [None if stay else mix_target(TORCH, plan, y, options) for y, stay in zip(leaves, stays, strict=True)]
     if all(isinstance(y, torch.Tensor) for y in mixed):
         return MixedTargets(_nest(yb, mixed), None)
 

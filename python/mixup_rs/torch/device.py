@@ -13,6 +13,7 @@ import torch
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.patches import taps_of
+from mixup_rs.batches.several import refuse_in_place, steps_of
 
 __all__ = ["DevicePlan", "mix_on_device", "send_pairs", "send_plan", "spatial_axes_of"]
 
@@ -69,6 +70,8 @@ def mix_on_device(
     """
     if plan.other is not None:
         raise ValueError(f"partners come from another batch of {plan.other} samples, which must be given: other=...")
+    if plan.k > 2:
+        return _mean(plan, x, inplace)
     if plan.masks is not None:
         return _mask(plan, x, inplace, spatial_axes)
     if plan.boxes is not None and plan.only_copies:
@@ -90,6 +93,23 @@ def _blend(x: torch.Tensor, others: torch.Tensor, share: torch.Tensor, inplace: 
     mixed = torch.lerp(x.float(), others.float(), share)
     mixed = mixed if x.is_floating_point() else mixed.round_()
     return x.copy_(mixed) if inplace else mixed.to(x.dtype)
+
+
+def _mean(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
+    """Mix more than two samples at a time: blend by blend, rounded once."""
+    if inplace:
+        refuse_in_place(plan)
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    n, steps = len(plan), steps_of(plan)
+    parts = [part for partner, share in steps for part in (partner, _bits(share, dtype))]
+    sent = iter(_to_device(np.concatenate(parts), x.device).split(n))
+    mixed = x.to(dtype)
+    for partner, bits in zip(sent, sent, strict=True):
+        others, share = x.index_select(0, partner).to(dtype), _weights(bits, dtype).view(-1, *[1] * (x.ndim - 1))
+        # What has no share does not leak, and two equal infinities are one.
+        kept = (share == 0) | ((mixed == others) & mixed.isinf())
+        mixed = torch.where(kept, mixed, torch.where(share == 1, others, torch.lerp(mixed, others, share)))
+    return (mixed if x.is_floating_point() else mixed.round()).to(x.dtype)
 
 
 def _mask(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None) -> torch.Tensor:
@@ -204,11 +224,13 @@ def _send_masks(plan: MixPlan, masks: np.ndarray, x: torch.Tensor, axes: list[in
 
 
 def send_pairs(plan: MixPlan, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Copy partners (n,) int64 and lam (n,) float32 to a device, in one asynchronous transfer."""
+    """Copy partners, int64, and lam (n,) float32 to a device, in one asynchronous transfer."""
+    partner = plan.partner
     if device.type == "cpu":
-        return torch.from_numpy(plan.partner), torch.from_numpy(plan.lam).float()
-    partner, lam = _to_device(np.stack([plan.partner, _bits(plan.lam, torch.float32)]), device)
-    return partner, _weights(lam, torch.float32)
+        return torch.from_numpy(partner), torch.from_numpy(plan.lam).float()
+    table = np.concatenate([partner.ravel(), _bits(plan.lam, torch.float32)])
+    partners, lam = _to_device(table, device).split([partner.size, len(plan)])
+    return partners.view(partner.shape), _weights(lam, torch.float32)
 
 
 def _to_device(table: np.ndarray, device: torch.device) -> torch.Tensor:
