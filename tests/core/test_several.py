@@ -6,32 +6,15 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-import strategies as some
-from hypothesis import given
-from hypothesis import strategies as st
 from layouts import LAYOUTS, SHAPE
 from oracle import DTYPES, assert_means, assert_same_bits, mean, name, soft_targets, values
 from refusals import INF, NAN, case, raises, refused
-from rules import SEVERAL, Fixed
+from rules import SEVERAL, Fixed, plan_of
 from scipy import stats
 
 from mixup_rs import Mixer, MixPlan, Mixup, OneOf, Remix, collate, get_num_threads, mix_batch, set_num_threads
 
 THIRDS = MixPlan.from_weights(np.full((4, 3), 1 / 3), [[1, 2], [2, 3], [3, 0], [0, 1]])
-
-
-def overlaps(one, other):
-    return one[0] < other[1] and other[0] < one[1]
-
-
-def plan_of(n, k=3, seed=0):
-    """Weights of every kind: whole ones, none, and between; any partners."""
-    rng = np.random.default_rng(seed)
-    weights = rng.dirichlet([0.5] * k, n) * (rng.random((n, k)) < 0.7)
-    weights[np.arange(n), rng.integers(0, k, n)] += 1e-3
-    weights /= weights.sum(axis=1, keepdims=True)
-    weights[: n // 4] = np.eye(k)[rng.integers(0, k, n // 4)]
-    return MixPlan.from_weights(weights, rng.integers(0, max(n, 1), (n, k - 1)))
 
 
 class TestApply:
@@ -54,30 +37,6 @@ class TestApply:
         for out in (np.zeros(SHAPE, dtype), LAYOUTS[layout](np.zeros(SHAPE, dtype)), np.zeros(SHAPE, dtype, order="F")):
             assert plan.apply(x, out=out) is out
             assert_same_bits(out, expected)
-
-    @given(
-        batch=some.batches(shapes=some.shapes(), relations=["new", "apart", "anywhere"]),
-        k=st.integers(3, 16),
-        seed=some.SEEDS,
-    )
-    def test_arrays_anywhere_in_memory(self, batch, k, seed):
-        """The bits of arrays in C order, and no other byte is written; nothing where both overlap."""
-        block = batch.block()
-        (x, out), before = batch.arrays(block), block.copy()
-        plan, original = plan_of(len(x), k, seed), x.copy()
-        meets = out is not None and overlaps(batch.x.extent(), batch.out.extent())
-        if x.size and (batch.refused() or meets):
-            with pytest.raises(ValueError, match=r"out must|out overlaps itself"):
-                plan.apply(x, out=out)
-            assert block.tobytes() == before.tobytes()
-        elif x.size:
-            result, expected = plan.apply(x, out=out), plan.apply(original)
-            assert_same_bits(result, expected)
-            if out is not None:
-                batch.out.of(before)[...] = expected
-            assert block.tobytes() == before.tobytes()
-            if batch.fill[0] == "pixels":
-                assert_means(expected, original, plan)
 
     def test_a_new_result_has_the_layout_of_its_input(self):
         x = LAYOUTS["channels last"](values(SHAPE, np.float32))

@@ -112,3 +112,12 @@ def test_the_same_key_gives_the_same_picture(tmp_path):
 def test_what_is_no_pair_is_refused(x, labels, message):
     with pytest.raises(ValueError, match=message):
         gallery(x, labels=labels)
+
+
+def test_a_rule_of_several_samples_is_shown():
+    figure = gallery(pair(), [Mixup(1.0, k=3)], labels=["cat", "dog"])
+    axes = figure.axes[2]
+    assert axes.get_title() == "Mixup\nalpha=1.0, k=3"
+    weights = dict(reversed(part.split()) for part in axes.get_xlabel().split(" + "))
+    assert float(weights["cat"]) == pytest.approx(shown(axes).mean(), abs=0.006)
+    assert sum(map(float, weights.values())) == pytest.approx(1, abs=0.011)

@@ -158,3 +158,20 @@ def test_varied_samples_are_spread_over_the_weights():
 
 def test_label_text_puts_the_heaviest_first():
     assert label_text({"a": 0.2, "b": 0.5, "c": 0.3}, max_n=2) == "0.50 b + 0.30 c"
+
+
+def test_a_row_has_all_partners():
+    x = images((3, 3, 4, 5))
+    plan = MixPlan.from_weights([[0.5, 0.25, 0.25], [1, 0, 0], [0.25, 0, 0.75]], [[1, 2], [0, 2], [1, 0]])
+    figure = plot_mixed_batch(x, plan.apply(x), plan, labels=["a", "b", "c"], samples=[0, 2])
+    titles = [axes.get_title() for axes in figure.axes[:4]]
+    assert titles == ["image", "partner", "partner", "mix"]
+    for at, i in enumerate([0, 1, 2, None]):
+        expected = plan.apply(x)[0] if i is None else x[i]
+        drawn = np.asarray(figure.axes[at].images[0].get_array())
+        np.testing.assert_allclose(drawn, expected.transpose(1, 2, 0), rtol=1e-6)
+    assert figure.axes[3].get_xlabel() == "0.50 a + 0.25 b + 0.25 c"
+    assert figure.axes[7].get_xlabel() == "0.75 a + 0.25 c + 0.00 b"
+    mixed = mixup_rs.mix_batch(x, rule=Mixup(k=3), rng=1)
+    with pytest.raises(TypeError, match="give the MixPlan"):
+        plot_mixed_batch(x, mixed.x, mixed)

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from mixup_rs import CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, SmoothMix, rules
+from mixup_rs import CutMix, FMix, GridMix, MixPlan, Mixup, OneOf, ResizeMix, SmoothMix, rules
 from mixup_rs.rule import CoreRule
 
 KINDS = [
@@ -73,6 +73,16 @@ EXAMPLES = [
 
 #: Those of several partners, which what needs one refuses.
 SEVERAL = [Mixup(k=3), Mixup(alpha=2.0, mode="batch", fold=False, k=4), Mixup(prob=0.5, k=16)]
+
+
+def plan_of(n, k=3, seed=0):
+    """A plan of several partners: weights of every kind, whole ones, none, and between; any partners."""
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet([0.5] * k, n) * (rng.random((n, k)) < 0.7)
+    weights[np.arange(n), rng.integers(0, k, n)] += 1e-3
+    weights /= weights.sum(axis=1, keepdims=True)
+    weights[: n // 4] = np.eye(k)[rng.integers(0, k, n // 4)]
+    return MixPlan.from_weights(weights, rng.integers(0, max(n, 1), (n, k - 1)))
 
 
 def options(kind):
