@@ -88,9 +88,13 @@ def compiler() -> tuple[list[str], dict[str, str]] | None:
     return None
 
 
+#: Options that the page has not: with two pictures there is no choice of partners, and there are no maps of them.
+LEFT_OUT = {"partners", "saliency", "k"}
+
+
 def words(rule: Any) -> str:
     """The words of a rule, as examples/explorer.rs reads them."""
-    options = [getattr(rule, field.name) for field in dataclasses.fields(rule) if field.name != "partners"]
+    options = [getattr(rule, field.name) for field in dataclasses.fields(rule) if field.name not in LEFT_OUT]
     return " ".join([rule._rule, *map(_words, options)])
 
 
