@@ -125,8 +125,11 @@ fn check_rule(name: &str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
     Err(PyTypeError::new_err(format!("{name} must have a method plan, as Mixup(0.4) has, got {got}")))
 }
 
-/// Refuses a rule that is known to draw several partners.
+/// Refuses a rule of this package that draws several partners. What a rule of another calls `k` is its own affair.
 fn check_k(what: &'static str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !rule.hasattr(intern!(rule.py(), "_rule"))? {
+        return Ok(());
+    }
     match rule.getattr_opt(intern!(rule.py(), "k"))?.and_then(|k| k.extract::<usize>().ok()) {
         Some(k) if k > 2 => Err(MixError::Several { what, k }.into()),
         _ => Ok(()),

@@ -194,6 +194,14 @@ class TestRule:
             assert_same_bits(nothing.plan(8, rng=1).apply(x), x)
         assert Mixup(0.0, k=3).plan(8, rng=1) == MixPlan.identity(8)
 
+    def test_what_another_rule_calls_k_is_its_own_affair(self):
+        class Neighbours(Fixed):
+            k = 5
+
+        plan = MixPlan(0.5, [1, 0])
+        assert OneOf([Neighbours(plan)]).plan(2, rng=1) == plan
+        assert Remix(Neighbours(plan)).plan(2, labels=[0, 1], rng=1) == plan
+
     def test_a_key_gives_one_plan(self):
         assert Mixup(k=3).plan(30, rng=(1, 2)) == Mixup(k=3).plan(30, rng=(1, 2))
         assert Mixup(k=3).plan(30, rng=(1, 2)) != Mixup(k=3).plan(30, rng=(1, 3))
