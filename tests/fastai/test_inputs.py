@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fastai.vision.all import TensorCategory, TensorImage, TensorMask
+from fastai.vision.all import TensorBBox, TensorCategory, TensorImage, TensorMask
 from learners import EitherMix, digits, learner
 from torch import nn
 from torchvision import tv_tensors
@@ -180,3 +180,12 @@ def test_a_batch_without_targets_is_mixed():
     mixing("after_pred")
     assert torch.equal(learn.x, apply(mixing.plan, digits()[0][:8]))
     assert learn.yb == ()
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, TensorBBox])
+def test_boxes_as_targets_are_refused(kind):
+    boxes = torch.rand(8, 3, 4).as_subclass(kind)
+    for callback in (RustMixUp, RustCutMix):
+        with pytest.raises(TypeError, match="cannot be averaged"):
+            mixed_batch(callback(rng=1), digits()[0][:8], boxes)
+    mixed_batch(RustMixUp(rng=1), digits()[0][:8], torch.rand(8, 3, 4, 1))

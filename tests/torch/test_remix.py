@@ -6,7 +6,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from mixup_rs import CutMix, FMix, Mixup, OneOf, Remix
+from mixup_rs.batches.targets import TargetOptions
 from mixup_rs.torch import MixCollate, apply, apply_labels, mixed_loss
+from mixup_rs.torch.batch import mix_targets
 from mixup_rs.torch.device import mix_on_device
 
 N, COUNTS = 12, (900, 90, 10)
@@ -48,3 +50,22 @@ def test_the_collate(rule):
     soft = cross_entropy(pred, batch["label"])
     assert torch.allclose(mixed_loss(cross_entropy, pred, pair), soft, rtol=1e-5)
     assert np.array_equal(pair.lam, plan.lam.astype(np.float32))
+
+
+def test_masks_follow_the_pixels_without_a_region_as_well():
+    masks = torch.randint(3, (N, 8, 10), generator=torch.Generator().manual_seed(2))
+    floats = torch.rand(N, 1, 8, 10, generator=torch.Generator().manual_seed(3))
+    rule = Remix(Mixup(1.0), counts=COUNTS)
+    samples = [
+        {"image": x, "label": int(y), "mask": mask, "target": map_}
+        for x, y, mask, map_ in zip(IMAGES, LABELS, masks, floats, strict=True)
+    ]
+    batch, plan = MixCollate(rule, rng=1, return_plan=True)(samples)
+    assert (plan.weight != plan.lam).any()
+    weight = plan.weight.astype(np.float32)
+    assert np.array_equal(batch["mask"].lam.numpy(), weight)
+    assert np.array_equal(batch["label"].lam.numpy(), plan.lam.astype(np.float32))
+    share = torch.from_numpy(plan.weight)[:, None, None, None]
+    assert torch.allclose(batch["target"].double(), share * floats + (1 - share) * floats[plan.partner], atol=1e-6)
+    mixed = mix_targets(plan, (masks,), TargetOptions(), lambda _: torch.from_numpy(plan.partner))
+    assert np.array_equal(mixed.lam, plan.weight)

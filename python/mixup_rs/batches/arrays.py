@@ -231,8 +231,8 @@ def is_blended(arrays: Arrays, x: Any, name: str) -> bool:
 
 
 def refuse_boxes(value: Any, name: str) -> None:
-    """Refuses torchvision's tensors of boxes and keypoints, as an input or a target: their averages mean nothing."""
-    if type(value).__name__ in ("BoundingBoxes", "KeyPoints"):
+    """Refuses tensors of boxes and keypoints, torchvision's and fastai's: their averages mean nothing."""
+    if type(value).__name__ in ("BoundingBoxes", "KeyPoints", "TensorBBox"):
         raise TypeError(
             f"{name} is of bounding boxes or keypoints, which cannot be averaged; each sample has them in a dict that "
             "is a target: {'boxes': boxes, 'labels': labels}"

@@ -106,10 +106,10 @@ def refuse_box_name(path: Path, name: str) -> None:
         )
 
 
-def refuse_box_shape(arrays: Arrays, y: Any, name: str) -> None:
-    """Refuses targets in the shape of boxes that `targets` does not name."""
+def refuse_box_shape(arrays: Arrays, y: Any, name: str, hint: str = "name it: targets=...") -> None:
+    """Refuses targets in the shape of boxes that `targets` does not name. `hint` says what to do with others."""
     if y.ndim == 3 and y.shape[-1] == 4 and arrays.kind(y) == "float":
         raise TypeError(
             f"{name} has the shape of bounding boxes, {tuple(y.shape[1:])}, which cannot be averaged; each sample has "
-            "them in a dict: {'boxes': boxes, 'labels': labels}; if it is none, name it: targets=..."
+            f"them in a dict: {{'boxes': boxes, 'labels': labels}}; if it is none, {hint}"
         )

@@ -11,10 +11,11 @@ import torch
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import has_region_shape, joined, refuse_boxes
+from mixup_rs.batches.heads import refuse_box_shape
 from mixup_rs.batches.nest import children
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
 from mixup_rs.batches.roles import entries_of, mask_role
-from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
+from mixup_rs.batches.targets import PairedTarget, TargetOptions, follows_pixels, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
 from mixup_rs.torch.nest import tree_leaves, tree_map
@@ -201,6 +202,8 @@ def mix_targets(
     if other is not None:
         return _mix_beside(plan, yb, options, partner_on, other)
     leaves = tree_leaves(yb)
+    for y in leaves:
+        refuse_box_shape(TORCH, y, "the target", "give it one more axis")
     # Class indices need no look: they stay, and so does the rest beside them.
     stays = [plan.k == 2 and _is_class_index(plan, y, options) for y in leaves]
     mixed = [None if stay else mix_target(TORCH, plan, y, options) for y, stay in zip(leaves, stays, strict=True)]
@@ -250,7 +253,7 @@ def _lam_of_masks(plan: MixPlan, leaves: Sequence[torch.Tensor]) -> np.ndarray |
     lam = np.where(plan.weight < 1, plan.weight, plan.lam)
     if np.array_equal(lam, plan.lam):
         return None
-    are_masks = {has_region_shape(plan, y) for y in leaves}
+    are_masks = {follows_pixels(plan, y) for y in leaves}
     if are_masks == {False}:
         return None
     if len(are_masks) > 1:
