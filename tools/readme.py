@@ -130,6 +130,7 @@ def numbers(every: Sequence[Results], found: dict[str, Any]) -> str:
         *(_small_table(results) for results in every),
         "## Where we lose",
         report.losses(every),
+        memory(every),
         "## Features",
         "A ✓ is a probe that ran and looked at what came back (`tools/probes.py`); a ? is one that could not be run.",
         features_table(found),
@@ -137,6 +138,21 @@ def numbers(every: Sequence[Results], found: dict[str, Any]) -> str:
         "\n".join(notes(found)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def memory(every: Sequence[Results]) -> str:
+    """Markdown: what a call in place adds to the peak of a process, a row a processor."""
+    most = max((len(results.document["memory"]) for results in every), default=0)
+    if not most:
+        return ""
+    named = max(every, key=lambda results: len(results.document["memory"]))
+    rows = [["MiB", *(threads_text(one["threads"]) for one in named.document["memory"])], ["---", *["--:"] * most]]
+    for results in every:
+        found = {one["threads"]: f"{one['extra_mib']:.2f}" for one in results.document["memory"]}
+        rows.append([results.processor, *(found.get(one["threads"], "-") for one in named.document["memory"])])
+    size = f"{MAIN.title}, {MAIN.bytes / 2**20:.0f} MiB"
+    text = f"By what a call in place raises the peak of a process ({size}). A new result takes what the result takes."
+    return "\n\n".join(["## Memory", text, report.markdown(rows)])
 
 
 def _versions(found: dict[str, Any]) -> str:
