@@ -39,7 +39,8 @@ class MixCollate(SharedSettings):
     Parameters
     ----------
     rule : Rule
-        Draws the plan of each batch.
+        Draws the plan of each batch. More than two samples at a time (`Mixup` with a `k`) are mixed after they are
+        stacked, and class indices then need `num_classes`.
     inputs, targets : int, str or sequence, optional
         The entries of a sample that are inputs, and those that are targets: positions, names, or paths, which are
         tuples of these. By default the first entry of a tuple is the input and the others are targets; of a dict the
