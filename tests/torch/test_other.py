@@ -84,3 +84,23 @@ def test_other_batches_that_do_not_fit():
         mix(batch, other={"image": np.zeros((3, 4), np.float32), "label": np.zeros(3, int)})
     with pytest.raises(ValueError, match="pair"):
         Mixer(Mixup(mode="pair"), rng=1)(batch, other=batch)
+
+
+@pytest.mark.parametrize("m", [1, 4, 30])
+def test_labels_are_mixed_with_those_of_the_other_batch(m):
+    for plan in (Mixup().plan(6, rng=1, other=m), CutMix(mode="elem").plan(6, (4, 4), rng=1, other=m)):
+        y, z = torch.arange(6) % 3, torch.arange(m) % 3
+        lam, eye = torch.from_numpy(plan.lam)[:, None], torch.eye(3)
+        expected = (lam * eye[y] + (1 - lam) * eye[z][plan.partner]).float()
+        assert torch.allclose(mt.apply_labels(plan, y, 3, other=z)[0], expected)
+        own, partner = mt.apply_labels(plan, y, other=z)
+        assert torch.equal(own, y)
+        assert torch.equal(partner, z[plan.partner])
+        for of in (eye, eye.bool(), eye.long()):
+            classes = 3 if of.dtype == torch.int64 else None
+            assert torch.allclose(mt.apply_labels(plan, of[y], classes, other=of[z])[0], expected)
+        for bad in (None, z.float(), torch.zeros(m + 1, dtype=torch.int64), z[:, None]):
+            with pytest.raises(ValueError, match=r"needs other|must have samples like"):
+                mt.apply_labels(plan, y, 3, other=bad)
+        with pytest.raises(ValueError, match="label_smoothing"):
+            mt.apply_labels(plan, eye[y], label_smoothing=0.1, other=eye[z])

@@ -139,9 +139,8 @@ def apply(
     return mix_tensor(plan, tensor, inplace, spatial_axes, other)
 
 
-def _mix_with(
-    plan: MixPlan, x: torch.Tensor, other: Any, inplace: bool, spatial_axes: Sequence[int] | None
-) -> torch.Tensor:
+def _check_other(plan: MixPlan, x: torch.Tensor, other: Any) -> None:
+    """Refuses another batch that the plan is not for, or whose samples are not like those of the tensor."""
     if other is not None and not isinstance(other, torch.Tensor):
         raise TypeError(f"other must be a tensor, got {type(other).__name__}")
     if other is None or plan.other != len(other):
@@ -152,6 +151,12 @@ def _mix_with(
         raise ValueError(f"other must have samples like those of the tensor, {expected}, got {got}")
     if x.shape[0] != len(plan):
         raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(x)}")
+
+
+def _mix_with(
+    plan: MixPlan, x: torch.Tensor, other: Any, inplace: bool, spatial_axes: Sequence[int] | None
+) -> torch.Tensor:
+    _check_other(plan, x, other)
     needs_grad = torch.is_grad_enabled() and (x.requires_grad or other.requires_grad)
     if inplace and needs_grad:
         raise ValueError("a tensor that requires a gradient cannot be mixed in place")
@@ -173,7 +178,11 @@ def _mix_with(
 
 
 def apply_labels(
-    plan: MixPlan, labels: torch.Tensor, num_classes: int | None = None, label_smoothing: float = 0.0
+    plan: MixPlan,
+    labels: torch.Tensor,
+    num_classes: int | None = None,
+    label_smoothing: float = 0.0,
+    other: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Mix labels by a plan, on their device.
 
@@ -190,6 +199,8 @@ def apply_labels(
         At least 1; class indices must be in [0, num_classes).
     label_smoothing : float, default 0.0
         s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+    other : torch.Tensor, optional
+        The labels of the batch that partners come from, if the plan has an `other`: like `labels`, one for each sample.
 
     Returns
     -------
@@ -212,13 +223,18 @@ def apply_labels(
     tensor([[0.7500, 0.0000, 0.2500],
             [0.0000, 0.0000, 1.0000]])
     """
+    if other is not None or plan.other is not None:
+        _check_other(plan, labels, other)
     if labels.dtype == torch.bool or labels.is_floating_point():
         if num_classes is not None or label_smoothing:  # the checks of the core, on nothing
-            plan.apply_labels(np.zeros(tuple(labels.shape), np.float32), num_classes, label_smoothing)
-        labels = labels.float() if labels.dtype == torch.bool else labels
-        return mix_tensor(plan.for_labels(), labels), None
+            nothing = np.zeros(tuple(labels.shape), np.float32)
+            MixPlan.identity(len(plan)).apply_labels(nothing, num_classes, label_smoothing)
+        if labels.dtype == torch.bool:
+            labels, other = labels.float(), None if other is None else other.float()
+        return mix_tensor(plan.for_labels(), labels, other=other), None
     device = labels.device
-    own, partner = plan.apply_labels(labels.cpu().numpy(), num_classes, label_smoothing)
+    theirs = None if other is None else other.cpu().numpy()
+    own, partner = plan.apply_labels(labels.cpu().numpy(), num_classes, label_smoothing, theirs)
     if partner is None:
         return torch.from_numpy(own).to(device), None
     return labels, torch.from_numpy(partner).to(device)
