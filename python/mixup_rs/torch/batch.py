@@ -199,11 +199,11 @@ def mix_targets(
     >>> mixed.own, mixed.partner()
     ((tensor([7, 8]),), (tensor([8, 7]),))
     """
-    if other is not None:
-        return _mix_beside(plan, yb, options, partner_on, other)
     leaves = tree_leaves(yb)
     for y in leaves:
         refuse_box_shape(TORCH, y, "the target", "give it one more axis")
+    if other is not None:
+        return _mix_beside(plan, yb, options, partner_on, other)
     # Class indices need no look: they stay, and so does the rest beside them.
     stays = [plan.k == 2 and _is_class_index(plan, y, options) for y in leaves]
     mixed = [None if stay else mix_target(TORCH, plan, y, options) for y, stay in zip(leaves, stays, strict=True)]
