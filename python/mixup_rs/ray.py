@@ -89,7 +89,7 @@ class _Keyed:
             if role := roles.get((name,)):
                 sides["input" if role == "input" else "target"] += _arrays(column, (name,))
         key = (*how._seed(), int(how.epoch), content_key(sides["input"], sides["target"]))
-        return draw_by(how.rule, n, shape, labels, key), True
+        return draw_by(how.rule, n, shape, labels, key, None if how.other is None else len(how.other)), True
 
 
 def _arrays(value: Any, path: Path) -> list[tuple[Path, Arrays, np.ndarray]]:

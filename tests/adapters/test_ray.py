@@ -226,3 +226,12 @@ def test_bad_batches(batch, error, message):
 
 def test_the_examples():
     assert doctest.testmod(mixup_rs.ray).failed == 0
+
+
+def test_partners_come_from_another_data_set():
+    batch = {"image": np.zeros((4, 3, 8, 8), np.float32), "label": np.arange(4) % 2}
+    other = [{"image": np.ones((3, 8, 8), np.float32), "label": 2}] * 5
+    mixed = MixCollate(Mixup(1.0), num_classes=3, rng=1, other=other)(batch)
+    share = mixed["image"][:, 0, 0, 0]
+    assert (share > 0).all()
+    assert torch.allclose(mixed["label"][:, 2], share)

@@ -312,9 +312,22 @@ def test_a_loader_of_other_things(batches, error, match):
         fit(learner(RustMixUp(other=batches, rng=1)), 1)
 
 
+def test_entries_go_by_their_names():
+    """A dict in another order is refused, and not mixed by position."""
+    x = {"a": torch.zeros(4, 3), "b": torch.ones(4, 3)}
+    turned = [({"b": x["b"], "a": x["a"]}, torch.zeros(4, dtype=torch.long))]
+    loader = RustMixUp(other=turned)._elsewhere
+    with pytest.raises(ValueError, match=r"'a'.*'b'.*got.*'b'.*'a'"):
+        loader.partners(((x,), (torch.zeros(4, dtype=torch.long),)), 1, lambda count: 0)
+    same = [(x, torch.zeros(4, dtype=torch.long))]
+    assert RustMixUp(other=same)._elsewhere.partners(((x,), (torch.zeros(4, dtype=torch.long),)), 1, lambda count: 0)
+
+
 def test_what_cannot_be_together():
+    learn = learner([RustMixUp(mode="pair", bank=2), Given()])
     with pytest.raises(ValueError, match="pair"):
-        fit(learner(RustMixUp(mode="pair", bank=2)), 1)
+        fit(learn, 1)
+    assert len(learn.given.batches) == 1  # nothing was trained
     with pytest.raises(ValueError, match="partners"):
         fit(learner(RustMix(Mixup(partners=Within()), bank=2)), 1)
 

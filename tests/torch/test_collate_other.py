@@ -8,7 +8,7 @@ import torch
 from oracle import mix_plan
 from other import mixed as mixed_with
 from rules import EXAMPLES
-from torch.utils.data import DataLoader
+from torch.utils.data import ChainDataset, DataLoader
 from torchvision import tv_tensors
 
 from mixup_rs import CutMix, FMix, Mixup, OneOf, ResizeMix, Within
@@ -80,6 +80,10 @@ def test_samples_are_read_at_once_where_they_can():
         def __getitems__(self, indices):
             return [DATA[i] for i in indices]
 
+    class OneByOne(list):
+        __getitems__ = None
+
+    assert len(MixCollate(Mixup(), rng=1, other=OneByOne(DATA))(SAMPLES)) == 2
     x, _ = MixCollate(Mixup(), rng=1, other=Data())(SAMPLES)
     assert torch.equal(x, MixCollate(Mixup(), rng=1, other=DATA)(SAMPLES)[0])
 
@@ -117,6 +121,16 @@ def test_masks_are_cut_and_keep_their_type():
     (_, pair), plan = MixCollate(Mixup(), rng=1, other=theirs, return_plan=True)(own)
     assert type(pair.y_partner) is tv_tensors.Mask
     assert all(torch.equal(pair.y_partner[i], masks[N + at]) for i, at in enumerate(plan.partner))
+
+
+def test_labels_have_the_weights_that_a_rule_gives_them():
+    class Apart:
+        def plan(self, n, shape=None, labels=None, rng=None, other=None):
+            return Mixup(1.0).plan(n, rng=rng, other=other).with_label_lam(0.25)
+
+    (images, pair), plan = MixCollate(Apart(), rng=1, other=DATA, return_plan=True)(SAMPLES)
+    assert (pair.lam == 0.25).all()
+    assert np.allclose(images.numpy(), expected(plan), atol=1e-6)
 
 
 def test_one_lam_for_both_targets():
@@ -165,6 +179,7 @@ def test_one_sample_has_a_partner(rule):
     [
         ({"other": 3}, TypeError, "map-style data set.*got int"),
         ({"other": iter(DATA)}, TypeError, "map-style"),
+        ({"other": ChainDataset([])}, TypeError, "got ChainDataset"),
         ({"other": DataLoader(DATA)}, TypeError, "got DataLoader"),
         ({"other": {"image": IMAGES}}, TypeError, "got dict"),
         ({"other": []}, ValueError, "at least one sample"),
@@ -185,6 +200,8 @@ def test_wrong_arguments(options, error, match):
         (Mixup(), [(torch.zeros(3, 8, 10, dtype=torch.float64), 1)], "float64"),
         (Mixup(), [(torch.zeros(3, 8, 10), 1, 2)], "entries|length|3"),
         (Mixup(), [{"image": torch.zeros(3, 8, 10)}], "tuple|dict"),
+        (Mixup(), [(torch.zeros(3, 8, 10), 0.5)], "of other is a target of torch.float64, in the batch"),
+        (OneOf([ResizeMix(), FMix()], mode="elem"), DATA, "draw one kind for the batch"),
     ],
     ids=str,
 )

@@ -65,7 +65,8 @@ def test_masks_follow_the_pixels_without_a_region_as_well():
     weight = plan.weight.astype(np.float32)
     assert np.array_equal(batch["mask"].lam.numpy(), weight)
     assert np.array_equal(batch["label"].lam.numpy(), plan.lam.astype(np.float32))
-    share = torch.from_numpy(plan.weight)[:, None, None, None]
+    # Floats are labels, as for `plan.apply_labels`: without a region nothing tells them from those.
+    share = torch.from_numpy(plan.lam)[:, None, None, None]
     assert torch.allclose(batch["target"].double(), share * floats + (1 - share) * floats[plan.partner], atol=1e-6)
     mixed = mix_targets(plan, (masks,), TargetOptions(), lambda _: torch.from_numpy(plan.partner))
     assert np.array_equal(mixed.lam, plan.weight)

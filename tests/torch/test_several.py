@@ -131,3 +131,8 @@ def test_class_indices_need_num_classes():
         MixCollate(Mixup(k=3), rng=1)(SAMPLES)
     with pytest.raises(ValueError, match=r"pair.*3 samples"):
         MixCollate(Mixup(k=3, mode="batch"), rng=1, num_classes=3, pair=True)(SAMPLES)
+
+
+def test_a_batch_of_none_stays_one():
+    x = torch.zeros(0, 3, requires_grad=True)
+    assert apply(Mixup(k=3).plan(0, rng=1), x).shape == (0, 3)

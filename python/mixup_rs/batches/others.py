@@ -25,11 +25,22 @@ def plan_of_both(plan: MixPlan) -> MixPlan:
     MixPlan(lam=array([0.75, 1.  , 0.75, 1.  ]), partner=array([2, 3, 2, 3]))
     """
     # Those behind are their own partners, with the weights and regions of the first: what all have in common still is.
-    behind, shape = np.arange(len(plan), 2 * len(plan)), plan.spatial_shape
-    partner, weight = np.concatenate([behind, behind]), np.tile(plan.weight, 2)
+    behind = np.arange(len(plan), 2 * len(plan))
+    both, lam = _tiled(plan, np.concatenate([behind, behind])), np.tile(plan.lam, 2)
+    return both if np.array_equal(both.lam, lam) else both.with_label_lam(lam)
+
+
+def _tiled(plan: MixPlan, partner: np.ndarray) -> MixPlan:
+    """The weights and regions of a plan twice, with these partners."""
+    weight, shape = np.tile(plan.weight, 2), plan.spatial_shape
     if shape is None:
         return MixPlan(weight, partner)
     if plan.masks is not None:
+        if plan.patches is not None:
+            raise ValueError(
+                "a plan with masks and with partners that are resized takes those of another batch as NumPy arrays "
+                "alone; draw one kind for the batch: OneOf(..., mode='batch')"
+            )
         masks = np.concatenate([plan.masks, plan.masks])
         masks = masks > 0 if plan.only_copies else masks
         return MixPlan.from_masks(masks, partner, shape)

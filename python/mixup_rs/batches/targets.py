@@ -16,7 +16,7 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays, blended_by, has_region_shape, refuse_boxes
 
-__all__ = ["PairedTarget", "TargetOptions", "follows_pixels", "labels_among", "mix_target"]
+__all__ = ["PairedTarget", "TargetOptions", "labels_among", "mix_target"]
 
 
 _NOT_GIVEN: Any = object()
@@ -164,7 +164,7 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
         if ndim == 2 and y.shape[1] == options.num_classes:
             _refuse_smoothing(options, name)
         # What is blended outside of the regions is blended by `weight`, as the image is.
-        return blended_by(arrays, plan if follows_pixels(plan, y) else plan.for_labels(), y, name)
+        return blended_by(arrays, plan if has_region_shape(plan, y) else plan.for_labels(), y, name)
     if kind == "bool" and not is_mask:
         if options.num_classes is None or ndim > 1:
             _refuse_smoothing(options, name)
@@ -185,11 +185,6 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
             "multi_label=True blends it, num_classes=None pairs it"
         )
     return _pair(arrays, plan, y, name=name)
-
-
-def follows_pixels(plan: MixPlan, y: Any) -> bool:
-    """Whether a target has the weights of the input's pixels, and not of labels: one of their shape, or a mask."""
-    return has_region_shape(plan, y) or (plan.spatial_shape is None and y.ndim > 2)
 
 
 def _is_indicator(arrays: Arrays, y: Any, options: TargetOptions, name: str) -> bool:

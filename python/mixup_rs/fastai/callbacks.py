@@ -95,8 +95,9 @@ class RustMixUp(_Replaying, MixUp):
         Take the partners of a batch from one of so many batches before it, which are kept in memory, as small batches
         offer few. The first batch of an epoch has its own. Not with mode="pair".
     other : iterable of batches, optional
-        A second loader, such as one of unlabelled images: each batch has its partners in the next one of it, and it
-        begins again when it ends. Its batches have the inputs and targets of the first, more samples or fewer.
+        A second loader, such as one of unlabelled images: each batch has its partners in the next one of it. It
+        begins again with each epoch, and when it ends. Its batches have the inputs and targets of the first, more
+        samples or fewer.
 
     Attributes
     ----------

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from fastai.torch_core import to_device
 
+from mixup_rs.batches.nest import children
+from mixup_rs.batches.roles import entries_of
 from mixup_rs.torch.loading import mixing_collate
 from mixup_rs.torch.nest import tree_leaves, tree_map
 
@@ -82,7 +84,7 @@ class Bank:
 
 
 class Loader:
-    """A second loader, which gives a batch for each batch, and begins again when it ends."""
+    """A second loader, which gives a batch for each batch. It begins again with each epoch, and when it ends."""
 
     def __init__(self, loader: Any):
         if not hasattr(loader, "__iter__") or isinstance(loader, Iterator):
@@ -133,10 +135,19 @@ class Loader:
 
 
 def _samples(batch: Batch) -> tuple[list[Any], list[Any]]:
-    """What samples are like: of each input and target the shape and the dtype."""
-    sides = ([(tuple(leaf.shape[1:]), leaf.dtype) for leaf in tree_leaves(side)] for side in batch)
-    return next(sides), next(sides)
+    """What samples are like: of each input and target the name, the shape and the dtype."""
+    inputs, targets = batch
+    return list(_leaves(inputs)), list(_leaves(targets))
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any, torch.dtype]]:
+    if isinstance(value, torch.Tensor):
+        yield name, tuple(value.shape[1:]), value.dtype
+    else:
+        for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
+            yield from _leaves(item, f"{name}[{key!r}]")
 
 
 def _text(samples: tuple[list[Any], list[Any]]) -> str:
-    return " and ".join(", ".join(f"{dtype} {shape}" for shape, dtype in side) or "nothing" for side in samples)
+    sides = (", ".join(f"{name} {dtype} {shape}" for name, shape, dtype in side) or "nothing" for side in samples)
+    return " and ".join(sides)

@@ -63,10 +63,8 @@ class Mixing(Keys):
         The positions of the inputs that are mixed; by default all that can be.
     pair : bool
         Call the loss with both targets and one lam.
-    bank : int, optional
-        Take partners from so many recent batches.
-    other : iterable of batches, optional
-        Take partners from these.
+    bank, other : optional
+        Where partners come from, as in `RustMixUp`.
     """
 
     run_valid = False
@@ -266,6 +264,8 @@ class Mixing(Keys):
             return self._replayed_plan(n, shape)
         if self._drawing is None:
             set_attributes(self, _drawing=self._rule_for(yb))
+        if self._elsewhere is not None and other is None:  # a rule that cannot is refused before the first step
+            draw_by(self._drawing, n, shape, labels_among(yb), (0,), n)
         plan = draw_by(self._drawing, n, shape, labels_among(yb), self._key(), other)
         if self._options.pair and not (plan.lam == plan.lam[0]).all():
             raise ValueError(

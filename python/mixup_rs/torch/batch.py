@@ -15,7 +15,7 @@ from mixup_rs.batches.heads import refuse_box_shape
 from mixup_rs.batches.nest import children
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
 from mixup_rs.batches.roles import entries_of, mask_role
-from mixup_rs.batches.targets import PairedTarget, TargetOptions, follows_pixels, mix_target
+from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
 from mixup_rs.torch.nest import tree_leaves, tree_map
@@ -253,7 +253,7 @@ def _lam_of_masks(plan: MixPlan, leaves: Sequence[torch.Tensor]) -> np.ndarray |
     lam = np.where(plan.weight < 1, plan.weight, plan.lam)
     if np.array_equal(lam, plan.lam):
         return None
-    are_masks = {follows_pixels(plan, y) for y in leaves}
+    are_masks = {_is_mask(plan, y) for y in leaves}
     if are_masks == {False}:
         return None
     if len(are_masks) > 1:
@@ -262,6 +262,11 @@ def _lam_of_masks(plan: MixPlan, leaves: Sequence[torch.Tensor]) -> np.ndarray |
             "its own, as MixCollate and mixed_loss do"
         )
     return lam
+
+
+def _is_mask(plan: MixPlan, y: torch.Tensor) -> bool:
+    """Whether a target has the weights of pixels: it has the shape of regions, or is a mask where there are none."""
+    return has_region_shape(plan, y) or (plan.spatial_shape is None and y.ndim > 2 and not y.is_floating_point())
 
 
 def _is_class_index(plan: MixPlan, y: torch.Tensor, options: TargetOptions) -> bool:

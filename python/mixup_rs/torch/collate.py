@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mixup_rs._core import MixPlan, collate
 from mixup_rs.batches.heads import Heads
@@ -236,9 +236,8 @@ class MixCollate(SharedSettings):
 
 def _check_data(other: Any, pad: float | None) -> None:
     """Refuse what is no data set of samples to take partners from."""
-    if not (hasattr(other, "__getitem__") and hasattr(other, "__len__")) or isinstance(
-        other, Mapping | str | DataLoader
-    ):
+    is_data = hasattr(other, "__getitem__") and hasattr(other, "__len__")
+    if not is_data or isinstance(other, Mapping | str | DataLoader | IterableDataset):
         raise TypeError(
             f"other must be a map-style data set, with a length and samples by their index, got {type(other).__name__}"
         )

@@ -102,7 +102,7 @@ def _mean(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     n, steps = len(plan), steps_of(plan)
     parts = [part for partner, share in steps for part in (partner, _bits(share, dtype))]
-    sent = iter(_to_device(np.concatenate(parts), x.device).split(n))
+    sent = iter(_to_device(np.concatenate(parts), x.device).split([n] * len(parts)))
     mixed = x.to(dtype)
     for partner, bits in zip(sent, sent, strict=True):
         others, share = x.index_select(0, partner).to(dtype), _weights(bits, dtype).view(-1, *[1] * (x.ndim - 1))

@@ -213,7 +213,12 @@ class Stacking:
             refuse_target(first, name)
         refuse_box_name(path, name)
         refuse_boxes(first, name)
-        y = _stacked_targets(values, name)
+        y = _stacked_targets(values[: self.n], name)
+        if self.drawn.other is not None:
+            theirs = _stacked_targets(values[self.n :], f"{name} of other")
+            if theirs.dtype != y.dtype:
+                raise TypeError(f"{name} of other is a target of {theirs.dtype}, in the batch it is of {y.dtype}")
+            y = torch.cat([y, theirs])
         if path not in (self.how._roles.targets or ()):
             refuse_box_shape(TORCH, y, name)
         mixed = self._own(mix_target(TORCH, self.plan, y, options, name))
@@ -226,7 +231,8 @@ class Stacking:
 
 def _samples_of(data: Any, indices: Sequence[int]) -> Sequence[Any]:
     """Samples of a data set, all at once where it can, as torch's loader reads them."""
-    return data.__getitems__(indices) if hasattr(data, "__getitems__") else [data[i] for i in indices]
+    at_once = getattr(data, "__getitems__", None)
+    return at_once(indices) if at_once else [data[i] for i in indices]
 
 
 def _library_of(value: Any) -> Any:
