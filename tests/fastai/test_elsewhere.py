@@ -10,7 +10,7 @@ from learners import EitherMix, fit, learner, loaders, tiny_model
 from oracle import mix_plan
 from other import mixed as mixed_with
 
-from mixup_rs import Mixup, Within
+from mixup_rs import FMix, Mixup, OneOf, ResizeMix, Within
 from mixup_rs.fastai import RustCutMix, RustMix, RustMixUp
 from mixup_rs.torch import MixCollate
 
@@ -55,6 +55,19 @@ class Mixed(Callback):
             partners = tuple(map(plain, mixing.yb1))
             pred = plain(self.learn.pred).double()
             self.batches.append((plain(self.learn.x), partners, mixing.plan, pred, self.learn.loss.item()))
+
+
+class Targets(Callback):
+    """The targets of each mixed batch, and its plan."""
+
+    order = 95
+
+    def __init__(self, mixing):
+        self.mixing, self.batches = mixing, []
+
+    def after_batch(self):
+        if self.training:
+            self.batches.append((torch.Tensor(self.learn.y).clone(), self.mixing.plan))
 
 
 def run(callback, dls=loaders, epochs=1, **options):
@@ -135,6 +148,18 @@ def test_no_way_out_leaves_a_memory_behind():
         assert [plan.other is None for _, _, plan, _, _ in learn.mixed.batches] == [True, *[False] * 4]
 
 
+def test_masks_and_resized_partners_in_one_batch():
+    loader, both = second(), 0
+    theirs = [*loader]
+    steps = run(RustMix(OneOf([ResizeMix(), FMix()], mode="elem"), other=loader, rng=1))
+    for k, ((x, _), (mixed, (partners,), plan, _, _)) in enumerate(steps):
+        z, yz = theirs[k % len(theirs)]
+        both += plan.masks is not None and plan.patches is not None
+        assert np.array_equal(mixed.numpy(), plan.apply(x.numpy(), other=z.numpy()))
+        assert torch.equal(partners.long(), yz[plan.partner])
+    assert both
+
+
 def test_a_seed_repeats_it():
     losses = [fit(learner(RustMixUp(bank=2, rng=seed))) for seed in (1, 1, 2)]
     assert np.array_equal(losses[0], losses[1])
@@ -191,20 +216,11 @@ def test_float_targets_are_blended_with_those_of_the_second_loader():
     data = torch.utils.data.TensorDataset(loaders(n=500).train_ds[0][0].expand(40, -1, -1, -1), values[500:540])
     loader = torch.utils.data.DataLoader(data, batch_size=40)
     callback = RustMixUp(other=loader, rng=1)
-    seen = []
-
-    class Targets(Callback):
-        order = 95
-
-        def after_batch(self):
-            if self.training:
-                seen.append((torch.Tensor(self.learn.y).clone(), callback.plan))
-
     learn = learner(
-        [callback, Given(), Targets()], lambda: loaders(targets=values), lambda: tiny_model(2), MSELossFlat()
+        [callback, Given(), Targets(callback)], lambda: loaders(targets=values), lambda: tiny_model(2), MSELossFlat()
     )
     fit(learn, 1)
-    for (_, y), (mixed, plan) in zip(learn.given.batches, seen, strict=True):
+    for (_, y), (mixed, plan) in zip(learn.given.batches, learn.targets.batches, strict=True):
         expected = mix_other(
             plan.for_labels(), y.numpy().astype(np.float64), values[500:540].numpy().astype(np.float64)
         )
@@ -214,23 +230,14 @@ def test_float_targets_are_blended_with_those_of_the_second_loader():
 def test_masks_are_cut_from_the_second_batch():
     masks = torch.randint(3, (200, 16, 16))
     callback = RustCutMix(bank=2, rng=1)
-    kept = []
-
-    class Targets(Callback):
-        order = 95
-
-        def after_batch(self):
-            if self.training:
-                kept.append((torch.Tensor(self.learn.y).clone(), callback.plan))
-
     learn = learner(
-        [callback, Given(), Targets()],
+        [callback, Given(), Targets(callback)],
         lambda: loaders(targets=masks),
         lambda: nn.Conv2d(3, 3, 1),
         CrossEntropyLossFlat(axis=1),
     )
     fit(learn, 1)
-    given = learn.given.batches
+    given, kept = learn.given.batches, learn.targets.batches
     for k in range(1, len(kept)):
         mixed, plan = kept[k]
         found = [

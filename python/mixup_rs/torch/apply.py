@@ -92,8 +92,8 @@ def apply(
         Shape (n, ...), any strides, any device; float64, float32, float16, bfloat16 or an integer of at most 16 bits.
         For a plan that only copies (CutMix) any dtype.
     inplace : bool, default False
-        Overwrite the tensor instead of allocating a new one. The tensor must not require a gradient, and samples not
-        have several partners.
+        Overwrite the tensor instead of allocating a new one. The tensor must not require a gradient, and each
+        sample must have one partner.
     spatial_axes : sequence of int, optional
         The axes of the tensor that boxes or masks are along; by default the last ones.
     other : torch.Tensor, optional

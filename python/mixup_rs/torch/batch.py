@@ -233,10 +233,11 @@ def _mix_beside(
     plan: MixPlan, yb: Any, options: TargetOptions, partner_on: Callable[[torch.device], torch.Tensor], other: Any
 ) -> MixedTargets:
     """Mix targets with partners from another batch, which are gathered behind them."""
-    n, both, leaves = len(plan), plan_of_both(plan), tree_leaves(yb)
+    n, leaves = len(plan), tree_leaves(yb)
     theirs = [y.index_select(0, partner_on(y.device)) for y in tree_leaves(other)]
     if all(_is_class_index(plan, y, options) for y in leaves):
         return MixedTargets(yb, lambda: _nest(yb, theirs))
+    both = plan_of_both(plan)
     behind = _nest(yb, [TORCH.join([y, partner]) for y, partner in zip(leaves, theirs, strict=True)])
     mixed = mix_targets(both, behind, options, lambda device: torch.from_numpy(both.partner).to(device))
 
