@@ -19,7 +19,7 @@ impl<T: Element> Batch<'_, T> {
         let parts = samples.len().div_ceil(part);
         let streamed = is_streamed(self.machine, self.bytes);
         let fetches_while_storing = streamed && fetches_while_storing::<T>(self.machine);
-        let block = stream_block_bytes(self.machine) / size_of::<T>();
+        let block = stream_block_bytes::<T>(self.machine, 2 * self.bytes) / size_of::<T>();
         let scratch = || streamed.then(|| stream::Scratch::new(block));
         let stretch = |job: usize| {
             let start = job % parts * part;

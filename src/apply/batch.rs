@@ -177,6 +177,10 @@ pub(super) struct Batch<'a, T> {
     pub blends: bool,
 }
 
+/// How many samples before a run is fetched the plan's entries for it are, which say whether it is read at all. Mixing
+/// 16,384 rows of 1 KiB in place takes 0.60 ms with 4 or 8, and 0.93 if they are looked up at once (Zen 5).
+const ENTRIES: usize = 4;
+
 impl<T: Element> Batch<'_, T> {
     pub(super) fn is_in_place(&self) -> bool {
         std::ptr::eq(self.source.first, self.target.first)
@@ -199,11 +203,15 @@ impl<T: Element> Batch<'_, T> {
     }
 
     /// The run to prefetch while the sample at place `at` of a stretch is blended, see [`Batch::upcoming`]. Also
-    /// prefetches that sample's entries in the plan, which are read in random order, and the mask of the next sample.
+    /// prefetches the plan's entries for a later sample, which are read in random order, and the mask of the next sample.
     pub(super) fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
         let (after, column) = if at + 1 < here.places.end { (at + 1, here) } else { (next.places.start, next) };
         self.mixing.fetch_mask(self.mixing.order.samples[at], self.mixing.order.samples.get(after), &column.column);
         let (place, sample, &Column { source, other, len, .. }) = self.upcoming(at, here, next)?;
+        if let Some(&later) = self.mixing.order.samples.get(place + ENTRIES) {
+            Ahead::new(&raw const self.mixing.weight[later], Cache::First).fetch(1);
+            Ahead::new(&raw const self.mixing.partner[later], Cache::First).fetch(1);
+        }
         let in_place = self.is_in_place();
         let is_other = self.mixing.is_other;
         if if is_other { !self.mixing.reads_all(sample) } else { in_place && !self.is_read(place, sample) } {
@@ -211,8 +219,6 @@ impl<T: Element> Batch<'_, T> {
         }
         let batch_bytes = if in_place { self.bytes } else { 2 * self.bytes };
         let to = fetched_to(self.machine, len * size_of::<T>(), batch_bytes, in_place)?;
-        Ahead::new(&raw const self.mixing.weight[sample], Cache::First).fetch(1);
-        Ahead::new(&raw const self.mixing.partner[sample], Cache::First).fetch(1);
         let (from, sample, offset) =
             if is_other { (self.partners, self.mixing.partner[sample], other) } else { (self.source, sample, source) };
         Some(Ahead::new(from.address(sample).wrapping_offset(offset), to))

@@ -102,17 +102,30 @@ pub(super) fn is_streamed(machine: &Machine, bytes: usize) -> bool {
 }
 
 /// Bytes that are blended before they are stored past the cache: enough for the kernels of long runs, and few enough for
-/// the first-level cache. With 1 and 2 KiB, results of bytes and halves took a tenth longer (Emerald Rapids). On a Zen 3,
-/// of 4 and 8 KiB, 64 samples of 3 × 224 × 224 float32 take 3.28 and 3.63 ms, 512 of them 27.3 and 30.7.
-pub(super) fn stream_block_bytes(machine: &Machine) -> usize {
-    if is_zen_3(machine) { 4 << 10 } else { 8 << 10 }
+/// the first-level cache. `batch_bytes` are those that are read and written.
+///
+/// - Emerald Rapids: with 1 and 2 KiB, results of bytes and halves took a tenth longer than with 8.
+/// - Zen 3, of 4 and 8 KiB: 64 samples of 3 × 224 × 224 float32 take 3.28 and 3.63 ms, 512 of them 27.3 and 30.7.
+/// - Zen 5, of 2, 4 and 8 KiB: 128 samples of float32 take 3.1, 4.1 and 4.7 ms, 512 of them 15.3, 20.2 and 20.9, 64 of
+///   float64 3.3, 3.8 and 4.9; but 512 of float16 11.6, 9.1 and 9.2, of bytes 4.1, 3.6 and 4.8. Where the cache holds a
+///   part of the batch: 64 of float32 1.51, 1.43 and 1.55, cut instead of blended 2.11, 1.82 and 2.15; 64 of float16
+///   1.35, 1.02 and 0.93.
+pub(super) fn stream_block_bytes<T>(machine: &Machine, batch_bytes: usize) -> usize {
+    let is_beyond = |caches: usize| is_zen_5(machine) && batch_bytes > caches * machine.third;
+    if is_beyond(4) && size_of::<T>() >= 4 {
+        2 << 10
+    } else if is_zen_3(machine) || is_beyond(2) {
+        4 << 10
+    } else {
+        8 << 10
+    }
 }
 
 /// Whether the next run is fetched while a block is stored past the cache, and not while it is blended. On a Zen 3, a new
 /// result of 64 samples of 3 × 224 × 224 float32 takes 3.53 ms on one thread with the fetch while blending and 3.28 with it
 /// while storing, 2.36 and 2.26 on two; 512 of them 31.7 and 27.3, 19.8 and 17.4; 64 of float16 4.20 and 3.45, of float64
 /// 9.56 and 8.54; cut instead of blended, 5.69 and 4.97. Bytes take longer to blend than to store: 512 samples of them
-/// 11.3 and 12.4. Not measured on other processors.
+/// 11.3 and 12.4. On a Zen 5, it takes 1.1 times as long with the fetch while storing. Not measured on other processors.
 pub(super) fn fetches_while_storing<T>(machine: &Machine) -> bool {
     is_zen_3(machine) && size_of::<T>() > 1
 }
@@ -143,10 +156,25 @@ mod tests {
 
     #[test]
     fn what_is_read_next_is_fetched_between_stores_on_a_zen_3() {
-        for (machine, fetches, block) in [(ZEN_3, true, 4 << 10), (AMD, false, 8 << 10), (INTEL, false, 8 << 10)] {
-            assert_eq!((fetches_while_storing::<f32>(&machine), stream_block_bytes(&machine)), (fetches, block));
+        for (machine, fetches) in [(ZEN_3, true), (AMD, false), (ZEN_5, false), (INTEL, false)] {
+            assert_eq!(fetches_while_storing::<f32>(&machine), fetches);
             assert!(!fetches_while_storing::<u8>(&machine));
         }
+    }
+
+    #[test]
+    fn blocks_are_shorter_the_further_a_batch_is_from_the_cache_on_a_zen_5() {
+        let blocks = |machine, batch_bytes| {
+            [stream_block_bytes::<f32>(&machine, batch_bytes), stream_block_bytes::<u8>(&machine, batch_bytes)]
+        };
+        for batch_bytes in [MIB, 64 * MIB, 65 * MIB, 129 * MIB] {
+            assert_eq!(blocks(ZEN_3, batch_bytes), [4 << 10; 2]);
+            assert_eq!(blocks(AMD, batch_bytes), [8 << 10; 2]);
+            assert_eq!(blocks(INTEL, batch_bytes), [8 << 10; 2]);
+        }
+        assert_eq!(blocks(ZEN_5, 64 * MIB), [8 << 10; 2]);
+        assert_eq!(blocks(ZEN_5, 128 * MIB), [4 << 10; 2]);
+        assert_eq!(blocks(ZEN_5, 129 * MIB), [2 << 10, 4 << 10]);
     }
 
     #[test]

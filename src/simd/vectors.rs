@@ -144,3 +144,24 @@ pub(super) mod f16x16 {
         unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(values)) };
     }
 }
+
+/// 16-bit lanes, each of which holds two bytes.
+pub(super) mod u8x32 {
+    pub use std::arch::x86_64::{
+        __m256i as Vector, _mm256_add_epi16 as add, _mm256_and_si256 as and, _mm256_loadu_si256 as load,
+        _mm256_mulhrs_epi16 as mulhrs, _mm256_or_si256 as or, _mm256_set1_epi16 as splat, _mm256_slli_epi16 as left,
+        _mm256_srli_epi16 as right, _mm256_storeu_si256 as store, _mm256_sub_epi16 as sub,
+    };
+
+    pub const LANES: usize = 32;
+}
+
+pub(super) mod u8x64 {
+    pub use std::arch::x86_64::{
+        __m512i as Vector, _mm512_add_epi16 as add, _mm512_and_si512 as and, _mm512_loadu_si512 as load,
+        _mm512_mulhrs_epi16 as mulhrs, _mm512_or_si512 as or, _mm512_set1_epi16 as splat, _mm512_slli_epi16 as left,
+        _mm512_srli_epi16 as right, _mm512_storeu_si512 as store, _mm512_sub_epi16 as sub,
+    };
+
+    pub const LANES: usize = 64;
+}
