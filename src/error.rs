@@ -66,11 +66,6 @@ pub enum MixError {
     WeightSum { index: usize, value: f64 },
     #[error("{what} needs one partner for each sample, as k=2 draws, got {} (k={k})", k - 1)]
     Several { what: &'static str, k: usize },
-    #[error(
-        "out must not overlap x where more than two samples are mixed (k={k}), got one that does; without out the \
-         result is a new array"
-    )]
-    SeveralInPlace { k: usize },
     #[error("the plan is for {expected} samples, got an array of {got}")]
     BatchLength { got: usize, expected: usize },
     #[error("expected an array whose axis 0 is the batch, got one with 0 dimensions")]

@@ -203,7 +203,7 @@ class MixPlan:
 
         ``mixed[i] = weights[i, 0] * x[i] + weights[i, 1] * x[partner[i, 0]] + weights[i, 2] * x[partner[i, 1]] + ...``
 
-        Such a plan is applied out of place. Class indices become soft targets, with `num_classes`: pairs of targets, boxes and
+        Class indices become soft targets, with `num_classes`: pairs of targets, boxes and
         keypoints, partners from another batch and choices of rules need plans of one partner.
 
         Parameters

@@ -126,7 +126,7 @@ impl MixPlan {
     /// ```
     ///
     /// # Errors
-    /// As [`MixPlan::apply`]; [`MixError::SeveralInPlace`] for a plan of several partners. Nothing is written then.
+    /// As [`MixPlan::apply`]. Nothing is written then.
     pub fn apply_in_place<T: Element, D: Dimension>(&self, mut x: ArrayViewMut<'_, T, D>) -> Result<()> {
         let out = x.view_mut().into_dyn().raw_view_mut();
         self.apply_to_raw(out.raw_view(), None, out)
@@ -165,8 +165,7 @@ impl MixPlan {
     /// from the end. By default they are the last axes.
     ///
     /// # Errors
-    /// As [`MixPlan::apply_into`] and [`MixPlan::apply_with`], before anything is written; [`MixError::SeveralInPlace`]
-    /// if `x` and `out` overlap and samples have several partners.
+    /// As [`MixPlan::apply_into`] and [`MixPlan::apply_with`], before anything is written.
     ///
     /// # Safety
     /// All must point to valid, aligned elements, `out` to writable ones, for the duration of the call. No other
@@ -183,10 +182,6 @@ impl MixPlan {
         self.check_blends::<T>()?;
         self.check_target(&x, &out)?;
         self.check_source(&x, other.as_ref())?;
-        if self.has_several() {
-            // SAFETY: as required above.
-            return unsafe { self.apply_several(&x, &out, limit) };
-        }
         // Checks the axes before anything is written. The grid in the memory order of `out` is made below.
         self.grid(x.shape(), spatial_axes, std::iter::empty)?;
         let patches = self.patches(x.shape(), x.strides(), spatial_axes)?;
@@ -201,6 +196,9 @@ impl MixPlan {
             // it, and apart from `other`.
             unsafe {
                 let target = out.as_ptr().cast_mut();
+                if self.has_several() {
+                    return self.mix_several(&layout, x.as_ptr(), target, limit);
+                }
                 let mix = || mix(self.mixing(grid.as_ref()), &layout, x.as_ptr(), partners, target, limit);
                 match &patches {
                     Some(patches) => result = patches.around(&x, other.as_ref(), out, limit, mix),

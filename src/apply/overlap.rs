@@ -42,7 +42,7 @@ fn same_elements<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>)
 }
 
 /// Whether the byte ranges from the lowest to the highest element overlap.
-pub(super) fn extents_meet<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
+fn extents_meet<T>(x: &RawArrayView<T, IxDyn>, out: &RawArrayViewMut<T, IxDyn>) -> bool {
     let x = extent(x.as_ptr(), x.shape(), x.strides());
     let out = extent(out.as_ptr(), out.shape(), out.strides());
     x.start < out.end && out.start < x.end

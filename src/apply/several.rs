@@ -1,76 +1,75 @@
-//! The driver for more than one partner: into another array, by weighted means.
+//! The driver for more than one partner: weighted means.
 //!
 //! A mean is taken term by term, each blended with the mean of those before it by its share of their weights: by the
 //! formula of two samples, whose properties it has. Terms of weight 0 are not read, equal ones stay as they are, and the
 //! result is never outside of them. It is kept in the wide type until all are in, so that it is rounded once.
 //!
-//! Samples are mixed block by block: a block of all samples stays in the cache while each of them is read k times.
+//! Samples are mixed block by block: a block of all samples stays in the cache while each of them is read k times. In
+//! place, it is copied first.
 
-use ndarray::{IxDyn, RawArrayView, RawArrayViewMut};
-
-use super::columns::{Columns, Samples};
+use super::columns::{Columns, Samples, transfer};
 use super::layout::Layout;
-use super::overlap::extents_meet;
+use super::tuning::PACKED_BYTES;
 use crate::arithmetic::Element;
-use crate::error::{MixError, Result};
 use crate::plan::MixPlan;
 use crate::runtime;
+use crate::simd::CACHE_LINE;
 use crate::simd::vectorised::{Loop, vectorised};
 use crate::simd::{Level, Recipe};
 
-/// Elements of a block.
+/// The most elements of a block.
 const BLOCK: usize = 1024;
 
 #[allow(unsafe_code)]
 impl MixPlan {
-    /// Applies a plan of several partners. The arrays must be checked but for overlap.
-    ///
-    /// # Errors
-    /// [`MixError::SeveralInPlace`] if they overlap. Nothing is written then.
+    /// Applies a plan of several partners, on at most `limit` threads.
     ///
     /// # Safety
-    /// As for [`MixPlan::apply_raw`].
-    pub(super) unsafe fn apply_several<T: Element>(
+    /// Both must be valid for the arrays that `layout` describes, `target` for writes, and be the same or not overlap.
+    pub(super) unsafe fn mix_several<T: Element>(
         &self,
-        x: &RawArrayView<T, IxDyn>,
-        out: &RawArrayViewMut<T, IxDyn>,
+        layout: &Layout,
+        source: *const T,
+        target: *mut T,
         limit: usize,
-    ) -> Result<()> {
-        if extents_meet(x, out) {
-            return Err(MixError::SeveralInPlace { k: self.k() });
-        }
-        let Some(layout) = Layout::with(x.shape(), x.strides(), x.strides(), out.strides()) else { return Ok(()) };
+    ) {
         let means: Vec<Mean<T>> = (0..layout.n).map(|i| Mean::new(i, self.terms(i))).collect();
-        let (run, level) = (layout.run, Level::current());
-        let source = Samples { first: x.as_ptr().cast_mut(), step: layout.source_step };
-        let target = Samples { first: out.as_ptr().cast_mut(), step: layout.target_step };
+        let (run, level, n) = (layout.run, Level::current(), layout.n);
+        let in_place = std::ptr::eq(source, target);
+        let source = Samples { first: source.cast_mut(), step: layout.source_step };
+        let target = Samples { first: target, step: layout.target_step };
         let threads = runtime::worth((self.k() + 1) * layout.size() * size_of::<T>(), limit);
-        let columns = Columns::new(&layout, BLOCK, 0);
-        let part = layout.n.div_ceil(runtime::jobs(threads).div_ceil(columns.count()));
-        let parts = layout.n.div_ceil(part);
+        let line = CACHE_LINE / size_of::<T>();
+        let block = if in_place { (PACKED_BYTES / (n * size_of::<T>())).clamp(line, BLOCK) } else { BLOCK };
+        let columns = Columns::new(layout, block, 0);
+        // In place a job overwrites what it has copied, which is all samples of its column.
+        let parts = if in_place { 1 } else { runtime::jobs(threads).div_ceil(columns.count()) };
+        let part = n.div_ceil(parts);
+        let parts = n.div_ceil(part);
         runtime::for_each(columns.count() * parts, threads, Scratch::default, |scratch, job| {
             let (column, first) = (columns.get(job / parts), job % parts * part);
-            // SAFETY: the column lies in both arrays, which do not overlap. No other job has these samples of it.
+            let Scratch { wide, gathered, copied, out: apart } = scratch;
+            // SAFETY: the column lies in both arrays. No other job has these samples of it in the target, nor, in place,
+            // any of it.
             unsafe {
-                let (source, target) = (source.from(column.source), target.from(column.target));
-                let Scratch { wide, gathered, out: apart } = scratch;
-                for (i, mean) in (first..layout.n.min(first + part)).zip(&means[first..]) {
+                let (mut source, mut stride) = (source.from(column.source), run.source);
+                let target = target.from(column.target);
+                if in_place {
+                    copied.resize(n * column.len, T::default());
+                    let dense = Samples { first: copied.as_mut_ptr(), step: column.len as isize };
+                    transfer(n, column.len, (source, stride), |i| i, (dense, 1));
+                    (source, stride) = (dense, 1);
+                }
+                for (i, mean) in (first..n.min(first + part)).zip(&means[first..]) {
                     let is_dense = run.target == 1;
                     apart.resize(if is_dense { 0 } else { column.len }, T::default());
                     let out = if is_dense { target.get_mut(i, column.len) } else { &mut apart[..] };
-                    mean.fill(
-                        level,
-                        |i, copied| elements(source, i, run.source, column.len, copied),
-                        out,
-                        wide,
-                        gathered,
-                    );
+                    mean.fill(level, |i, copied| elements(source, i, stride, column.len, copied), out, wide, gathered);
                     let first = target.first.offset(i as isize * target.step);
                     apart.iter().enumerate().for_each(|(at, &value)| *first.offset(at as isize * run.target) = value);
                 }
             }
         });
-        Ok(())
     }
 }
 
@@ -80,13 +79,15 @@ struct Scratch<T: Element> {
     wide: [Vec<T::Wide>; 2],
     /// Elements that are not beside each other.
     gathered: [Vec<T>; 2],
+    /// All samples of a column.
+    copied: Vec<T>,
     out: Vec<T>,
 }
 
 impl<T: Element> Default for Scratch<T> {
     fn default() -> Self {
         let wide = [(); 2].map(|()| vec![T::Wide::default(); BLOCK]);
-        Self { wide, gathered: [Vec::new(), Vec::new()], out: Vec::new() }
+        Self { wide, gathered: [Vec::new(), Vec::new()], copied: Vec::new(), out: Vec::new() }
     }
 }
 
@@ -198,6 +199,7 @@ mod tests {
     use ndarray::{Array, ArrayD, Axis, IxDyn, ShapeBuilder};
 
     use super::*;
+    use crate::error::MixError;
     use crate::rules::{Mixup, Rule};
     use crate::{Key, Lam};
 
@@ -320,11 +322,23 @@ mod tests {
     }
 
     #[test]
-    fn arrays_that_overlap_are_refused() {
-        let (plan, mut x) = (drawn(3, 4), values(&[4, 5]));
-        let before = x.clone();
-        assert_eq!(plan.apply_in_place(x.view_mut()), Err(MixError::SeveralInPlace { k: 3 }));
-        assert_eq!(x, before);
+    fn in_place_gives_the_bits_of_a_new_array() {
+        for (k, shape) in
+            [(3, vec![5, 3, 700]), (4, vec![9, 2500]), (16, vec![20, 2, 3]), (3, vec![4]), (3, vec![3000, 20])]
+        {
+            let (plan, mut x) = (drawn(k, shape[0]), values(&shape).mapv(|x| x as f32 / 7.0));
+            let mut mirrored = x.clone();
+            mirrored.invert_axis(Axis(shape.len() - 1));
+            let (expected, of_mirrored) = (plan.apply(x.view()), plan.apply(mirrored.view()));
+            plan.apply_in_place(x.view_mut()).unwrap();
+            plan.apply_in_place(mirrored.view_mut()).unwrap();
+            assert_eq!((expected, of_mirrored), (Ok(x), Ok(mirrored)));
+        }
+    }
+
+    #[test]
+    fn what_needs_one_partner_is_refused() {
+        let (plan, x) = (drawn(3, 4), values(&[4, 5]));
         assert_eq!(plan.apply_with(x.view(), x.view()), Err(MixError::OtherGiven { got: 4 }));
         assert!(matches!(
             plan.collate(&[&[1.0_f32][..]; 4], &[1], None, &mut [0.0; 4], 1),

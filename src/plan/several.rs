@@ -9,7 +9,7 @@ use crate::error::{MixError, Result};
 impl MixPlan {
     /// A plan that mixes `k` samples at a time, 2 to 16. `weights` holds k numbers in [0, 1] for each sample, that of the
     /// sample itself first, which sum to 1: a sum within 10⁻⁶ of it is divided out. `partner` holds the k − 1 partners of
-    /// each sample. It is applied out of place. With a k of 2 it is the plan of [`MixPlan::new`].
+    /// each sample. With a k of 2 it is the plan of [`MixPlan::new`].
     ///
     /// ```
     /// use mixup_rs::MixPlan;

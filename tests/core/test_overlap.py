@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 from oracle import assert_same_bits, bits, name, values
+from rules import plan_of
 
 from mixup_rs import MixPlan, mix_batch
 
@@ -87,12 +88,13 @@ OVERLAPS = {
     "another base, earlier": same_buffer_twice(-3),
 }
 
-PLANS = {
-    "one cycle": lambda: np.roll(np.arange(N), 1),
-    "fixed points": lambda: np.array([0, 3, 2, 1, 5, 4, 6, 7]),
-    "repeated": lambda: np.array([3, 3, 0, 1, 4, 0, 0, 6]),
+PARTNERS = {
+    "one cycle": np.roll(np.arange(N), 1),
+    "fixed points": np.array([0, 3, 2, 1, 5, 4, 6, 7]),
+    "repeated": np.array([3, 3, 0, 1, 4, 0, 0, 6]),
 }
 LAM = [0.3, 0.9, 1.0, 0.5, 0.2, 0.0, 0.6, 0.7]
+PLANS = {case: MixPlan(LAM, partner) for case, partner in PARTNERS.items()} | {"several partners": plan_of(N)}
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -105,7 +107,7 @@ def test_as_if_they_did_not_overlap(dtype, overlap, partner, size, set_num_threa
     memory = values((2 * N * k + 4 * k,), dtype)
     x, out = OVERLAPS[overlap](memory, k)
     assert size == "small" or out.nbytes >= 8 << 20
-    plan = MixPlan(LAM, PLANS[partner]())
+    plan = PLANS[partner]
     expected = plan.apply(x.copy())
 
     around = memory.copy()
@@ -137,7 +139,7 @@ def test_these_cases_do_share_memory(overlap):
 @pytest.mark.parametrize("labels", ["float", "indices", "indices, no num_classes", "bool"])
 def test_inputs_are_not_written_to(size, labels, given):
     k = K * SIZES[size]
-    x, lam, partner = values((N, k), np.float32), np.array(LAM), PLANS["repeated"]()
+    x, lam, partner = values((N, k), np.float32), np.array(LAM), PARTNERS["repeated"]
     y = {"float": values((N, k), np.float64), "bool": values((N, 5), np.int8) > 0}.get(labels, np.arange(N) % 3)
     classes = {"indices": 3}.get(labels)
     inputs = [x, y, lam, partner]
@@ -150,9 +152,9 @@ def test_inputs_are_not_written_to(size, labels, given):
 
 def test_labels_that_are_the_images_are_mixed_from_their_originals():
     x = values((N, K), np.float32)
-    plan = MixPlan(LAM, PLANS["one cycle"]())
+    plan = MixPlan(LAM, PARTNERS["one cycle"])
     expected = plan.apply(x)
-    mixed = mix_batch(x, x, lam=LAM, partner=PLANS["one cycle"](), out=x)
+    mixed = mix_batch(x, x, lam=LAM, partner=PARTNERS["one cycle"], out=x)
     assert_same_bits(mixed.x, expected)
     assert_same_bits(mixed.y, expected)
 
@@ -160,11 +162,11 @@ def test_labels_that_are_the_images_are_mixed_from_their_originals():
 def test_weights_and_partners_may_lie_in_out():
     x = np.random.default_rng(0).random((N, K))
     lam = x[:, 3]
-    expected = MixPlan(lam.copy(), PLANS["repeated"]()).apply(x)
-    mixed = mix_batch(x, lam=lam, partner=PLANS["repeated"](), out=x)
+    expected = MixPlan(lam.copy(), PARTNERS["repeated"]).apply(x)
+    mixed = mix_batch(x, lam=lam, partner=PARTNERS["repeated"], out=x)
     assert_same_bits(mixed.x, expected)
 
     x = values((N, K), np.int16)
-    x[:, 0] = PLANS["repeated"]()
+    x[:, 0] = PARTNERS["repeated"]
     expected = MixPlan(LAM, x[:, 0].copy()).apply(x)
     assert_same_bits(mix_batch(x, lam=LAM, partner=x[:, 0], out=x).x, expected)

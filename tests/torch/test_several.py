@@ -77,12 +77,15 @@ def test_gradients_are_the_transpose_of_the_mix():
     torch.testing.assert_close(tangent, apply(PLAN, grad))
 
 
-def test_in_place_is_refused():
-    for x in (batch(torch.float32), torch.empty(SHAPE, device="meta")):
-        before = x.clone()
-        with pytest.raises(ValueError, match=r"k=4"):
-            apply(PLAN, x, inplace=True)
-        assert x.is_meta or torch.equal(x, before)
+def test_in_place():
+    for dtype in (torch.float32, torch.float16, torch.uint8):
+        x = batch(dtype)
+        for mix in (apply, mix_on_device):
+            mixed = x.clone()
+            assert mix(PLAN, mixed, inplace=True) is mixed
+            assert torch.equal(mixed, mix(PLAN, x, inplace=False))
+    x = torch.empty(SHAPE, device="meta")
+    assert apply(PLAN, x, inplace=True) is x
 
 
 def test_labels():

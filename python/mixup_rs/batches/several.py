@@ -7,7 +7,7 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import parts_of
 
-__all__ = ["refuse_in_place", "steps_of"]
+__all__ = ["steps_of"]
 
 
 def steps_of(plan: MixPlan) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -24,8 +24,3 @@ def steps_of(plan: MixPlan) -> list[tuple[np.ndarray, np.ndarray]]:
     weights = plan.weights
     shares = np.divide(weights, (sums := weights.cumsum(axis=1)), out=np.zeros_like(weights), where=sums > 0)
     return [(partner, share) for (partner, _), share in zip(parts_of(plan), shares.T[1:], strict=True)]
-
-
-def refuse_in_place(plan: MixPlan) -> None:
-    """Raise ValueError, as the core does, for a batch that is to be overwritten."""
-    raise ValueError(f"more than two samples (k={plan.k}) are not mixed in place; leave out inplace=True")

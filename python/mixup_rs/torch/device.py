@@ -13,7 +13,7 @@ import torch
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.patches import taps_of
-from mixup_rs.batches.several import refuse_in_place, steps_of
+from mixup_rs.batches.several import steps_of
 
 __all__ = ["DevicePlan", "mix_on_device", "send_pairs", "send_plan", "spatial_axes_of"]
 
@@ -97,8 +97,6 @@ def _blend(x: torch.Tensor, others: torch.Tensor, share: torch.Tensor, inplace: 
 
 def _mean(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
     """Mix more than two samples at a time: blend by blend, rounded once."""
-    if inplace:
-        refuse_in_place(plan)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     n, steps = len(plan), steps_of(plan)
     parts = [part for partner, share in steps for part in (partner, _bits(share, dtype))]
@@ -109,7 +107,8 @@ def _mean(plan: MixPlan, x: torch.Tensor, inplace: bool) -> torch.Tensor:
         # What has no share does not leak, and two equal infinities are one.
         kept = (share == 0) | ((mixed == others) & mixed.isinf())
         mixed = torch.where(kept, mixed, torch.where(share == 1, others, torch.lerp(mixed, others, share)))
-    return (mixed if x.is_floating_point() else mixed.round()).to(x.dtype)
+    mixed = mixed if x.is_floating_point() else mixed.round()
+    return x.copy_(mixed) if inplace else mixed.to(x.dtype)
 
 
 def _mask(plan: MixPlan, x: torch.Tensor, inplace: bool, spatial_axes: Sequence[int] | None) -> torch.Tensor:
