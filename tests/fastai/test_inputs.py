@@ -1,5 +1,6 @@
 """What a batch may be made of: subclasses, gradients, bytes, one sample; and how a batch of none is refused."""
 
+import numpy as np
 import pytest
 import torch
 from fastai.vision.all import TensorBBox, TensorCategory, TensorImage, TensorMask
@@ -180,6 +181,32 @@ def test_a_batch_without_targets_is_mixed():
     mixing("after_pred")
     assert torch.equal(learn.x, apply(mixing.plan, digits()[0][:8]))
     assert learn.yb == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.arange(16), r"row for each of the 8 samples, got the shape \(16,\)"),  # CTC's, one after the other
+        (torch.arange(4), r"\(4,\)"),
+        (torch.rand(16), r"\(16,\)"),
+        (torch.tensor(3), r"\(\)"),
+        ([torch.arange(3) for _ in range(8)], r"\(3,\)"),  # one tensor a sample
+        (list(range(8)), "must be a tensor with a row for each sample, got int: 0"),
+        (tuple("abcdefgh"), "got str: 'a'"),
+        (np.arange(8), r"got ndarray: array\(\["),
+        ({"weight": 0.5}, "got float: 0.5"),
+    ],
+    ids=["longer", "shorter", "floats", "a number", "of each sample", "ints", "strings", "NumPy's", "one number"],
+)
+@pytest.mark.parametrize("make", [*CALLBACKS, lambda: RustMixUp(rng="torch")])
+def test_targets_that_are_not_those_of_the_samples_are_refused(make, target, message):
+    """They would stay as they are beside images that are mixed."""
+    for yb in ((target,), (None, target), (digits()[1][:8], {"more": target})):
+        mixing = make()
+        learn = learner(mixing)
+        learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, (digits()[0][:8],), yb
+        with pytest.raises((TypeError, ValueError), match=message):
+            mixing("before_batch")
 
 
 @pytest.mark.parametrize("kind", [torch.Tensor, TensorBBox])

@@ -257,8 +257,9 @@ def test_a_loss_that_is_found_to_come_apart_gets_one_per_sample():
     messages, learn = warned(Lams(rng=1), Own(), with_classes)
     assert messages == []
     assert all((lam != lam[0]).any() for lam in learn.mix_up.lams)
-    # Two calls a batch, one a batch of validation, and four to try it at each of the two epochs.
-    assert Own.calls == 6 * 2 + 2 + 2 * 4
+    # In a batch two calls, and two for the values that these must give; one a batch of validation; at each of the two
+    # epochs four to try it on made targets, four on those of the first batch.
+    assert Own.calls == 6 * 4 + 2 + 2 * 8
 
 
 def test_a_loss_that_only_says_so_gets_one_for_the_batch():
@@ -279,6 +280,68 @@ def test_a_loss_that_only_says_so_gets_one_for_the_batch():
     messages, learn = warned(Lams(rng=1), Lying(), with_classes)
     assert len(messages) == 1
     assert all((lam == lam[0]).all() for lam in learn.mix_up.lams)
+
+
+class Reduced(nn.Module):
+    """A loss of one's own with a reduction, which shows nothing else of itself."""
+
+    def __init__(self, of):
+        super().__init__()
+        self.of, self.reduction = of, "mean"
+
+    def forward(self, pred, target):
+        return self.of(pred, target, self.reduction)
+
+
+def hard(pred, target, reduction):
+    """The mean of the 16 largest."""
+    losses = F.cross_entropy(pred, target, reduction="none")
+    return losses if reduction == "none" else losses.topk(min(16, len(losses))).values.mean()
+
+
+RARE = torch.ones(100).index_fill(0, torch.tensor([57]), 50.0)
+SEEMING = {
+    "to ignore": (lambda p, y, reduction: F.cross_entropy(p, y, reduction=reduction), 10, -100),
+    "to ignore, another": (lambda p, y, reduction: F.cross_entropy(p, y, None, None, 255, None, reduction), 10, 255),
+    "the hardest": (hard, 10, 3),
+    "a rare class of weight": (lambda p, y, reduction: F.cross_entropy(p, y, RARE, reduction=reduction), 100, 57),
+}
+
+
+@pytest.mark.parametrize(("of", "classes", "some"), SEEMING.values(), ids=SEEMING)
+@pytest.mark.filterwarnings("ignore:.*not known to come apart")
+def test_a_loss_that_comes_apart_for_other_targets_gets_one_for_the_batch(of, classes, some):
+    generator = torch.Generator().manual_seed(0)
+    pred, target = torch.randn(40, classes, generator=generator), torch.randint(0, 10, (40,), generator=generator)
+    target[::3] = some
+
+    def dls():
+        made = one_batch_of(torch.rand(40, 3, 8, 8), target)()
+        made.c = classes
+        return made
+
+    mixing = RustMixUp(1.0, rng=1)
+    loss = fit(learner(mixing, dls, lambda: Constant(pred), Reduced(of)), 1, 0.0).item()
+    assert (mixing.lam == mixing.lam[0]).all()
+    own, partner = (of(pred, torch.Tensor(y).long(), "mean") for y in (target, mixing.yb1[0]))
+    assert loss == pytest.approx((mixing.lam[0] * own + (1 - mixing.lam[0]) * partner).item(), rel=1e-5)
+
+
+def test_one_that_does_not_in_a_later_batch_is_an_error_there():
+    """The inputs of that batch are mixed already."""
+    images, classes = digits()
+    targets = classes.clone()
+    targets[32:64] = -100
+
+    def dls():
+        made = loaders(n=64, images=images, targets=targets, typed=False, shuffle=False)
+        made.train.shuffle, made.c = False, 10
+        return made
+
+    learn = learner(RustMixUp(rng=1), dls, loss_func=Reduced(SEEMING["to ignore"][0]))
+    with pytest.raises(ValueError, match="one lam for the batch"):
+        fit(learn, 1)
+    assert len(learn.batch_losses.values) == 1
 
 
 def test_cutmix_says_nothing_and_calls_any_loss_twice():

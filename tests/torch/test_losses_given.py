@@ -1,5 +1,6 @@
 """What `mixed_loss` is given: weights that are none, shapes that do not fit, losses of several values."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -122,6 +123,67 @@ def test_a_loss_of_one_value_is_refused():
     loss.forward = lambda pred, target: F.cross_entropy(pred, target)
     with pytest.raises(ValueError, match=r"without its reduction it has shape \(\) for 6 samples"):
         mixed_loss(loss, torch.zeros(6, 3), pair(LAM))
+
+
+def test_a_known_loss_that_was_changed_is_not_known():
+    """By hooks, or by another forward: what it computes is looked at."""
+    pred = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    squared, doubled = nn.CrossEntropyLoss(), nn.CrossEntropyLoss()
+    squared.forward = lambda p, y: F.cross_entropy(p, y, reduction=squared.reduction) ** 2
+    doubled.register_forward_hook(lambda _, inputs, loss: 2 * loss)
+    with pytest.raises(ValueError, match="does not come apart"):
+        mixed_loss(squared, pred, pair(LAM))
+    torch.testing.assert_close(
+        mixed_loss(doubled, pred, pair(LAM)), 2 * mixed_loss(nn.CrossEntropyLoss(), pred, pair(LAM))
+    )
+
+
+def test_the_partners_targets_show_as_well_that_a_loss_does_not_come_apart():
+    pred, y = torch.zeros(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    target = PairedTarget(y, y.masked_fill(y == 2, -100), LAM)  # of another loader
+    with pytest.raises(ValueError, match="does not come apart"):
+        mixed_loss(Counting(), pred, target)
+
+
+def overwriting(pred, target):
+    """A temperature, and classes that are counted from 1: both in place."""
+    pred["logits"].div_(2.0)
+    return F.cross_entropy(pred.pop("logits"), target.sub_(1))
+
+
+def test_a_loss_that_overwrites_what_it_is_given_is_given_it_once():
+    logits, y = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2, 3, 3, 2, 1])
+    own, partner = (F.cross_entropy(logits / 2, one - 1) for one in (y, y.roll(1)))
+    masks = y.clone()  # masks that were cut are both the own ones and the partners'
+    for target, expected in (
+        (PairedTarget(y.clone(), y.roll(1), torch.tensor(0.7)), 0.7 * own + 0.3 * partner),
+        (PairedTarget(masks, masks, torch.tensor(0.7)), own),
+    ):
+        torch.testing.assert_close(mixed_loss(overwriting, {"logits": logits.clone()}, target), expected)
+
+
+def test_a_loss_that_is_tried_changes_no_prediction_and_draws_nothing():
+    class Noisy(nn.Module):
+        reduction = "mean"
+
+        def forward(self, pred, target):
+            return F.mse_loss(F.dropout(pred.mul_(2.0), 0.5), target, reduction=self.reduction)
+
+    pred, target = torch.ones(6, 3), torch.linspace(0, 1, 18).view(6, 3)
+    state = torch.get_rng_state()
+    refuse_rounding(Noisy(), pred, (target,))
+    assert torch.equal(pred, torch.ones(6, 3))
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(TypeError, match="rounds its targets"):
+        refuse_rounding(lambda p, y: F.mse_loss(F.dropout(p, 0.5), y.round()), pred, (target,))
+
+
+def test_many_losses_in_half_precision_have_a_mean():
+    """Their sum is more than it holds."""
+    pred, y = torch.full((2, 2, 256, 256), 2.0, dtype=torch.float16), torch.zeros(2, 256, 256, dtype=torch.int64)
+    got = mixed_loss(nn.CrossEntropyLoss(), pred, PairedTarget(y, 1 - y, torch.tensor([0.75, 1.0])))
+    assert got.dtype == torch.float16
+    assert got.item() == pytest.approx(math.log(2), rel=1e-3)
 
 
 def test_an_empty_batch_has_the_loss_of_one():

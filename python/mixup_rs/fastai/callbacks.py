@@ -21,7 +21,7 @@ from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rule import Mode, Rule
 from mixup_rs.rules import CutMix, Mixup
 from mixup_rs.torch.apply import mix_tensor
-from mixup_rs.torch.batch import MixedTargets
+from mixup_rs.torch.batch import MixedTargets, refuse_targets
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
 
 __all__ = ["MixCollateEpoch", "RustCutMix", "RustMix", "RustMixUp"]
@@ -41,6 +41,7 @@ class _Replaying(Mixing):
         """As fastai does: blended by torch unless the loss takes class indices."""
         if self.rng != "torch":
             return super()._mix_targets(plan, yb)
+        refuse_targets(len(plan), yb)
         if not getattr(self.learn.loss_func, "y_int", False):
             return MixedTargets(tuple(replay.blend(y, *self._sent(y.device)) for y in yb), None)
         partner = self._sent(yb[0].device)[0]

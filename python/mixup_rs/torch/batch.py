@@ -20,7 +20,7 @@ from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
 from mixup_rs.torch.nest import tree_leaves, tree_map
 
-__all__ = ["MixedTargets", "batch_size", "mix_inputs", "mix_targets", "spatial_shape"]
+__all__ = ["MixedTargets", "batch_size", "mix_inputs", "mix_targets", "refuse_targets", "spatial_shape"]
 
 
 def batch_size(xb: Any) -> int:
@@ -200,6 +200,7 @@ def mix_targets(
     ((tensor([7, 8]),), (tensor([8, 7]),))
     """
     leaves = tree_leaves(yb)
+    refuse_targets(len(plan), yb)
     for y in leaves:
         refuse_box_shape(TORCH, y, "the target", "give it one more axis")
     if other is not None:
@@ -227,6 +228,38 @@ def mix_targets(
         return MixedTargets(yb, partners)
     own_targets = _nest(yb, [own(y, other) for y, other in zip(leaves, mixed, strict=True)])
     return MixedTargets(own_targets, partners, _lam_of_masks(plan, leaves))
+
+
+def refuse_targets(n: int, yb: Any) -> None:
+    """Refuse targets that cannot be those of so many samples: they would stay as they are, or be mixed up.
+
+    Parameters
+    ----------
+    n : int
+        The number of samples.
+    yb : Any
+        The targets: a nest of tensors. None is no target.
+
+    Raises
+    ------
+    ValueError
+        If a tensor does not have a row for each sample.
+    TypeError
+        If a target is anything else, such as a list of numbers.
+
+    Examples
+    --------
+    >>> refuse_targets(2, (torch.zeros(2), {"a": [torch.zeros(2, 3)], "b": None}))
+    """
+    if isinstance(yb, torch.Tensor):
+        if yb.ndim == 0 or len(yb) != n:
+            raise ValueError(f"a target must have a row for each of the {n} samples, got the shape {tuple(yb.shape)}")
+        return
+    items = children(yb)
+    if items is None and yb is not None:
+        raise TypeError(f"a target must be a tensor with a row for each sample, got {type(yb).__name__}: {yb!r:.40}")
+    for item in items or ():
+        refuse_targets(n, item)
 
 
 def _mix_beside(

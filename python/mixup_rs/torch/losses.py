@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.torch.nest import tree_leaves, tree_map
-from mixup_rs.torch.separable import IGNORED, Parts, copy_of, is_fastais_smoothing, parts_of, tried_parts_of
+from mixup_rs.torch.separable import (
+    IGNORED,
+    Parts,
+    come_apart,
+    copy_of,
+    is_fastais_smoothing,
+    parts_of,
+    said_parts_of,
+    same_random,
+    wide_sum,
+)
 
 __all__ = ["as_pair", "common_lam", "mixed_loss", "pair_of_losses", "refuse_rounding", "soft_cross_entropy"]
 
@@ -109,7 +119,8 @@ def pair_of_losses(
     one_lam : float, optional
         The weight of all samples, if it is known to be one. By default `lam` is asked.
     parts : Parts, optional
-        How the loss comes apart, if that is known; lam is then taken to be one per sample. No device is waited for.
+        How the loss comes apart, if that is known or was found; lam is then taken to be one per sample. No device is
+        waited for if it is known.
 
     Returns
     -------
@@ -133,15 +144,22 @@ def pair_of_losses(
             return loss_func(pred, *own)
         if one_lam == 0:
             return loss_func(pred, *partner)
-        return _weighted_mean(one_lam, loss_func(pred, *own), loss_func(pred, *partner))
-    parts = parts or parts_of(loss_func) or tried_parts_of(loss_func, pred, own)
+        # A loss that writes to what it is given must not be given that twice.
+        again = (pred, *partner) if parts_of(loss_func) else tree_map(torch.clone, (pred, *partner))
+        return _weighted_mean(one_lam, loss_func(pred, *own), loss_func(*again))
+    was_tried = parts is not None
+    parts = parts or parts_of(loss_func) or said_parts_of(loss_func)
     if parts is None:
-        raise ValueError(
-            f"{_name(loss_func)} does not come apart into the losses of samples, so it needs one lam for the batch: "
-            "use a rule of mode='batch'"
-        )
+        raise _needs_one_lam(loss_func)
     _check_lam(lam, own)
-    return _weighted(parts, pred, own, partner, lam)
+    return _weighted(parts, pred, own, partner, lam, was_tried)
+
+
+def _needs_one_lam(loss_func: Any) -> ValueError:
+    return ValueError(
+        f"{_name(loss_func)} does not come apart into the losses of samples, so it needs one lam for the batch: "
+        "use a rule of mode='batch'"
+    )
 
 
 def _weighted_mean(lam: float, own: Any, partner: Any) -> Any:
@@ -219,10 +237,12 @@ def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> b
     tried = copy_of(loss_func)
 
     def changed(change: Callable[[Tensor], Tensor]) -> Any:
-        return tried(pred, *tree_map(lambda y: change(y) if y.is_floating_point() else y, targets))
+        new = tree_map(lambda y: change(y) if y.is_floating_point() else y.clone(), targets)
+        with same_random(pred):
+            return tried(tree_map(torch.clone, pred), *new)
 
     with torch.no_grad():
-        value = tried(pred, *targets)
+        value = changed(torch.clone)
         is_read = isinstance(value, Tensor) and not torch.equal(value, changed(lambda y: y.roll(1, 0)))
         if not is_read or not value.isfinite().all():
             return False
@@ -234,14 +254,23 @@ def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> b
     return True
 
 
-def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor) -> Tensor:
+def _weighted(
+    parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any], lam: Tensor, was_tried: bool
+) -> Tensor:
     own_loss, partner_loss = (parts.elements(pred, targets) for targets in (own, partner))
+    if not isinstance(own_loss, Tensor):
+        raise _needs_one_lam(parts.loss_func)
     _refuse_broadcast(pred, own, own_loss)
     if not own_loss.ndim or own_loss.numel() % len(lam):
         raise ValueError(
             f"{_name(parts.loss_func)} does not come apart into the losses of samples: without its reduction it has "
             f"shape {tuple(own_loss.shape)} for {len(lam)} samples; use a rule of mode='batch'"
         )
+    if not parts.is_known and not (
+        come_apart(parts, pred, own, own_loss, halves=not was_tried)
+        and come_apart(parts, pred, partner, partner_loss, halves=False)
+    ):
+        raise _needs_one_lam(parts.loss_func)
     share = _spread(lam, own_loss)
     # The side that does not count may be infinite or NaN, and must not be multiplied by 0.
     blended = torch.lerp(partner_loss, own_loss, share)
@@ -249,12 +278,12 @@ def _weighted(parts: Parts, pred: Any, own: Sequence[Any], partner: Sequence[Any
     own_weight, partner_weight = (parts.element_weights(targets, own_loss) for targets in (own, partner))
     if own_weight is None or partner_weight is None or parts.reduction != "mean":
         return parts.reduced(total, len(lam))
-    weights = torch.lerp(partner_weight, own_weight, share).sum()
+    weights = wide_sum(torch.lerp(partner_weight, own_weight, share))
     if not is_fastais_smoothing(parts.loss_func):
-        return total.sum() / weights
+        return (wide_sum(total) / weights).to(total.dtype)
     # The smoothing term is averaged over the samples. For an ignored target the loss is that term alone.
     smoothing = parts.elements(pred, [torch.full_like(own[0], IGNORED)])
-    return smoothing.mean() + (total - smoothing).sum() / weights
+    return (wide_sum(smoothing) / smoothing.numel() + wide_sum(total - smoothing) / weights).to(total.dtype)
 
 
 def _refuse_broadcast(pred: Any, own: Sequence[Any], loss: Tensor) -> None:

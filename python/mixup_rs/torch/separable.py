@@ -2,7 +2,9 @@
 
 A weight per sample needs the loss of each sample. Only some losses have one: cross-entropy is a mean over samples, a
 triplet loss over a batch is not. A loss is taken apart if it is known (torch's and fastai's own), or if it is found to:
-its parts, reduced again, must give its own value, and the parts of half a batch must be those of the whole.
+its parts, reduced again, must give its own value, and the parts of half a batch must be those of the whole. Values that
+were tried are not all values: a target may be one to ignore, a class may have a weight. Therefore the value of a loss
+that was found to come apart is compared with its parts in each batch.
 """
 
 from __future__ import annotations
@@ -22,7 +24,17 @@ from torch.nn import functional
 
 from mixup_rs.torch.nest import tree_leaves, tree_map
 
-__all__ = ["Parts", "copy_of", "is_fastais_smoothing", "parts_of", "tried_parts_of"]
+__all__ = [
+    "Parts",
+    "come_apart",
+    "copy_of",
+    "is_fastais_smoothing",
+    "parts_of",
+    "said_parts_of",
+    "same_random",
+    "tried_parts_of",
+    "wide_sum",
+]
 
 #: Losses of class indices whose mean is over the weights of the classes, without the index to ignore.
 _MEAN_OVER_WEIGHTS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
@@ -42,6 +54,9 @@ IGNORED = -100
 #: another order.
 _TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
+#: What a loss raises that is tried on what it does not take.
+_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, AttributeError)
+
 
 class Parts:
     """A loss taken apart.
@@ -54,10 +69,18 @@ class Parts:
         How it reduces its elements.
     settings : dict, optional
         The class weights and the index to ignore, of a loss whose mean is over them.
+    is_known : bool
+        Whether it comes apart whatever its values are.
     """
 
-    def __init__(self, loss_func: Callable[..., Any], reduction: str, settings: dict[str, Any] | None = None):
-        self.loss_func, self.reduction, self.settings = loss_func, reduction, settings
+    def __init__(
+        self,
+        loss_func: Callable[..., Any],
+        reduction: str,
+        settings: dict[str, Any] | None = None,
+        is_known: bool = True,
+    ):
+        self.loss_func, self.reduction, self.settings, self.is_known = loss_func, reduction, settings, is_known
 
     def elements(self, pred: Any, targets: Sequence[Any]) -> Tensor:
         """The loss before its reduction, batch first."""
@@ -77,8 +100,10 @@ class Parts:
         """Elements reduced without weights."""
         if self.reduction == "none":
             return loss
-        total = loss.sum()
-        return total if self.reduction == "sum" else total / (n if self.reduction == "batchmean" else loss.numel())
+        total = wide_sum(loss)
+        if self.reduction != "sum":
+            total = total / (n if self.reduction == "batchmean" else loss.numel())
+        return total.to(loss.dtype)
 
 
 def parts_of(loss_func: Any) -> Parts | None:
@@ -89,12 +114,25 @@ def parts_of(loss_func: Any) -> Parts | None:
             return None
         inner = inner.func
     inner = getattr(inner, "func", inner) if _is_fastais(inner) else inner
+    if isinstance(inner, nn.Module) and _is_changed(inner):
+        return None
     known = type(inner) if isinstance(inner, nn.Module) else inner
     if known not in (*_MEAN_OVER_WEIGHTS, *_MEAN_OVER_ELEMENTS) and not _is_fastais(inner):
         return None
     with _unreduced(loss_func) as (_, reduction):
         pass
     return Parts(loss_func, reduction, _settings(loss_func)) if reduction in ("mean", "sum", "none") else None
+
+
+def said_parts_of(loss_func: Any) -> Parts | None:
+    """Take a loss apart that says how it reduces, by an attribute or an argument `reduction`. None for any other.
+
+    Whether it comes apart is not known: see `come_apart`.
+    """
+    if not isinstance(getattr(loss_func, "reduction", None), str) and "reduction" not in _parameters(loss_func):
+        return None
+    with _unreduced(loss_func) as (_, reduction):
+        return Parts(loss_func, reduction, is_known=False)
 
 
 def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts | None:
@@ -112,35 +150,74 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
     Returns
     -------
     Parts or None
-        None if its elements, reduced, are not its value, or those of half the batch are not those of the whole.
+        None if it does not `come_apart`.
     """
-    if not isinstance(getattr(loss_func, "reduction", None), str) and "reduction" not in _parameters(loss_func):
+    if (parts := said_parts_of(loss_func)) is None:
         return None
+    tried = Parts(copy_of(loss_func), parts.reduction)
+    try:
+        with torch.no_grad(), same_random(pred):
+            whole = tried.elements(pred, targets)
+    except _FAILURES:
+        return None
+    return parts if isinstance(whole, Tensor) and come_apart(parts, pred, targets, whole) else None
+
+
+def come_apart(parts: Parts, pred: Any, targets: Sequence[Any], whole: Tensor, halves: bool = True) -> bool:
+    """Whether the elements of a loss, reduced, are its value, and those of half the batch those of the whole.
+
+    Parameters
+    ----------
+    parts : Parts
+        How the loss says that it comes apart. A copy of the loss is tried.
+    pred : nest of torch.Tensor
+        Predictions, batch first.
+    targets : sequence
+        Nests of targets, batch first.
+    whole : torch.Tensor
+        The elements for these.
+    halves : bool, default True
+        Look at the halves as well.
+    """
     first = next(iter(tree_leaves(pred)), None)
     if first is None or first.ndim == 0:
-        return None
-    n = len(first)
+        return False
+    n, loss_func, whole = len(first), copy_of(parts.loss_func), whole.detach()
+    if whole.ndim == 0 or whole.numel() % n or whole.dtype not in _TOLERANCE:
+        return False
+    finite = whole[whole.isfinite()].abs()
+    tolerance = _TOLERANCE[whole.dtype] * (finite.max().item() if finite.numel() else 0.0)
+    try:
+        with torch.no_grad(), same_random(pred):
+            if halves and not _close(_of_halves(loss_func, pred, targets, n), whole.reshape(-1), tolerance):
+                return False
+            value = loss_func(pred, *targets)
+    except _FAILURES:
+        return False
+    count = {"sum": whole.numel(), "batchmean": whole.numel() // n}.get(parts.reduction, 1)
+    return isinstance(value, Tensor) and _close(parts.reduced(whole, n), value, tolerance * count)
+
+
+def _of_halves(loss_func: Any, pred: Any, targets: Sequence[Any], n: int) -> Tensor:
+    """The elements of the two halves of a batch, one after the other."""
     # Not a multiple of 2 or 3: losses of pairs or triples of neighbours do not come apart there.
     half = next(k for k in range(max(n // 2, 1), 0, -1) if k % 6 in (1, 5))
-    given, loss_func = loss_func, copy_of(loss_func)
-    try:
-        with torch.no_grad(), _unreduced(loss_func) as (unreduced, reduction):
-            whole = unreduced(pred, *targets)
-            sides = [_rows(slice(0, half), (pred, *targets)), _rows(slice(half, n), (pred, *targets))]
-            halves = torch.cat([unreduced(*side).reshape(-1) for side in sides if len(tree_leaves(side[0])[0])])
-        with torch.no_grad():
-            value = loss_func(pred, *targets)
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-        return None
-    if whole.ndim == 0 or whole.numel() % n or whole.dtype not in _TOLERANCE:
-        return None
-    finite = whole[whole.isfinite()].abs()
-    largest = finite.max().item() if finite.numel() else 0.0
-    tolerance = _TOLERANCE[whole.dtype] * largest
-    count = {"sum": whole.numel(), "batchmean": whole.numel() // n}.get(reduction, 1)
-    parts = Parts(given, reduction)
-    agree = _close(halves, whole.reshape(-1), tolerance) and _close(parts.reduced(whole, n), value, tolerance * count)
-    return parts if agree else None
+    sides = [_rows(slice(0, half), (pred, *targets)), _rows(slice(half, n), (pred, *targets))]
+    with _unreduced(loss_func) as (unreduced, _):
+        return torch.cat([unreduced(*side).reshape(-1) for side in sides if len(tree_leaves(side[0])[0])])
+
+
+@contextmanager
+def same_random(pred: Any) -> Iterator[None]:
+    """Torch's generators of the host and of a prediction's device are afterwards as they were."""
+    devices = {x.device for x in tree_leaves(pred) if x.is_cuda}
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def wide_sum(loss: Tensor) -> Tensor:
+    """The sum, in single precision at least: that of many elements is more than half precision holds."""
+    return loss.sum(dtype=torch.promote_types(loss.dtype, torch.float32))
 
 
 def copy_of(loss_func: Any) -> Any:
@@ -204,6 +281,12 @@ def _settings(loss_func: Any) -> dict[str, Any] | None:
     if (inner := getattr(loss_func, "func", None)) is not None:
         return _settings(inner)
     return {"weight": loss_func.weight, "ignore_index": IGNORED} if is_fastais_smoothing(loss_func) else None
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Whether a module computes something else than its class does."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return "forward" in vars(module) or any(hooks)
 
 
 def _is_fastais(loss_func: Any) -> bool:
