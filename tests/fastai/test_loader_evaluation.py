@@ -1,11 +1,16 @@
 """A MixCollate mixes training batches alone: evaluation on whichever data sees them as they are."""
 
+from contextlib import suppress
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
 from fastai.vision.all import (
     Callback,
+    CancelEpochException,
+    CancelFitException,
+    CancelTrainException,
     CategoryBlock,
     ClassificationInterpretation,
     CrossEntropyLossFlat,
@@ -121,11 +126,84 @@ def test_a_batch_taken_by_hand_is_not_mixed_while_the_callback_is_there(make):
     np.testing.assert_array_equal(losses(0), losses(3))
 
 
-def test_without_the_callback_the_loader_mixes_again():
-    """It is not left switched off."""
-    learn = learner(RustMixUp(), mixing)
+class Stop(Callback):
+    """Raises in the second training batch."""
+
+    order = -5
+
+    def __init__(self, exception):
+        self.exception = exception
+
+    def after_pred(self):
+        if self.training and self.learn.iter == 1:
+            raise self.exception
+
+
+@pytest.mark.parametrize("make", [RustMixUp, MixCollateEpoch])
+@pytest.mark.parametrize(
+    "exception", [KeyboardInterrupt, ValueError, CancelTrainException, CancelEpochException, CancelFitException]
+)
+def test_nor_after_a_fit_that_was_stopped(make, exception):
+    """Whether or not fastai calls an event on the way out."""
+    learn = learner(make(), mixing, loss_func=loss_of_pairs if make is MixCollateEpoch else None)
+    with suppress(KeyboardInterrupt, ValueError), learn.no_bar(), learn.no_logging():
+        learn.fit(1, cbs=[Stop(exception("stop"))])
+    assert not learn.dls.train.create_batch.mixes()
+    assert not isinstance(learn.dls.train.one_batch()[1], tuple)
+    mixed = []
+    learn.add_cb(Callback(before_batch=lambda: None))
+    learn.cbs[-1].before_batch = lambda: mixed.append(learn.dls.train.create_batch.mixes())
     fit(learn, 1)
-    learn.remove_cb(RustMixUp)
+    assert mixed == [True] * 5 + [False]
+    learn.remove_cb(make)
+    assert isinstance(learn.dls.train.one_batch()[1], tuple)
+
+
+def test_lr_find_leaves_the_loader_as_it_was(tmp_path):
+    learn = learner(RustMixUp(), mixing)
+    learn.path = tmp_path
+    with learn.no_bar(), learn.no_logging():
+        learn.lr_find(num_it=5, show_plot=False)
+    assert not isinstance(learn.dls.train.one_batch()[1], tuple)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_predictions_of_the_training_set_within_an_epoch_leave_the_rest_of_it_mixed(workers):
+    class Predict(Callback):
+        order = 90
+
+        def __init__(self):
+            self.own, self.kinds = [], []
+
+        def before_batch(self):
+            if self.training:
+                self.kinds.append(self.learn.mix_up._loaded is not None)
+
+        def after_batch(self):
+            if self.training and self.learn.iter == 1:
+                learn = self.learn
+                kept = {name: getattr(learn, name) for name in ("dl", "xb", "yb", "pred", "loss", "iter")}
+                self.own.append(learn.get_preds(ds_idx=0, inner=True)[1])
+                vars(learn).update(kept, training=True)
+                learn.model.train()
+
+    def dls():
+        made = mixing()
+        made.train = made.train.new(num_workers=workers)
+        return made
+
+    learn = learner([RustMixUp(), Predict()], dls)
+    fit(learn, 1)
+    assert learn.predict.kinds == [True] * 5
+    assert [own.shape for own in learn.predict.own] == [(160,)]
+
+
+@pytest.mark.parametrize("make", [RustMixUp, MixCollateEpoch])
+def test_without_the_callback_the_loader_mixes_again(make):
+    """It is not left switched off."""
+    learn = learner(make(), mixing, loss_func=loss_of_pairs if make is MixCollateEpoch else None)
+    fit(learn, 1)
+    learn.remove_cb(make)
     _, target = learn.dls.train.one_batch()
     assert isinstance(target, tuple)
 

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from fastai.vision.all import CrossEntropyLossFlat, DiceLoss, F, TerminateOnNaNCallback, nn
+from fastai.vision.all import Callback, CrossEntropyLossFlat, DiceLoss, F, TerminateOnNaNCallback, nn
 from learners import Constant, Fixed, digits, fit, learner, loaders, loss_of, one_batch_of, tiny_model
 
 from mixup_rs import CutMix, Mixup
@@ -342,6 +342,20 @@ def test_one_that_does_not_in_a_later_batch_is_an_error_there():
     with pytest.raises(ValueError, match="one lam for the batch"):
         fit(learn, 1)
     assert len(learn.batch_losses.values) == 1
+
+
+def test_a_rule_and_a_loss_may_be_replaced_within_an_epoch():
+    class Replace(Callback):
+        def after_batch(self):
+            if self.training and self.learn.iter == 0:
+                self.learn.mix_up.rule = Mixup(mode="pair")
+            if self.training and self.learn.iter == 1:
+                self.learn.loss_func = lambda p, t: F.cross_entropy(p, t)
+
+    with pytest.warns(UserWarning, match="not known to come apart"):
+        fit(learn := learner([mixing := Lams(mode="batch", rng=1), Replace()], lambda: loaders(n=96)), 1)
+    assert [len(set(lam.tolist())) > 1 for lam in mixing.lams] == [False, True, False]
+    assert len(learn.batch_losses.values) == 3
 
 
 def test_cutmix_says_nothing_and_calls_any_loss_twice():

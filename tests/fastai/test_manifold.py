@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from fastai.vision.all import nn
@@ -227,3 +228,22 @@ def test_a_layer_that_is_called_with_keywords_is_mixed():
 def test_a_model_without_a_sequential_part_asks_for_a_layer():
     with pytest.raises(ValueError, match="layer="):
         fit(learner(RustManifoldMixUp(), id_loaders, Twice), 1)
+
+
+def test_an_interrupt_before_the_layer_leaves_a_model_that_mixes_nothing():
+    """In training mode either, as in a loop of one's own."""
+
+    class First(nn.Module):
+        def forward(self, x):
+            if interrupts:
+                raise interrupts.pop()
+            return x
+
+    interrupts = [KeyboardInterrupt()]
+    learn = learner(RustManifoldMixUp(rng=1), lambda: loaders(n=64), lambda: nn.Sequential(First(), *tiny_model()))
+    learn.manifold_mix_up.layer = learn.model[3]
+    with pytest.raises(KeyboardInterrupt):
+        fit(learn, 1)
+    images = digits()[0][:32]
+    assert torch.equal(learn.model.train()(images), learn.model(images))
+    assert np.isfinite(fit(learn, 1)).all()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
-__all__ = ["is_training_a_batch", "pooling_classifiers", "set_attributes"]
+__all__ = ["Running", "is_training_a_batch", "pooling_classifiers", "set_attributes"]
 
 
 def set_attributes(callback: Any, **values: Any) -> None:
@@ -22,11 +24,38 @@ def is_training_a_batch(learn: Any) -> bool:
     fastai stores nothing in a learner that says so: after an interrupt a learner looks as it did within the batch, and
     no event is called. The running frames are the only difference.
     """
-    function = getattr(learn, "_do_one_batch", None)
-    code, frame = getattr(function, "__code__", None), sys._getframe()
-    while frame is not None and frame.f_code is not code:
+    code = getattr(getattr(learn, "_do_one_batch", None), "__code__", None)
+    return any(frame.f_code is code for frame in _calls(sys._getframe()))
+
+
+class Running:
+    """Whether a call, within which this was made, still runs; True if it was made in none.
+
+    No event of fastai says that an interrupt ended a batch or an epoch.
+
+    Parameters
+    ----------
+    function : callable
+        A method of the learner.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        code = getattr(function, "__code__", None)
+        self._frame = next((frame for frame in _calls(sys._getframe()) if frame.f_code is code), None)
+
+    def __bool__(self) -> bool:
+        """Look at this thread first, then at the others, in which a batch may be loaded or a layer run."""
+        if self._frame is None:
+            return True
+        threads = (sys._getframe(), *sys._current_frames().values())
+        return any(frame is self._frame for top in threads for frame in _calls(top))
+
+
+def _calls(frame: FrameType | None) -> Iterator[FrameType]:
+    """The calls that run in a thread, from the innermost."""
+    while frame is not None:
+        yield frame
         frame = frame.f_back
-    return frame is not None
 
 
 def pooling_classifiers() -> tuple[type, ...]:

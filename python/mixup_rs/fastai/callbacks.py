@@ -17,6 +17,7 @@ from fastai.callback.mixup import MixHandler, MixUp
 
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai import replay
+from mixup_rs.fastai.loader import TrainingLoader
 from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rule import Mode, Rule
 from mixup_rs.rules import CutMix, Mixup
@@ -302,10 +303,15 @@ class MixCollateEpoch(Callback):
 
     def __init__(self, collate: Any = None):
         self.collate = collate
-        self._epochs, self._is_first_epoch = Epochs(), True
+        self._epochs, self._is_first_epoch, self._loader = Epochs(), True, TrainingLoader()
 
     def _found(self) -> Any:
         return self.collate or mixing_collate(getattr(getattr(self.learn, "dls", None), "train", None))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "learn" and value is None and self.__dict__.get("learn") is not None:  # removed from its learner
+            resume(self._found(), 0, 0)
+        super().__setattr__(name, value)
 
     def before_fit(self) -> None:
         """Begin a fit."""
@@ -318,12 +324,24 @@ class MixCollateEpoch(Callback):
         epoch = learn.epoch
         self._epochs.begin(epoch, self._is_first_epoch)
         self._is_first_epoch = False
-        resume(self._found(), epoch, self._epochs.offset)
+        self._loader.begin(learn, self._found(), epoch, self._epochs.offset)
 
     def after_train(self) -> None:
         """Leave batches as they are until the next epoch."""
-        pause(self._found())
+        self._loader.end()
 
     def before_validate(self) -> None:
         """Leave batches as they are, the training set's as well."""
-        pause(self._found())
+        self._loader.before_validate(self._found())
+
+    def after_validate(self) -> None:
+        """Go on with the epoch of training that it was in."""
+        self._loader.after_validate()
+
+    def after_cancel_epoch(self) -> None:
+        """Leave batches as they are until the next epoch."""
+        self._loader.end()
+
+    def after_fit(self) -> None:
+        """Leave batches as they are."""
+        self._loader.end()

@@ -8,7 +8,7 @@ from fastai.callback.mixup import MixHandler
 from torch import nn
 
 from mixup_rs._core import MixPlan
-from mixup_rs.fastai._compat import pooling_classifiers, set_attributes
+from mixup_rs.fastai._compat import Running, pooling_classifiers, set_attributes
 from mixup_rs.fastai.keys import LAYER
 from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rule import Mode
@@ -86,7 +86,7 @@ class RustManifoldMixUp(Mixing, MixHandler):
                 raise ValueError("the model has no sequential part to draw a layer from; name one: layer=...")
             layer = stages[self._draw_below(len(stages), LAYER)]
         self._unhook()
-        hook = _MixInputs(self, plan)
+        hook = _MixInputs(self, plan, Running(self.learn.one_batch))
         set_attributes(self, _hook=layer.register_forward_pre_hook(hook, with_kwargs=True))
         return xb
 
@@ -120,15 +120,18 @@ class RustManifoldMixUp(Mixing, MixHandler):
 class _MixInputs:
     """A forward pre-hook that mixes the inputs of a layer once, in the training batch of its plan."""
 
-    def __init__(self, callback: RustManifoldMixUp | None = None, plan: MixPlan | None = None):
-        self.callback, self.plan = callback, plan
+    def __init__(
+        self, callback: RustManifoldMixUp | None = None, plan: MixPlan | None = None, in_batch: Running | None = None
+    ):
+        self.callback, self.plan, self.in_batch = callback, plan, in_batch
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.callback is None or self.plan is None:
             return None
         self.callback._unhook()  # a layer that the model runs twice is mixed once
-        # After an interrupt the hook is still there. It must not mix the inputs of a model that is evaluated.
-        return mix_inputs(self.plan, (args, kwargs)) if self.callback.learn.model.training else None
+        # After an interrupt the hook is still there. It must not mix the inputs of a model that is called later.
+        is_its_batch = self.in_batch and self.callback.learn.model.training
+        return mix_inputs(self.plan, (args, kwargs)) if is_its_batch else None
 
     def __reduce__(self) -> Any:
         """A copy of the model gets a hook without the batch and the learner, which does nothing."""

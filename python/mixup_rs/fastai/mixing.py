@@ -10,7 +10,6 @@ is the last in the first event and the first in the second (`mixup_rs.fastai.ord
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -26,7 +25,8 @@ from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.elsewhere import Batch, Loader, elsewhere
 from mixup_rs.fastai.keys import BANK, TURN, Keys
 from mixup_rs.fastai.loaded import unpaired
-from mixup_rs.fastai.one_lam import needs_one_lam, with_one_lam
+from mixup_rs.fastai.loader import TrainingLoader
+from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.rule import Rule, draw_by
 from mixup_rs.torch._compat import no_torch_function
@@ -36,7 +36,7 @@ from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
-from mixup_rs.torch.separable import Parts, parts_of
+from mixup_rs.torch.separable import parts_of
 
 __all__ = ["Mixing"]
 
@@ -127,9 +127,8 @@ class Mixing(Keys):
         self.inputs = None if inputs is None else ((inputs,) if isinstance(inputs, int) else tuple(inputs))
         self._options = TargetOptions(pair=pair)
         self._elsewhere = elsewhere(bank, other)
-        self._turn, self._collate, self._rank, self._drawing = 0, None, rank_distrib(), rule
-        self._epochs, self._is_first_epoch, self._epoch, self._warned = Epochs(), True, 0, False
-        self._parts: Parts | None = None
+        self._turn, self._loader, self._rank, self._drawn = 0, TrainingLoader(), rank_distrib(), DrawnRule(rule)
+        self._epochs, self._is_first_epoch, self._epoch = Epochs(), True, 0
         self._last_lam: torch.Tensor | None = None
         self._last_yb1: tuple[Any, ...] = ()
         self._forget()
@@ -192,7 +191,7 @@ class Mixing(Keys):
         self._refuse_fastais()
         self._forget()
         set_attributes(self, _is_first_epoch=True)
-        pause(self._collate)
+        self._loader.end()
 
     def before_train(self) -> None:
         """Read what is constant during an epoch."""
@@ -202,24 +201,27 @@ class Mixing(Keys):
         set_attributes(
             self,
             stack_y=getattr(learn.loss_func, "y_int", False),
-            _collate=collate,
             _rank=rank_distrib(),  # once an epoch: it takes longer than a draw
             _epoch=self._epochs.begin(epoch, self._is_first_epoch),
             _is_first_epoch=False,
             _is_untried=parts_of(learn.loss_func) is None,
-            _drawing=None,
         )
+        self._drawn.forget()
         if self._elsewhere is not None:
             if collate is not None:
                 raise ValueError(
                     "the MixCollate of the loader mixes its batches: give other=... to it, not the callback"
                 )
             self._elsewhere.begin()
-        resume(collate, epoch, self._epochs.offset)
+        self._loader.begin(learn, collate, epoch, self._epochs.offset)
 
     def before_validate(self) -> None:
         """Leave batches as they are, the training set's as well."""
-        pause(mixing_collate(getattr(self.learn, "dl", None)))
+        self._loader.before_validate(mixing_collate(getattr(self.learn, "dl", None)))
+
+    def after_validate(self) -> None:
+        """Go on with the epoch of training that it was in."""
+        self._loader.after_validate()
 
     def before_batch(self) -> None:
         """Mix the inputs, and the targets that can be blended or cut."""
@@ -227,7 +229,7 @@ class Mixing(Keys):
         xb, yb = learn.xb, learn.yb
         if not self._is_its_turn() or (self.off_epoch is not None and learn.epoch >= self.off_epoch):
             return self._forget()
-        if self._collate is not None:
+        if self._loader.collate is not None:
             return self._take_over(yb)
         # Without this, fastai's tensors run Python code at each access to an attribute.
         with no_torch_function():
@@ -262,34 +264,16 @@ class Mixing(Keys):
         n, shape = batch_size(xb), spatial_shape(self._chosen(xb))
         if self.rng == "torch":
             return self._replayed_plan(n, shape)
-        if self._drawing is None:
-            set_attributes(self, _drawing=self._rule_for(yb))
+        rule = self._drawn.of(self, yb)
         if self._elsewhere is not None and other is None:  # a rule that cannot is refused before the first step
-            draw_by(self._drawing, n, shape, labels_among(yb), (0,), n)
-        plan = draw_by(self._drawing, n, shape, labels_among(yb), self._key(), other)
+            draw_by(rule, n, shape, labels_among(yb), (0,), n)
+        plan = draw_by(rule, n, shape, labels_among(yb), self._key(), other)
         if self._options.pair and not (plan.lam == plan.lam[0]).all():
             raise ValueError(
                 f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: use a rule of "
                 "mode='batch'"
             )
         return plan
-
-    def _rule_for(self, yb: Any) -> Rule:
-        """The rule, with one lam for the batch where the loss does not come apart into samples."""
-        needed, parts = needs_one_lam(self.learn, yb, self._options)
-        set_attributes(self, _parts=parts)
-        if not needed:
-            return self.rule
-        rule = with_one_lam(self.rule)
-        if rule != self.rule and not self._warned:
-            set_attributes(self, _warned=True)
-            loss = getattr(self.learn.loss_func, "__name__", type(self.learn.loss_func).__name__)
-            warnings.warn(
-                f"{loss} is not known to come apart into the losses of samples: {type(self).__name__} draws one lam "
-                "for each batch instead of one per sample",
-                stacklevel=2,
-            )
-        return rule
 
     def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
         raise NotImplementedError
@@ -350,7 +334,7 @@ class Mixing(Keys):
         self._replace(prob=prob)
 
     def _replace(self, **options: Any) -> None:
-        set_attributes(self, rule=replace(self.rule, **options), _drawing=None)  # type: ignore[type-var]
+        set_attributes(self, rule=replace(self.rule, **options))  # type: ignore[type-var]
 
     @property
     def is_mixed(self) -> bool:
@@ -394,11 +378,16 @@ class Mixing(Keys):
         self._restore_targets()
         self._keep_last()
         self._let_go()
-        pause(self._collate)
+        self._loader.end()
 
     def after_cancel_train(self) -> None:
         """Restore targets that are hidden."""
         self._restore_targets()
+
+    def after_cancel_epoch(self) -> None:
+        """Restore targets that are hidden, and leave batches as they are."""
+        self._restore_targets()
+        self._loader.end()
 
     def after_cancel_fit(self) -> None:
         """Restore targets that are hidden."""
@@ -408,6 +397,7 @@ class Mixing(Keys):
         """Forget the last batch."""
         self._keep_last()
         self._let_go()
+        self._loader.end()
         self._forget()
 
     def lf(self, pred: Any, *yb: Any) -> torch.Tensor:
@@ -426,8 +416,9 @@ class Mixing(Keys):
         if (lam == lam[0]).all():
             return pair_of_losses(self.old_lf, pred, yb, partners, self.lam, float(lam[0]))
         parts = parts_of(self.old_lf) if len(yb) == 1 else None
-        if parts is None and self._parts is not None and self._parts.loss_func is self.old_lf:
-            parts = self._parts
+        found = self._drawn.parts
+        if parts is None and found is not None and found.loss_func is self.old_lf:
+            parts = found
         weights = self.lam if self._loss_lam is None else torch.from_numpy(lam).float().to(self.lam.device)
         return pair_of_losses(self.old_lf, pred, yb, partners, weights, parts=parts)
 
@@ -497,4 +488,4 @@ class Mixing(Keys):
     def __getstate__(self) -> dict[str, Any]:
         """Excludes the last batch from pickles."""
         state = {**super().__getstate__(), **_NO_BATCH}  # type: ignore[dict-item]
-        return {**state, "_on_device": {}, "_collate": None, "_parts": None, "_last_lam": None, "_last_yb1": ()}
+        return {**state, "_on_device": {}, "_last_lam": None, "_last_yb1": ()}

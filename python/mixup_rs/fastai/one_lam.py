@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import is_dataclass, replace
 from typing import Any
 
@@ -12,12 +13,53 @@ from mixup_rs.rules import OneOf, Rule
 from mixup_rs.torch.nest import tree_leaves
 from mixup_rs.torch.separable import Parts, parts_of, tried_parts_of
 
-__all__ = ["needs_one_lam", "with_one_lam"]
+__all__ = ["DrawnRule", "needs_one_lam", "with_one_lam"]
 
 #: Samples of the values that a loss is tried on, beside one of each class.
 _TRIED = 10
 #: About how many predictions it is tried on at most, if that leaves `_TRIED` samples.
 _MOST = 2**22
+
+
+class DrawnRule:
+    """The rule that is drawn from: with one lam for the batch where the loss needs that, which is said once."""
+
+    def __init__(self, rule: Rule) -> None:
+        #: How the loss of the learner comes apart, if that was found.
+        self.parts: Parts | None = None
+        #: The rule of the callback, the loss, and what is drawn from for them; without an epoch the rule, for any loss.
+        self._decided: tuple[Rule, Any, Rule] | None = (rule, None, rule)
+        self._warned = False
+
+    def forget(self) -> None:
+        """Decide anew."""
+        self._decided = None
+
+    def of(self, callback: Any, yb: Any) -> Rule:
+        """The rule for a batch with these targets, by a callback; decided where its rule or the loss is another."""
+        rule, loss_func = callback.rule, callback.learn.loss_func
+        decided = self._decided
+        if decided is None or decided[0] is not rule or not (decided[1] is None or decided[1] is loss_func):
+            needed, self.parts = needs_one_lam(callback.learn, yb, callback._options)
+            drawn = with_one_lam(rule) if needed else rule
+            self._decided = decided = rule, loss_func, drawn
+            if drawn != rule:
+                self._warn(type(callback), loss_func)
+        return decided[2]
+
+    def _warn(self, kind: type, loss_func: Any) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        warnings.warn(
+            f"{getattr(loss_func, '__name__', type(loss_func).__name__)} is not known to come apart into the losses of "
+            f"samples: {kind.__name__} draws one lam for each batch instead of one per sample",
+            stacklevel=2,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Excludes the loss from pickles."""
+        return {"parts": None, "_decided": None, "_warned": self._warned}
 
 
 def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> tuple[bool, Parts | None]:

@@ -188,7 +188,7 @@ class MixCollate(SharedSettings):
 
     def _mixes(self, now: Settings, epoch: int) -> bool:
         wanted = self._schedule is None or self._schedule(epoch)
-        return bool(wanted and now.enabled and not now.paused and epoch < now.off_epoch)
+        return bool(wanted and now.enabled and not self._is_paused(now) and epoch < now.off_epoch)
 
     def _draw(self, n: int, shape: tuple[int, ...] | None, labels: Any = None) -> tuple[MixPlan, bool]:
         """Draw the plan of a batch, the identity if the batch is not to be mixed; and whether that is of training."""
@@ -197,7 +197,7 @@ class MixCollate(SharedSettings):
         epoch, batch = self._place(now, rank)
         self._warn_of_epochs(now)
         if not self._mixes(now, epoch):
-            return MixPlan.identity(n), not now.paused
+            return MixPlan.identity(n), not self._is_paused(now)
         key = (*self._seed(), epoch + int(now.offset), batch, rank)
         try:
             return draw_by(

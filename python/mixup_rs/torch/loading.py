@@ -34,6 +34,7 @@ def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
         The epochs of earlier fits.
     """
     if collate is not None:
+        collate._mixes_while, collate._is_paused_here = True, False
         collate._set_everywhere("paused", 0)
         collate._begin(epoch, offset)
 

@@ -72,6 +72,10 @@ class SharedSettings:
         self._counted: tuple[int, float, int] = (0, 0.0, 0)
         #: What a worker read its last batch by.
         self._fetcher: Callable[[], Any] | None = None
+        #: What must be true to mix, in this process and those that are forked from it: a framework may be interrupted.
+        self._mixes_while: Any = True
+        #: Whether this process evaluates meanwhile, and those that are started from it: others may train.
+        self._is_paused_here = False
         #: The rank of the process that pickled this, and the process that unpickled it.
         self._sent_by, self._received_in = 0, 0
 
@@ -195,7 +199,12 @@ class SharedSettings:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a spawned worker: the rank of this process, and counters that begin anew."""
-        return {**self.__dict__, "_counted": (0, 0.0, 0), "_fetcher": None, "_sent_by": self._rank()}
+        new = {"_counted": (0, 0.0, 0), "_fetcher": None, "_sent_by": self._rank(), "_mixes_while": True}
+        return {**self.__dict__, **new}
+
+    def _is_paused(self, now: Settings) -> bool:
+        """Whether a framework that trains does not train with this batch."""
+        return bool(now.paused or self._is_paused_here or not self._mixes_while)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

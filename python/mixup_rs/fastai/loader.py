@@ -1,0 +1,50 @@
+"""When the `MixCollate` of a learner's training loader mixes: in the batches that training asks for, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixup_rs.fastai._compat import Running
+from mixup_rs.torch.collate import MixCollate
+from mixup_rs.torch.loading import pause, resume
+
+__all__ = ["TrainingLoader"]
+
+
+class TrainingLoader:
+    """The loader of the current epoch of training, if a `MixCollate` makes its batches."""
+
+    def __init__(self) -> None:
+        self.collate: MixCollate | None = None
+        self._is_training = False
+
+    def begin(self, learn: Any, collate: MixCollate | None, epoch: int, offset: int) -> None:
+        """Mix in an epoch of training, after `offset` epochs of earlier fits."""
+        self.collate, self._is_training = collate, True
+        resume(collate, epoch, offset)
+        if collate is not None:
+            collate._mixes_while = Running(learn._do_epoch_train)
+
+    def end(self) -> None:
+        """Leave batches as they are until the next epoch."""
+        self._is_training = False
+        pause(self.collate)
+
+    def before_validate(self, collate: MixCollate | None) -> None:
+        """Leave batches as they are, the training set's as well.
+
+        Within an epoch of training its workers go on meanwhile: those that are started now take what is said here.
+        """
+        if self._is_training and collate is not None and collate is self.collate:
+            collate._is_paused_here = True
+        else:
+            pause(collate)
+
+    def after_validate(self) -> None:
+        """Go on with an epoch of training, if it was in one."""
+        if self.collate is not None:
+            self.collate._is_paused_here = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Excludes the collate and its data from pickles."""
+        return {"collate": None, "_is_training": False}
