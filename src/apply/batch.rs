@@ -205,20 +205,23 @@ impl<T: Element> Batch<'_, T> {
     /// The run to prefetch while the sample at place `at` of a stretch is blended, see [`Batch::upcoming`]. Also
     /// prefetches the plan's entries for a later sample, which are read in random order, and the mask of the next sample.
     pub(super) fn ahead(&self, at: usize, here: &Stretch, next: &Stretch) -> Option<Ahead<T>> {
-        let (after, column) = if at + 1 < here.places.end { (at + 1, here) } else { (next.places.start, next) };
-        self.mixing.fetch_mask(self.mixing.order.samples[at], self.mixing.order.samples.get(after), &column.column);
-        let (place, sample, &Column { source, other, len, .. }) = self.upcoming(at, here, next)?;
+        let (after, stretch) = if at + 1 < here.places.end { (at + 1, here) } else { (next.places.start, next) };
+        self.mixing.fetch_mask(self.mixing.order.samples[at], self.mixing.order.samples.get(after), &stretch.column);
+        let (place, sample, column @ &Column { source, other, len, .. }) = self.upcoming(at, here, next)?;
         if let Some(&later) = self.mixing.order.samples.get(place + ENTRIES) {
             Ahead::new(&raw const self.mixing.weight[later], Cache::First).fetch(1);
             Ahead::new(&raw const self.mixing.partner[later], Cache::First).fetch(1);
         }
         let in_place = self.is_in_place();
         let is_other = self.mixing.is_other;
-        if if is_other { !self.mixing.reads_all(sample) } else { in_place && !self.is_read(place, sample) } {
-            return None;
-        }
         let batch_bytes = if in_place { self.bytes } else { 2 * self.bytes };
         let to = fetched_to(self.machine, len * size_of::<T>(), batch_bytes, in_place)?;
+        if if is_other { !self.mixing.reads_all(sample) } else { in_place && !self.is_read(place, sample) } {
+            if !is_other && batch_bytes > self.machine.third {
+                self.fetch_boxes(place, sample, column, to);
+            }
+            return None;
+        }
         let (from, sample, offset) =
             if is_other { (self.partners, self.mixing.partner[sample], other) } else { (self.source, sample, source) };
         Some(Ahead::new(from.address(sample).wrapping_offset(offset), to))
@@ -227,10 +230,33 @@ impl<T: Element> Batch<'_, T> {
     /// Whether mixing in place reads all of the sample at this place of the order: whether it is blended itself, or the
     /// sample that it is the partner of. That of the first sample of a cycle is the last one, which is not looked up.
     fn is_read(&self, place: usize, sample: usize) -> bool {
-        let Mixing { partner, order, .. } = self.mixing;
-        let before = place.checked_sub(1).map(|place| order.samples[place]);
-        let reader = before.filter(|&before| partner[before] == sample);
-        self.blends && (self.mixing.reads_all(sample) || reader.is_none_or(|reader| self.mixing.reads_all(reader)))
+        let reader = || self.reader(place, sample);
+        self.blends && (self.mixing.reads_all(sample) || reader().is_none_or(|reader| self.mixing.reads_all(reader)))
+    }
+
+    /// The sample that is mixed before the one at this place of the order, if that is its partner.
+    fn reader(&self, place: usize, sample: usize) -> Option<usize> {
+        let before = place.checked_sub(1).map(|place| self.mixing.order.samples[place]);
+        before.filter(|&before| self.mixing.partner[before] == sample)
+    }
+
+    /// Prefetches what the box of a sample and that of its reader take of it: rows too short for the hardware prefetcher.
+    /// In place, 64 samples of 3 × 224 × 224 float32 with one box take 1.17 ms with it, and 1.65 without; 8 of them, which
+    /// the cache holds, 0.095 and 0.064 (Zen 5).
+    fn fetch_boxes(&self, place: usize, sample: usize, column: &Column, to: Cache) {
+        let box_of = |of: usize| match self.mixing.region(of) {
+            Some((Region::Box(rect), grid)) => Some((rect, grid)),
+            _ => None,
+        };
+        let own = box_of(sample);
+        let read =
+            self.reader(place, sample).and_then(box_of).filter(|(rect, _)| own.is_none_or(|(own, _)| own != *rect));
+        for (rect, grid) in own.into_iter().chain(read) {
+            for run in grid.runs(rect, column.at..column.at + column.len) {
+                let offset = column.source + (run.start - column.at) as isize;
+                Ahead::new(self.source.address(sample).wrapping_offset(offset), to).fetch(run.len());
+            }
+        }
     }
 
     /// The place, the sample and its column that is read some samples after place `at` of a stretch: in this stretch, or
