@@ -216,3 +216,51 @@ def test_boxes_as_targets_are_refused(kind):
         with pytest.raises(TypeError, match="cannot be averaged"):
             mixed_batch(callback(rng=1), digits()[0][:8], boxes)
     mixed_batch(RustMixUp(rng=1), digits()[0][:8], torch.rand(8, 3, 4, 1))
+
+
+@pytest.mark.parametrize("make", CALLBACKS)
+def test_floats_in_the_shape_of_boxes_are_blended_where_they_are_named(make):
+    points = torch.rand(8, 5, 4)
+    with pytest.raises(TypeError, match=r"if it is none, name its position: targets=\[0\]"):
+        mixed_batch(make(), digits()[0][:8], points)
+    mixing = RustManifoldMixUp(targets=0) if make is RustManifoldMixUp else make(targets=0)
+    learn = mixed_batch(mixing, digits()[0][:8], points)
+    assert torch.equal(learn.yb[0], apply(mixing.plan.for_labels(), points))
+    with pytest.raises(TypeError, match="boxes"):  # which say so themselves
+        mixed_batch(mixing, digits()[0][:8], points.as_subclass(TensorBBox))
+
+
+def test_targets_that_are_not_named_are_the_same_in_both_losses():
+    images, classes = digits()
+    names, number, length = list("abcdefgh"), torch.rand(8), torch.arange(3)
+    given = []
+
+    def loss_func(pred, *targets):
+        given.append(targets)
+        return nn.functional.cross_entropy(pred, targets[2])
+
+    for at, bank in ((2, None), ([-2], 1)):
+        mixing = RustMixUp(mode="batch", rng=1, targets=at, bank=bank)
+        learn = learner(mixing, loss_func=loss_func)
+        learn.epoch, learn.iter, learn.training = 0, 0, True
+        for _ in range(2):
+            learn.xb, learn.yb = (images[:8],), (names, number, classes[:8], length)
+            mixing("before_batch")
+        own, partner = learn.yb, mixing.yb1
+        assert torch.equal(partner[2], classes[:8][mixing.plan.partner])
+        for kept in (own, partner):
+            assert all(a is b for a, b in zip((kept[0], kept[1], kept[3]), (names, number, length), strict=True))
+        pred = learn.model(learn.x)
+        loss = mixing.lf(pred, *learn.yb)
+        lam = mixing.lam[0]
+        expected = [nn.functional.cross_entropy(pred, y[2]) for y in (own, partner)]
+        torch.testing.assert_close(loss, lam * expected[0] + (1 - lam) * expected[1])
+        assert [targets[0] for targets in given[-2:]] == [names, names]
+    with pytest.raises(ValueError, match=r"targets=\[4\] names targets of a batch that has 1"):
+        mixed_batch(RustMixUp(targets=4), images[:8], classes[:8])
+
+
+@pytest.mark.parametrize("options", [{"inputs": [0]}, {"targets": [0]}, {"pair": True}])
+def test_fastais_callbacks_repeated_have_no_such_options(options):
+    with pytest.raises(ValueError, match="has no inputs=, targets= and pair="):
+        RustCutMix(rng="torch", **options)

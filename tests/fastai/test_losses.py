@@ -221,6 +221,7 @@ class TestRounding:
             lambda pred, y: F.cross_entropy(pred, y.long()),
             lambda pred, y: F.cross_entropy(pred, y.round().long()),
             lambda pred, y: F.binary_cross_entropy_with_logits(pred[:, 0], (y > 0.5).float()),
+            lambda pred, y: F.binary_cross_entropy_with_logits(pred[:, 0], (y / 3).ceil()),
         ],
     )
     def test_it_is_refused(self, loss_func):

@@ -100,6 +100,9 @@ class RustMixUp(_Replaying, MixUp):
         A second loader, such as one of unlabelled images: each batch has its partners in the next one of it. It
         begins again with each epoch, and when it ends. Its batches have the inputs and targets of the first, more
         samples or fewer.
+    targets : int or sequence of int, optional
+        The positions of the targets that are mixed, by default all; others are the same in both losses. Floats (n, k,
+        4) that are named are no boxes.
 
     Attributes
     ----------
@@ -145,8 +148,9 @@ class RustMixUp(_Replaying, MixUp):
         pair: bool = False,
         bank: int | None = None,
         other: Any = None,
+        targets: Any = None,
     ):
-        super().__init__(Mixup(alpha, mode, fold, prob), rng, inplace, off_epoch, inputs, pair, bank, other)
+        super().__init__(Mixup(alpha, mode, fold, prob), rng, inplace, off_epoch, inputs, pair, bank, other, targets)
 
     def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
         return replay.draw_mix(self.distrib, n)
@@ -173,7 +177,7 @@ class RustCutMix(_Replaying, FastaiCutMix):
         Draw each side of the box between these fractions of the image's side, without clipping, as timm does.
     prob : float, default 1.0
         The probability with which each box that is drawn is used.
-    off_epoch, rng, inplace, inputs, pair, bank, other
+    off_epoch, rng, inplace, inputs, pair, bank, other, targets
         As for `RustMixUp`. rng="torch" repeats fastai's CutMix.
 
     Attributes
@@ -212,8 +216,9 @@ class RustCutMix(_Replaying, FastaiCutMix):
         pair: bool = False,
         bank: int | None = None,
         other: Any = None,
+        targets: Any = None,
     ):
-        super().__init__(CutMix(alpha, mode, minmax, prob), rng, inplace, off_epoch, inputs, pair, bank, other)
+        super().__init__(CutMix(alpha, mode, minmax, prob), rng, inplace, off_epoch, inputs, pair, bank, other, targets)
 
     def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
         if shape is None:
@@ -243,7 +248,7 @@ class RustMix(Mixing, MixHandler):
     rule : Rule
         Draws the plan of each batch. More than two samples at a time (`Mixup` with a `k`) need targets that can be
         blended, such as one-hot floats.
-    off_epoch, rng, inplace, inputs, pair, bank, other
+    off_epoch, rng, inplace, inputs, pair, bank, other, targets
         As for `RustMixUp`, without rng="torch".
 
     Attributes
@@ -280,8 +285,9 @@ class RustMix(Mixing, MixHandler):
         pair: bool = False,
         bank: int | None = None,
         other: Any = None,
+        targets: Any = None,
     ):
-        super().__init__(rule, rng, inplace, off_epoch, inputs, pair, bank, other)
+        super().__init__(rule, rng, inplace, off_epoch, inputs, pair, bank, other, targets)
 
 
 class MixCollateEpoch(Callback):

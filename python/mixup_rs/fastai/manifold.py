@@ -32,7 +32,7 @@ class RustManifoldMixUp(Mixing, MixHandler):
         parts, without the first module of a sequential model, whose input is the model's, and without those that begin
         with an embedding, which takes indices. In fastai's text classifiers `learn.model[1].layers` takes whole
         sentences, of any length.
-    mode, fold, prob, off_epoch, rng
+    mode, fold, prob, off_epoch, rng, targets
         As for `RustMixUp`, without rng="torch".
 
     Attributes
@@ -69,9 +69,10 @@ class RustManifoldMixUp(Mixing, MixHandler):
         prob: float = 1.0,
         off_epoch: int | None = None,
         rng: Any = None,
+        targets: Any = None,
     ):
         self._hook: Any = None
-        super().__init__(Mixup(alpha, mode, fold, prob), rng, off_epoch=off_epoch)
+        super().__init__(Mixup(alpha, mode, fold, prob), rng, off_epoch=off_epoch, targets=targets)
         self.layer = layer
 
     def show_batch(self, dls: Any, max_n: int = 9) -> Any:

@@ -22,6 +22,7 @@ from fastai.torch_core import rank_distrib
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.targets import TargetOptions, labels_among
 from mixup_rs.fastai._compat import set_attributes
+from mixup_rs.fastai.chosen import chosen, positions, put_back
 from mixup_rs.fastai.elsewhere import Batch, Loader, elsewhere
 from mixup_rs.fastai.keys import BANK, TURN, Keys
 from mixup_rs.fastai.loaded import unpaired
@@ -31,7 +32,7 @@ from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.rule import Rule, draw_by
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
-from mixup_rs.torch.batch import batch_size, mix_inputs, mix_targets, spatial_shape
+from mixup_rs.torch.batch import MixedTargets, batch_size, mix_inputs, mix_targets, spatial_shape
 from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
@@ -59,8 +60,8 @@ class Mixing(Keys):
         Overwrite the batch.
     off_epoch : int, optional
         The first epoch that is not mixed.
-    inputs : sequence of int, optional
-        The positions of the inputs that are mixed; by default all that can be.
+    inputs, targets : int or sequence of int, optional
+        The positions of those that are mixed, as in `RustMixUp`.
     pair : bool
         Call the loss with both targets and one lam.
     bank, other : optional
@@ -107,6 +108,7 @@ class Mixing(Keys):
         pair: bool = False,
         bank: int | None = None,
         other: Any = None,
+        targets: Any = None,
     ):
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
@@ -115,6 +117,8 @@ class Mixing(Keys):
                 raise ValueError(f"rng must be None, ints, a numpy Generator or 'torch', got {rng!r}")
             if bank is not None or other is not None:
                 raise ValueError("rng='torch' repeats fastai's callback, whose partners are of the batch itself")
+            if inputs is not None or targets is not None or pair:
+                raise ValueError("rng='torch' repeats fastai's callback, which has no inputs=, targets= and pair=")
             self._check_replay(rule)
         with torch.device("cpu"):  # draw on the host, whatever torch's default device is
             # fastai's attribute `distrib` needs an alpha above 0, where 0 means that nothing is mixed.
@@ -124,7 +128,7 @@ class Mixing(Keys):
         self.rule, self.rng, self.inplace, self.off_epoch = rule, rng, inplace, off_epoch
         if pair and with_one_lam(rule) != rule:
             raise ValueError(f"pair=True gives the loss one lam for the batch: use mode='batch', got {rule}")
-        self.inputs = None if inputs is None else ((inputs,) if isinstance(inputs, int) else tuple(inputs))
+        self.inputs, self.targets = positions(inputs), positions(targets)
         self._options = TargetOptions(pair=pair)
         self._elsewhere = elsewhere(bank, other)
         self._turn, self._loader, self._rank, self._drawn = 0, TrainingLoader(), rank_distrib(), DrawnRule(rule)
@@ -261,13 +265,14 @@ class Mixing(Keys):
 
     def _plan(self, xb: Any, yb: Any, other: int | None) -> MixPlan:
         """Draw the plan of a batch, with partners among `other` samples elsewhere if given."""
-        n, shape = batch_size(xb), spatial_shape(self._chosen(xb))
+        n, shape = batch_size(xb), spatial_shape(chosen("inputs", self.inputs, xb))
         if self.rng == "torch":
             return self._replayed_plan(n, shape)
+        labels = labels_among(chosen("targets", self.targets, yb))
         rule = self._drawn.of(self, yb)
         if self._elsewhere is not None and other is None:  # a rule that cannot is refused before the first step
-            draw_by(rule, n, shape, labels_among(yb), (0,), n)
-        plan = draw_by(rule, n, shape, labels_among(yb), self._key(), other)
+            draw_by(rule, n, shape, labels, (0,), n)
+        plan = draw_by(rule, n, shape, labels, self._key(), other)
         if self._options.pair and not (plan.lam == plan.lam[0]).all():
             raise ValueError(
                 f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: use a rule of "
@@ -278,24 +283,19 @@ class Mixing(Keys):
     def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
         raise NotImplementedError
 
-    def _chosen(self, xb: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.inputs is None:
-            return xb
-        if any(not -len(xb) <= at < len(xb) for at in self.inputs):
-            raise ValueError(f"inputs={list(self.inputs)} names inputs of a batch that has {len(xb)}")
-        return tuple(xb[at] for at in self.inputs)
-
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
-        partners = None if self._partners is None else self._chosen(self._partners[0])
-        if self.inputs is None:
-            return mix_inputs(plan, xb, self.inplace, partners)
-        mixed = iter(mix_inputs(plan, self._chosen(xb), self.inplace, partners))
-        chosen = {at % len(xb) for at in self.inputs}
-        return tuple(next(mixed) if at in chosen else x for at, x in enumerate(xb))
+        at = self.inputs
+        partners = None if self._partners is None else chosen("inputs", at, self._partners[0])
+        return put_back(at, xb, mix_inputs(plan, chosen("inputs", at, xb), self.inplace, partners))
 
-    def _mix_targets(self, plan: MixPlan, yb: tuple[Any, ...]) -> Any:
-        partners = None if self._partners is None else self._partners[1]
-        return mix_targets(plan, yb, self._options, lambda device: self._sent(device)[0], partners)
+    def _mix_targets(self, plan: MixPlan, yb: tuple[Any, ...]) -> MixedTargets:
+        at = self.targets
+        partners = None if self._partners is None else chosen("targets", at, self._partners[1])
+        named = chosen("targets", at, yb)
+        mixed = mix_targets(plan, named, self._options, lambda device: self._sent(device)[0], partners, at is not None)
+        own = put_back(at, yb, mixed.own)
+        theirs = mixed.partner
+        return MixedTargets(own, theirs and (lambda: put_back(at, own, theirs())), mixed.lam)
 
     def _take_over(self, yb: tuple[Any, ...]) -> None:
         """Prepare the loss of a batch that a `MixCollate` mixed."""
@@ -451,9 +451,11 @@ class Mixing(Keys):
         if self._loaded is not None:
             return self.partners_of(self._yb)
         if self.plan is not None:
-            theirs = self._yb if self._partners is None else self._partners[1]
-            theirs = theirs if self.plan.k == 2 else ()
-            return tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), theirs)
+            if self.plan.k > 2:
+                return ()
+            theirs = chosen("targets", self.targets, self._yb if self._partners is None else self._partners[1])
+            theirs = tree_map(lambda y: y.index_select(0, self._sent(y.device)[0]), theirs)
+            return put_back(self.targets, self._yb, theirs)
         return self._last_yb1
 
     def _sent(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mixup_rs.batches.targets import TargetOptions
+from mixup_rs.fastai.chosen import chosen
 from mixup_rs.rules import OneOf, Rule
 from mixup_rs.torch.nest import tree_leaves
 from mixup_rs.torch.separable import Parts, parts_of, tried_parts_of
@@ -40,7 +41,7 @@ class DrawnRule:
         rule, loss_func = callback.rule, callback.learn.loss_func
         decided = self._decided
         if decided is None or decided[0] is not rule or not (decided[1] is None or decided[1] is loss_func):
-            needed, self.parts = needs_one_lam(callback.learn, yb, callback._options)
+            needed, self.parts = needs_one_lam(callback.learn, yb, callback._options, callback.targets)
             drawn = with_one_lam(rule) if needed else rule
             self._decided = decided = rule, loss_func, drawn
             if drawn != rule:
@@ -62,7 +63,7 @@ class DrawnRule:
         return {"parts": None, "_decided": None, "_warned": self._warned}
 
 
-def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> tuple[bool, Parts | None]:
+def needs_one_lam(learn: Any, yb: Any, options: TargetOptions, at: tuple[int, ...] | None) -> tuple[bool, Parts | None]:
     """Whether the loss of a learner needs one lam for the batch, and its parts if they were found by trying.
 
     Blended targets need none. For class indices the loss must be known to come apart into samples, or be found to, on
@@ -72,7 +73,8 @@ def needs_one_lam(learn: Any, yb: Any, options: TargetOptions) -> tuple[bool, Pa
     if options.pair:  # the rule has one, which is checked
         return False, None
     leaves = tree_leaves(yb)
-    if all(y.is_floating_point() or (y.dtype == torch.bool and y.ndim < 3) for y in leaves):
+    mixed = tree_leaves(chosen("targets", at, yb))
+    if all(y.is_floating_point() or (y.dtype == torch.bool and y.ndim < 3) for y in mixed):
         return False, None
     if parts_of(learn.loss_func) is not None and len(leaves) == 1:
         return False, None

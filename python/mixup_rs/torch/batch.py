@@ -22,6 +22,8 @@ from mixup_rs.torch.nest import tree_leaves, tree_map
 
 __all__ = ["MixedTargets", "batch_size", "mix_inputs", "mix_targets", "refuse_targets", "spatial_shape"]
 
+_NAME_THEM = "; if it is not to be mixed, name the positions of those that are: targets=[0]"
+
 
 def batch_size(xb: Any) -> int:
     """The number of samples of a batch: the length of its first tensor.
@@ -166,6 +168,7 @@ def mix_targets(
     options: TargetOptions,
     partner_on: Callable[[torch.device], torch.Tensor],
     other: Any = None,
+    are_named: bool = False,
 ) -> MixedTargets:
     """Mix the targets of a batch.
 
@@ -184,6 +187,8 @@ def mix_targets(
         Returns the plan's partners on a given device.
     other : nest of torch.Tensor, optional
         The targets of the batch that partners come from, if the plan has an `other`.
+    are_named : bool, default False
+        Whether these were asked for: then those in the shape of boxes are none.
 
     Returns
     -------
@@ -201,8 +206,8 @@ def mix_targets(
     """
     leaves = tree_leaves(yb)
     refuse_targets(len(plan), yb)
-    for y in leaves:
-        refuse_box_shape(TORCH, y, "the target", "give it one more axis")
+    for y in () if are_named else leaves:
+        refuse_box_shape(TORCH, y, "the target", "name its position: targets=[0]")
     if other is not None:
         return _mix_beside(plan, yb, options, partner_on, other)
     # Class indices need no look: they stay, and so does the rest beside them.
@@ -253,11 +258,15 @@ def refuse_targets(n: int, yb: Any) -> None:
     """
     if isinstance(yb, torch.Tensor):
         if yb.ndim == 0 or len(yb) != n:
-            raise ValueError(f"a target must have a row for each of the {n} samples, got the shape {tuple(yb.shape)}")
+            raise ValueError(
+                f"a target must have a row for each of the {n} samples, got the shape {tuple(yb.shape)}{_NAME_THEM}"
+            )
         return
     items = children(yb)
     if items is None and yb is not None:
-        raise TypeError(f"a target must be a tensor with a row for each sample, got {type(yb).__name__}: {yb!r:.40}")
+        raise TypeError(
+            f"a target must be a tensor with a row for each sample, got {type(yb).__name__}: {yb!r:.40}{_NAME_THEM}"
+        )
     for item in items or ():
         refuse_targets(n, item)
 
@@ -272,7 +281,9 @@ def _mix_beside(
         return MixedTargets(yb, lambda: _nest(yb, theirs))
     both = plan_of_both(plan)
     behind = _nest(yb, [TORCH.join([y, partner]) for y, partner in zip(leaves, theirs, strict=True)])
-    mixed = mix_targets(both, behind, options, lambda device: torch.from_numpy(both.partner).to(device))
+    mixed = mix_targets(
+        both, behind, options, lambda device: torch.from_numpy(both.partner).to(device), are_named=True
+    )  # boxes were refused
 
     def kept(nest: Any) -> Any:
         return tree_map(lambda y: y[:n], nest)

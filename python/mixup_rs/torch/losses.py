@@ -246,7 +246,7 @@ def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> b
         is_read = isinstance(value, Tensor) and not torch.equal(value, changed(lambda y: y.roll(1, 0)))
         if not is_read or not value.isfinite().all():
             return False
-        if any(torch.equal(value, changed(rounded)) for rounded in (torch.trunc, torch.round)):
+        if any(torch.equal(value, changed(rounded)) for rounded in (torch.trunc, torch.round, torch.ceil)):
             raise TypeError(
                 f"{_name(loss_func)} rounds its targets, which are floats and were blended; give it class indices as "
                 "integers, which are paired instead"
