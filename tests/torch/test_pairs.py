@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from mixup_rs import CutMix, MixPlan, Mixup
+from mixup_rs.batches.targets import TargetOptions, mix_target
 from mixup_rs.torch import MixCollate, PairedTarget, apply_labels, mixed_loss
+from mixup_rs.torch.arrays import TORCH
 
 SAMPLES = [(torch.full((3, 5, 5), float(i)), i % 3) for i in range(8)]
 PLAN = MixPlan([0.75, 0.5, 1.0], [1, 2, 0])
@@ -54,6 +56,21 @@ def test_it_unpacks():
     assert PairedTarget._fields == ("y", "y_partner", "lam")  # by which it is known as a named tuple
     y, y_partner, lam = pair()
     assert (y.tolist(), y_partner.tolist(), lam.tolist()) == ([0, 1], [1, 0], [0.5, 1.0])
+
+
+def test_both_sides_have_the_class_of_the_target():
+    class Unit(torch.Tensor):
+        pass
+
+    given = torch.tensor([5, 6, 7]).as_subclass(Unit)
+    given.unit = "cells"
+    with (
+        torch._C.DisableTorchFunctionSubclass()
+    ):  # as for the tensors of torchvision, whose operations return plain ones
+        own, partner, _ = mix_target(TORCH, PLAN, given, TargetOptions())
+    assert type(own) is type(partner) is Unit
+    assert own.unit == partner.unit == "cells"
+    assert partner.tolist() == [6, 7, 5]
 
 
 def test_pinned_memory(monkeypatch):

@@ -78,7 +78,7 @@ class TorchArrays(Arrays):
 
     def pair(self, plan: MixPlan, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         partner, lam = send_pairs(plan, y.device)
-        return y.index_select(0, partner), lam
+        return as_class_of(y.index_select(0, partner), y), lam
 
     def floats(self, x: torch.Tensor) -> torch.Tensor:
         return x.float()
