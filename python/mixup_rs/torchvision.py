@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -21,7 +22,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(text, name=error.name) from error
 
 from mixup_rs.batches.objects import are_objects, mix_objects
-from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
+from mixup_rs.batches.targets import TargetOptions, mix_target
 from mixup_rs.torch.apply import apply
 from mixup_rs.torch.arrays import TORCH
 
@@ -30,31 +31,25 @@ __all__ = ["CutMix", "MixUp"]
 _Base: Any = v2.MixUp.__base__  # torchvision's own base of both
 
 
-class _Target(tv_tensors.TVTensor):
-    """Masks or boxes of a batch, in `value`: torchvision's transforms refuse them as they are."""
+@dataclass
+class _Target:
+    """Masks or boxes of a batch: torchvision's transforms refuse them as they are."""
 
     value: Any
     image_size: tuple[int, int]
-
-    @classmethod
-    def of(cls, value: Any, image_size: Any) -> Any:
-        target: Any = torch.empty(0).as_subclass(cls)
-        target.value, target.image_size = value, image_size
-        return target
 
     def mixed(self, plan: MixPlan) -> Any:
         if not isinstance(self.value, tv_tensors.Mask):
             return mix_objects(lambda x: TORCH if isinstance(x, torch.Tensor) else None, plan, self.value, "the batch")
         if len(self.value) != len(plan):
             raise ValueError(f"expected a mask for each of {len(plan)} samples, got {len(self.value)}")
-        mixed = mix_target(TORCH, plan, self.value.as_subclass(torch.Tensor), TargetOptions(), "the mask")
-        if isinstance(mixed, PairedTarget):
-            return PairedTarget(tv_tensors.Mask(mixed.y), tv_tensors.Mask(mixed.y_partner), mixed.lam)
-        return tv_tensors.Mask(mixed)
+        return mix_target(TORCH, plan, self.value, TargetOptions(), "the mask")
 
 
 class _Mixed(_Base):
     """What `MixUp` and `CutMix` have in common, before torchvision's class among their bases."""
+
+    _transformed_types = (*_Base._transformed_types, _Target)
 
     def __init__(
         self,
@@ -76,18 +71,21 @@ class _Mixed(_Base):
     def forward(self, *given: Any) -> Any:
         if not (self.masks or self.boxes):
             return super().forward(*given)
-        n, *_, height, width = next(
-            (leaf.shape for leaf in tree_leaves(given) if _is_image(leaf) and leaf.ndim > 2), (0, 0, 0)
+        image = next((leaf for leaf in tree_leaves(given) if _is_image(leaf) and leaf.ndim > 2), None)
+        if image is None:
+            raise ValueError("expected images beside masks or boxes, found none")
+        size = tuple(image.shape[-2:])
+        inputs: Any = tuple(
+            tree_map(lambda x: _Target(x, size) if self._is_target(x) else x, one, is_leaf=self._is_target)
+            for one in given
         )
-        inputs: Any = tree_map(
-            lambda value: _Target.of(value, (height, width)) if self._is_target(value) else value,
-            given,
-            is_leaf=self._is_target,
-        )
+        held = [x.value for x in tree_leaves(inputs) if isinstance(x, _Target)]
+        if self.boxes and not any(map(are_objects, held)):
+            raise ValueError("expected a list with a dict of boxes or keypoints for each sample, found none")
         if not self._without_labels:
             return super().forward(*inputs)
-        # With labels that stand in for those that torchvision needs.
-        return super().forward(inputs if len(inputs) > 1 else inputs[0], torch.zeros(n, self.num_classes or 1))[0]
+        labels = torch.zeros(len(image), self.num_classes or 1)  # torchvision needs some
+        return super().forward(inputs if len(inputs) > 1 else inputs[0], labels)[0]
 
     def _is_target(self, value: Any) -> bool:
         return (self.masks and isinstance(value, tv_tensors.Mask)) or (self.boxes and are_objects(value))
@@ -100,27 +98,30 @@ class _Mixed(_Base):
         draw = super().make_params
         if self.mode == "batch":
             return draw(images)
-        drawn = [draw(images) for _ in range(len(images[0]))]
+        drawn = [draw(images) for _ in range(len(images[0]) or 1)]
         return {name: np.array([params[name] for params in drawn]) for name in drawn[0]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if inpt is params["labels"]:
+        if isinstance(inpt, _Target):
+            return inpt.mixed(_plan(params, inpt.image_size))
+        if inpt is params["labels"] or not _is_image(inpt):
             return super().transform(inpt, params)
-        n = params["batch_size"]
-        if _is_image(inpt):
-            self._check_image_or_video(inpt, batch_size=n)
-        elif not isinstance(inpt, _Target):
-            return inpt
-        plan = MixPlan(np.broadcast_to(params.get("lam", 1.0), n), np.roll(np.arange(n), 1))
-        if "box" in params:
-            boxes = np.broadcast_to(params["box"], (n, 4))[:, [1, 0, 3, 2]]  # in the order of the axes: y, x
-            size = inpt.image_size if isinstance(inpt, _Target) else tuple(inpt.shape[-2:])
-            plan = MixPlan.from_boxes(boxes, size, plan.partner)
-        return inpt.mixed(plan) if isinstance(inpt, _Target) else apply(plan, inpt)
+        self._check_image_or_video(inpt, batch_size=params["batch_size"])
+        return apply(_plan(params, tuple(inpt.shape[-2:])), inpt)
 
     def _mixup_label(self, label: torch.Tensor, *, lam: Any) -> torch.Tensor:
         lam = torch.from_numpy(lam).to(label.device).unsqueeze(1) if isinstance(lam, np.ndarray) else lam
         return super()._mixup_label(label, lam=lam)
+
+
+def _plan(params: dict[str, Any], size: Any) -> MixPlan:
+    """The plan of what torchvision drew: each sample's partner is the one before it."""
+    n = params["batch_size"]
+    partner = np.roll(np.arange(n), 1)
+    if "box" not in params:
+        return MixPlan(np.broadcast_to(params["lam"], n), partner)
+    boxes = np.broadcast_to(params["box"], (n, 4))[:, [1, 0, 3, 2]]  # in the order of the axes: y, x
+    return MixPlan.from_boxes(boxes, size, partner)
 
 
 def _is_image(value: Any) -> bool:
@@ -144,7 +145,8 @@ class MixUp(_Mixed, v2.MixUp):
     Raises
     ------
     ValueError, TypeError
-        As torchvision's, when constructed or called; or if the images have a dtype that cannot be mixed.
+        As torchvision's, when constructed or called; or if the images have a dtype that cannot be mixed, or if
+        `boxes` is set and there are none.
 
     Examples
     --------

@@ -285,6 +285,12 @@ def test_gradients_flow(cls):
 class TestElem:
     """`mode="elem"`: each sample as torchvision would mix the batch, one draw after the other."""
 
+    @each_class
+    def test_no_samples(self, cls):
+        """torchvision's mixes them too."""
+        mixed, target = cls(num_classes=K, mode="elem")(images_of(0), labels_of(0))
+        assert (mixed.shape, target.shape) == ((0, 3, 9, 14), (0, K))
+
     @pytest.mark.parametrize("n", [1, 2, 5])
     @each_class
     def test_each_sample_has_a_draw_of_its_own(self, cls, n):
@@ -368,7 +374,9 @@ class TestMasks:
 
     def test_two_arguments_without_labels(self):
         torch.manual_seed(3)
-        image, mask = CutMix(masks=True, labels_getter=None)(images_of(), tv_tensors.Mask(images_of()[:, 0]))
+        mixed = CutMix(masks=True, labels_getter=None)(images_of(), tv_tensors.Mask(images_of()[:, 0]))
+        assert type(mixed) is tuple  # as torchvision's returns several arguments
+        image, mask = mixed
         assert torch.equal(image[:, 0], mask.as_subclass(torch.Tensor))
 
     @each_class
@@ -391,6 +399,11 @@ class TestMasks:
         batch = {"image": images_of(), "labels": labels_of(), "mask": tv_tensors.Mask(masks_of(3))}
         with pytest.raises(ValueError, match="expected a mask for each of 4 samples, got 3"):
             cls(num_classes=K, masks=True)(batch)
+
+    @each_class
+    def test_no_image(self, cls):
+        with pytest.raises(ValueError, match="expected images beside masks or boxes, found none"):
+            cls(num_classes=K, masks=True)({"mask": tv_tensors.Mask(masks_of()), "labels": labels_of()})
 
     def test_boxes_are_still_refused(self):
         with pytest.raises(ValueError, match="bounding boxes"):
@@ -464,6 +477,19 @@ class TestBoxes:
         for one, *columns in zip(targets, *expected, strict=True):
             for name, column in zip(("boxes", "labels", "weights"), columns, strict=True):
                 assert torch.equal(torch.Tensor(one[name]), torch.Tensor(column))
+
+    @each_class
+    def test_in_a_batch_that_is_one_dict(self, cls):
+        mixed = cls(boxes=True, labels_getter=None)({"image": images_of(), "boxes": objects_of()})
+        assert mixed["image"].shape == images_of().shape
+        assert [sorted(one) for one in mixed["boxes"]] == [["boxes", "labels", "weights"]] * 4
+
+    @each_class
+    def test_padded_boxes_are_refused(self, cls):
+        """They would stay as they are, beside mixed images."""
+        batch = {"image": tv_tensors.Image(images_of()), "boxes": torch.rand(4, 2, 4), "labels": labels_of()}
+        with pytest.raises(ValueError, match="a list with a dict of boxes or keypoints for each sample, found none"):
+            cls(num_classes=K, boxes=True)(batch)
 
     def test_beside_labels_of_the_images(self):
         batch = {"image": images_of(), "labels": labels_of(), "objects": objects_of()}
