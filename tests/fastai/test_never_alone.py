@@ -152,6 +152,30 @@ def test_named_inputs_that_cannot_be_mixed_are_refused():
         batch_through(RustMixUp(inputs=[1]), (IMAGES[:8], torch.arange(8)))
 
 
+GIVEN_LABELS = {
+    "a model of Hugging Face": ({"pixel_values": IMAGES[:8], "labels": CLASSES[:8] + 1},),
+    "masks by name": (IMAGES[:8], {"mask_labels": torch.zeros(8, 16, 16, dtype=torch.uint8)}),
+    "an ArcFace within the model": (IMAGES[:8], CLASSES[:8].clone()),
+}
+
+
+@pytest.mark.parametrize("xb", GIVEN_LABELS.values(), ids=GIVEN_LABELS)
+@pytest.mark.parametrize("make", [RustMixUp, RustCutMix, RustManifoldMixUp])
+def test_labels_among_the_inputs_are_refused(make, xb):
+    """The model would see the own ones alone."""
+    with pytest.raises(TypeError, match=r"is of labels.*pair=True.*inputs=\[0\]"):
+        batch_through(make(), xb, (CLASSES[:8],))
+
+
+def test_what_looks_like_labels_and_is_none_is_named():
+    other = CLASSES[:8].roll(1)
+    for xb, inputs in (((IMAGES[:8], CLASSES[:8]), 0), ((IMAGES[:8], other), None), (({"y": IMAGES[:8]},), None)):
+        mixing = RustMixUp(rng=1, inputs=inputs)
+        learn = batch_through(mixing, xb, (CLASSES[:8],))
+        assert mixing.plan is not None
+        assert all(a is b for a, b in zip(learn.xb[1:], xb[1:], strict=True))
+
+
 @pytest.mark.parametrize("x", [torch.arange(8).view(8, 1), torch.zeros(8, 0)], ids=["indices", "no column"])
 def test_inputs_that_are_none_are_refused(x):
     with pytest.raises(TypeError, match="no input of this batch can be mixed"):

@@ -275,6 +275,21 @@ def test_mixed_accuracy_weights_both_classes():
     fit(learn, 1)
 
 
+def test_mixed_accuracy_of_a_column_of_classes():
+    learn = learner(mixing := RustMixUp(rng=1), metrics=MixedAccuracy())
+    images, classes = digits()
+    learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, (images[:8],), (classes[:8, None],)
+    mixing("before_batch")
+    other = classes[:8][mixing.plan.partner]
+    learn.pred = torch.randn(8, 10, generator=torch.Generator().manual_seed(0))
+    learn.pred[:6] = F.one_hot(torch.cat([other[:3], classes[3:6]]), 10) * 9.0
+    guess, lam = learn.pred.argmax(1), mixing.lam
+    learn.metrics[0].reset()
+    learn.metrics[0].accumulate(learn)
+    expected = (lam * (guess == classes[:8]) + (1 - lam) * (guess == other)).mean()
+    assert learn.metrics[0].value.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
 def test_mixed_accuracy_of_masks_that_were_cut_is_plain():
     """Beside classes, for which the callback supplies the loss."""
     images, classes = digits()

@@ -1,6 +1,7 @@
 """What `mixed_loss` is given: weights that are none, shapes that do not fit, losses of several values."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -160,6 +161,25 @@ def test_a_loss_that_overwrites_what_it_is_given_is_given_it_once():
         (PairedTarget(masks, masks, torch.tensor(0.7)), own),
     ):
         torch.testing.assert_close(mixed_loss(overwriting, {"logits": logits.clone()}, target), expected)
+
+
+def test_predictions_may_be_a_mapping_that_cannot_be_made_from_its_items():
+    class Logits(Mapping):
+        def __init__(self, x, again):
+            self.x = x
+
+        def __getitem__(self, key):
+            return self.x
+
+        def __iter__(self):
+            return iter(["logits"])
+
+        def __len__(self):
+            return 1
+
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    got = mixed_loss(lambda p, y: F.cross_entropy(p["logits"], y), Logits(logits, 1), pair(torch.tensor(0.5)))
+    torch.testing.assert_close(got, mixed_loss(F.cross_entropy, logits, pair(torch.tensor(0.5))))
 
 
 def test_a_loss_that_is_tried_changes_no_prediction_and_draws_nothing():

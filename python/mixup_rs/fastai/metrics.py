@@ -46,12 +46,12 @@ class MixedAccuracy(AvgMetric):
         guess = pred.argmax(self.axis)
         if own.is_floating_point() and own.shape == pred.shape:  # soft targets, such as blended ones
             return own.gather(self.axis, guess.unsqueeze(self.axis)).mean()
-        hits = (guess == own).float()
+        hits = (guess == own.reshape(guess.shape)).float()
         mixer = next((cb for cb in learn.cbs if isinstance(cb, Mixing) and cb.is_mixed and cb.stack_y), None)
         if learn.training and mixer is not None:
             partner = mixer.partners_of(learn.yb)[0].as_subclass(torch.Tensor)
-            lam = mixer.lam.view(-1, *[1] * (hits.ndim - 1))
-            hits = lam * hits + (1 - lam) * (guess == partner).float()
+            lam = mixer.loss_lam.view(-1, *[1] * (hits.ndim - 1))
+            hits = lam * hits + (1 - lam) * (guess == partner.reshape(guess.shape)).float()
         return hits.mean()
 
     @property

@@ -32,7 +32,7 @@ from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.rule import Rule, draw_by
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
-from mixup_rs.torch.batch import MixedTargets, batch_size, mix_inputs, mix_targets, spatial_shape
+from mixup_rs.torch.batch import MixedTargets, batch_size, mix_inputs, mix_targets, refuse_labels, spatial_shape
 from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
 from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
@@ -268,6 +268,8 @@ class Mixing(Keys):
         n, shape = batch_size(xb), spatial_shape(chosen("inputs", self.inputs, xb))
         if self.rng == "torch":
             return self._replayed_plan(n, shape)
+        if self.inputs is None:
+            refuse_labels(xb, yb)
         labels = labels_among(chosen("targets", self.targets, yb))
         rule = self._drawn.of(self, yb)
         if self._elsewhere is not None and other is None:  # a rule that cannot is refused before the first step
@@ -419,8 +421,7 @@ class Mixing(Keys):
         found = self._drawn.parts
         if parts is None and found is not None and found.loss_func is self.old_lf:
             parts = found
-        weights = self.lam if self._loss_lam is None else torch.from_numpy(lam).float().to(self.lam.device)
-        return pair_of_losses(self.old_lf, pred, yb, partners, weights, parts=parts)
+        return pair_of_losses(self.old_lf, pred, yb, partners, self.loss_lam, parts=parts)
 
     def _soft_loss(self, pred: Any, *yb: Any) -> torch.Tensor:
         return soft_cross_entropy(self.old_lf, pred, yb[0])
@@ -444,6 +445,12 @@ class Mixing(Keys):
         if self._last_lam is None:
             raise AttributeError("there is no lam before the first batch")
         return self._last_lam
+
+    @property
+    def loss_lam(self) -> torch.Tensor:
+        """`lam`, or the weights of masks in the loss where these are others."""
+        lam = self.lam
+        return lam if self._loss_lam is None else torch.from_numpy(self._loss_lam).float().to(lam.device)
 
     @property
     def yb1(self) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,15 @@ from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
 from mixup_rs.torch.nest import tree_leaves, tree_map
 
-__all__ = ["MixedTargets", "batch_size", "mix_inputs", "mix_targets", "refuse_targets", "spatial_shape"]
+__all__ = [
+    "MixedTargets",
+    "batch_size",
+    "mix_inputs",
+    "mix_targets",
+    "refuse_labels",
+    "refuse_targets",
+    "spatial_shape",
+]
 
 _NAME_THEM = "; if it is not to be mixed, name the positions of those that are: targets=[0]"
 
@@ -131,6 +139,52 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False, other: Any = None)
 
     others = [None] * len(every) if other is None else tree_leaves(other)
     return _nest(xb, list(map(mix, every, names, others)))
+
+
+def refuse_labels(xb: Any, yb: Any) -> None:
+    """Refuse labels among the inputs: a model that is given them would see the own ones beside a mixed input.
+
+    Parameters
+    ----------
+    xb, yb : nest of torch.Tensor
+        The inputs and the targets of a batch.
+
+    Raises
+    ------
+    TypeError
+        If integers among the inputs have the name of a label, or one for each sample, beside others, are a target's.
+
+    Examples
+    --------
+    >>> refuse_labels((torch.zeros(2, 3), torch.tensor([7, 8])), (torch.tensor([0, 1]),))
+    """
+    named = list(_named_leaves(xb))
+    labels = [y for y in tree_leaves(yb) if len(named) > 1 and not y.is_floating_point()]
+    for name, x in named:
+        if x.is_floating_point():
+            continue
+        is_label = name in _LABELS or (
+            x.ndim == 1 and any(x.shape == y.shape and x.dtype == y.dtype and torch.equal(x, y) for y in labels)
+        )
+        if is_label:
+            raise TypeError(
+                f"the input {name!r} is of labels, {x.dtype} of shape {tuple(x.shape)}, which would stay as they are "
+                "beside what is mixed: give labels to the loss alone, with pair=True if it needs both; if it is none, "
+                "name the inputs to mix: inputs=[0]"
+            )
+
+
+#: The names of labels among the inputs of a model that computes its loss.
+_LABELS = frozenset(["y", "label", "labels", "target", "targets", "class_labels", "mask_labels"])
+
+
+def _named_leaves(value: Any, name: int | str = "") -> Iterator[tuple[int | str, torch.Tensor]]:
+    """The tensors of a nest, with the innermost key, field or position of each."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+        return
+    for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
+        yield from _named_leaves(item, key)
 
 
 def _mask_names(value: Any) -> list[str]:

@@ -145,7 +145,7 @@ def pair_of_losses(
         if one_lam == 0:
             return loss_func(pred, *partner)
         # A loss that writes to what it is given must not be given that twice.
-        again = (pred, *partner) if parts_of(loss_func) else tree_map(torch.clone, (pred, *partner))
+        again = (pred, *partner) if parts_of(loss_func) else _copied((pred, *partner))
         return _weighted_mean(one_lam, loss_func(pred, *own), loss_func(*again))
     was_tried = parts is not None
     parts = parts or parts_of(loss_func) or said_parts_of(loss_func)
@@ -153,6 +153,13 @@ def pair_of_losses(
         raise _needs_one_lam(loss_func)
     _check_lam(lam, own)
     return _weighted(parts, pred, own, partner, lam, was_tried)
+
+
+def _copied(values: Any) -> Any:
+    try:
+        return tree_map(torch.clone, values)
+    except TypeError:  # a mapping that cannot be made from its items
+        return values
 
 
 def _needs_one_lam(loss_func: Any) -> ValueError:
@@ -239,7 +246,7 @@ def refuse_rounding(loss_func: Callable[..., Any], pred: Any, targets: Any) -> b
     def changed(change: Callable[[Tensor], Tensor]) -> Any:
         new = tree_map(lambda y: change(y) if y.is_floating_point() else y.clone(), targets)
         with same_random(pred):
-            return tried(tree_map(torch.clone, pred), *new)
+            return tried(_copied(pred), *new)
 
     with torch.no_grad():
         value = changed(torch.clone)
