@@ -55,6 +55,7 @@ class Mixup(original.Mixup):
     """
 
     mixup_enabled = SharedFlag()
+    __copy__ = SharedFlag.copied
     #: Whether a box is drawn even for a batch whose lam is 1, as timm's collate does.
     _always_draws_box = False
 

@@ -300,13 +300,17 @@ def test_class_and_attributes(cls):
 
 
 @pytest.mark.parametrize("cls", [Mixup, FastCollateMixup])
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))])
 def test_a_copy_is_on_its_own(cls, copied):
     mix = cls(num_classes=K)
+    mix.note = note = []
     other = copied(mix)
+    assert type(other) is cls
+    assert other.mixup_enabled is True
     other.mixup_enabled = False
     assert mix.mixup_enabled
     assert other.mixup_enabled is False
+    assert (other.note is note) == (copied is copy.copy)
 
 
 def test_errors_are_timms():

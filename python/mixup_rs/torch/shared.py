@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import weakref
@@ -289,6 +290,14 @@ class SharedFlag:
 
     def __set__(self, instance: object, value: object) -> None:
         vars(instance).setdefault(self._name, _Flag()).set(value)
+
+    @staticmethod
+    def copied(instance: Any) -> Any:
+        """A shallow copy of an object, but with flags of its own: the `__copy__` of a class that has some."""
+        made = object.__new__(type(instance))
+        values = vars(instance).items()
+        vars(made).update({name: copy.deepcopy(value) if isinstance(value, _Flag) else value for name, value in values})
+        return made
 
 
 class _Flag:
