@@ -22,7 +22,7 @@ from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, obje
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
 from mixup_rs.batches.roles import Named, Path, Role, Roles, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, labels_among, mix_target
-from mixup_rs.rule import Rule, draw_by
+from mixup_rs.rule import Rule, check_rule, draw_by
 
 if TYPE_CHECKING:
     Key: TypeAlias = int | Sequence[int] | np.random.Generator | None
@@ -109,9 +109,7 @@ class Mixer:
     channels_last: bool | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rule, Rule) or isinstance(self.rule, type):
-            got = f"the class {self.rule.__name__}" if isinstance(self.rule, type) else type(self.rule).__name__
-            raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {got}")
+        check_rule(self.rule)
         object.__setattr__(self, "_roles", Roles(self.inputs, self.targets))
         Heads.check(self.num_classes, self.label_smoothing)
         if self.rng is not None:

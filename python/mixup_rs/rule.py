@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
 
-__all__ = ["CoreRule", "Mode", "Rule", "draw_by"]
+__all__ = ["CoreRule", "Mode", "Rule", "check_rule", "draw_by"]
 
 Mode: TypeAlias = Literal["elem", "pair", "batch"]
 
@@ -76,6 +76,13 @@ class Rule(Protocol):
         4
         """
         ...
+
+
+def check_rule(rule: Any) -> None:
+    """Refuse what is no rule. A class of rules has their method, and is none."""
+    if isinstance(rule, type) or not isinstance(rule, Rule):
+        got = f"the class {rule.__name__}" if isinstance(rule, type) else type(rule).__name__
+        raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {got}")
 
 
 def draw_by(

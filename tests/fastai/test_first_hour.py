@@ -56,6 +56,8 @@ def test_one_of_fastais_beside_ours_is_refused_however_it_comes(ours, theirs):
         (lambda: RustMixUp(prob=2), ValueError, "prob"),
         (lambda: RustCutMix(minmax=(0.9, 0.1)), ValueError, "minmax"),
         (lambda: RustMix(0.4), TypeError, "rule must be a rule"),
+        (lambda: RustMix(Mixup), TypeError, "got the class Mixup"),
+        (lambda: setattr(RustMixUp(), "rule", 0.4), TypeError, "rule must be a rule"),
         (lambda: RustMix(), TypeError, "rule"),
     ],
 )

@@ -199,6 +199,19 @@ def test_predictions_of_the_training_set_within_an_epoch_leave_the_rest_of_it_mi
 
 
 @pytest.mark.parametrize("make", [RustMixUp, MixCollateEpoch])
+def test_it_mixes_while_the_callback_is_away(make):
+    learn = learner([], mixing)
+    for _ in range(2):
+        assert isinstance(learn.dls.train.one_batch()[1], tuple)
+        learn.add_cb(callback := make())
+        assert not isinstance(learn.dls.train.one_batch()[1], tuple)
+        with learn.removed_cbs(callback):
+            assert isinstance(learn.dls.train.one_batch()[1], tuple)
+        assert not isinstance(learn.dls.train.one_batch()[1], tuple)
+        learn.remove_cb(callback)
+
+
+@pytest.mark.parametrize("make", [RustMixUp, MixCollateEpoch])
 def test_without_the_callback_the_loader_mixes_again(make):
     """It is not left switched off."""
     learn = learner(make(), mixing, loss_func=loss_of_pairs if make is MixCollateEpoch else None)

@@ -131,6 +131,8 @@ def test_wrong_options_are_refused():
         MixCollate(Mixup(), dtype=torch.float16)
     with pytest.raises(TypeError, match="rule must be a rule, such as Mixup"):
         MixCollate(0.4)
+    with pytest.raises(TypeError, match="got the class Mixup"):
+        MixCollate(Mixup)
     with pytest.raises(ValueError, match="at least one sample"):
         MixCollate(Mixup())([])
     with pytest.raises(ValueError, match="one shape"):

@@ -17,13 +17,13 @@ from fastai.callback.mixup import MixHandler, MixUp
 
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai import replay
-from mixup_rs.fastai.loader import TrainingLoader
+from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
 from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rule import Mode, Rule
 from mixup_rs.rules import CutMix, Mixup
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import MixedTargets, refuse_targets
-from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
+from mixup_rs.torch.loading import Epochs, pause
 
 __all__ = ["MixCollateEpoch", "RustCutMix", "RustMix", "RustMixUp"]
 
@@ -311,12 +311,15 @@ class MixCollateEpoch(Callback):
         self.collate = collate
         self._epochs, self._is_first_epoch, self._loader = Epochs(), True, TrainingLoader()
 
+    def _of(self, learn: Any) -> Any:
+        return None if learn is None else self.collate or collate_of(learn)
+
     def _found(self) -> Any:
-        return self.collate or mixing_collate(getattr(getattr(self.learn, "dls", None), "train", None))
+        return self._of(self.learn)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "learn" and value is None and self.__dict__.get("learn") is not None:  # removed from its learner
-            resume(self._found(), 0, 0)
+        if name == "learn":
+            move(*(self._of(learn) for learn in (self.__dict__.get("learn"), value)))
         super().__setattr__(name, value)
 
     def before_fit(self) -> None:

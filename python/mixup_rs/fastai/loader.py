@@ -6,9 +6,21 @@ from typing import Any
 
 from mixup_rs.fastai._compat import Running
 from mixup_rs.torch.collate import MixCollate
-from mixup_rs.torch.loading import pause, resume
+from mixup_rs.torch.loading import mixing_collate, pause, resume
 
-__all__ = ["TrainingLoader"]
+__all__ = ["TrainingLoader", "collate_of", "move"]
+
+
+def collate_of(learn: Any) -> MixCollate | None:
+    """The MixCollate of a learner's training loader, or None."""
+    return mixing_collate(getattr(getattr(learn, "dls", None), "train", None))
+
+
+def move(left: MixCollate | None, joined: MixCollate | None) -> None:
+    """Pause the loader of a learner that a callback is added to. That of one that it leaves mixes again."""
+    if left is not None:
+        resume(left, 0, 0)
+    pause(joined)
 
 
 class TrainingLoader:

@@ -26,15 +26,15 @@ from mixup_rs.fastai.chosen import chosen, positions, put_back
 from mixup_rs.fastai.elsewhere import Batch, Loader, elsewhere
 from mixup_rs.fastai.keys import BANK, TURN, Keys
 from mixup_rs.fastai.loaded import unpaired
-from mixup_rs.fastai.loader import TrainingLoader
+from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
 from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
-from mixup_rs.rule import Rule, draw_by
+from mixup_rs.rule import Rule, check_rule, draw_by
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import MixedTargets, batch_size, mix_inputs, mix_targets, refuse_labels, spatial_shape
 from mixup_rs.torch.device import send_pairs
-from mixup_rs.torch.loading import Epochs, mixing_collate, pause, resume
+from mixup_rs.torch.loading import Epochs, mixing_collate
 from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import parts_of
@@ -110,8 +110,7 @@ class Mixing(Keys):
         other: Any = None,
         targets: Any = None,
     ):
-        if not isinstance(rule, Rule):
-            raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
+        check_rule(rule)
         if isinstance(rng, str):
             if rng != "torch":
                 raise ValueError(f"rng must be None, ints, a numpy Generator or 'torch', got {rng!r}")
@@ -186,9 +185,8 @@ class Mixing(Keys):
             )
 
     def after_create(self) -> None:
-        """Refuse a second callback that mixes; leave the batches of a `MixCollate` as they are outside of training."""
+        """Refuse a second callback that mixes."""
         self._refuse_fastais()
-        pause(mixing_collate(getattr(getattr(self.learn, "dls", None), "train", None)))
 
     def before_fit(self) -> None:
         """Forget a batch that was interrupted in an earlier fit; refuse a second callback that mixes."""
@@ -490,8 +488,10 @@ class Mixing(Keys):
         set_attributes(self, **_NO_BATCH, _on_device={}, stack_y=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "learn" and value is None:  # removed from its learner
-            resume(mixing_collate(getattr(getattr(self.__dict__.get("learn"), "dls", None), "train", None)), 0, 0)
+        if name == "learn":
+            move(collate_of(self.__dict__.get("learn")), collate_of(value))
+        elif name == "rule":
+            check_rule(value)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mixup_rs._core import MixPlan, collate
 from mixup_rs.batches.heads import Heads
 from mixup_rs.batches.roles import Roles
-from mixup_rs.rule import Rule, draw_by
+from mixup_rs.rule import Rule, check_rule, draw_by
 from mixup_rs.rules import Mixup
 from mixup_rs.torch.shared import NEVER, RuleOption, Setting, Settings, SharedSettings
 from mixup_rs.torch.stacking import Stacking
@@ -134,8 +134,7 @@ class MixCollate(SharedSettings):
         pad: float | None = None,
         other: Any = None,
     ):
-        if not isinstance(rule, Rule):
-            raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
+        check_rule(rule)
         super().__init__(rule)
         if pad is not None and (isinstance(pad, bool) or not isinstance(pad, int | float)):
             raise TypeError(f"pad must be a number, got {type(pad).__name__}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, overload
 import torch
 from torch.utils.data import get_worker_info
 
-from mixup_rs.rules import Rule
+from mixup_rs.rule import Rule, check_rule
 from mixup_rs.torch._compat import find_fetcher
 
 __all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedFlag", "SharedSettings", "rank"]
@@ -94,8 +94,7 @@ class SharedSettings:
 
     @rule.setter
     def rule(self, rule: Rule) -> None:
-        if not isinstance(rule, Rule):
-            raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {type(rule).__name__}")
+        check_rule(rule)
         data = pickle.dumps(rule)
         if len(data) + 8 > _RULE_BYTES:
             raise ValueError(f"expected a rule that pickles to at most {_RULE_BYTES - 8} bytes, got {len(data)}")
