@@ -96,7 +96,7 @@ MIX = Mixer(Mixup(0.4), num_classes=CLASSES, rng=(42, 0))
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_map_batches(tasks, keeps_order):
     ray.data.DataContext.get_current().execution_options.preserve_order = keeps_order
-    mixed = data().map_batches(MIX, batch_size=BATCH, compute=ray.data.TaskPoolStrategy(size=tasks))
+    mixed = data().map_batches(MIX, batch_size=BATCH, concurrency=tasks)
     assert_same(by_id(mixed.iter_batches(batch_size=None)), expected(MIX))
 
 

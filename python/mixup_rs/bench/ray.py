@@ -1,7 +1,7 @@
 """Ray Data: a data set of images in the object store, which tasks mix batch by batch.
 
 As many executions run at once as CPUs are measured, each with one task at a time and its share of the data. A single
-execution with `TaskPoolStrategy(size=2)` starts the second task only when the first has ended (Ray 2.60, 2 CPUs).
+execution with `concurrency=2` starts the second task only when the first has ended (Ray 2.60, 2 CPUs).
 """
 
 from __future__ import annotations
@@ -127,9 +127,8 @@ def tasks(blocks: Blocks) -> Iterator[Contender]:
 
 def _epoch(blocks: Blocks, function: Callable[..., Any]) -> Callable[[], Any]:
     def mix(share: Any) -> None:
-        from ray.data import TaskPoolStrategy
 
-        mixed = share.map_batches(function, batch_size=blocks.case.shape[0], compute=TaskPoolStrategy(size=1))
+        mixed = share.map_batches(function, batch_size=blocks.case.shape[0], concurrency=1)
         for _ in mixed.iter_internal_ref_bundles():
             pass
 
