@@ -117,10 +117,10 @@ class _Mixed(_Base):
 def _plan(params: dict[str, Any], size: Any) -> MixPlan:
     """The plan of what torchvision drew: each sample's partner is the one before it."""
     n = params["batch_size"]
-    partner = np.roll(np.arange(n), 1)
+    partner = np.arange(-1, n - 1) % n
     if "box" not in params:
-        return MixPlan(np.broadcast_to(params["lam"], n), partner)
-    boxes = np.broadcast_to(params["box"], (n, 4))[:, [1, 0, 3, 2]]  # in the order of the axes: y, x
+        return MixPlan(np.full(n, params["lam"]), partner)
+    boxes = np.full((n, 4), params["box"])[:, [1, 0, 3, 2]]  # in the order of the axes: y, x
     return MixPlan.from_boxes(boxes, size, partner)
 
 
