@@ -88,12 +88,16 @@ def compiler() -> tuple[list[str], dict[str, str]] | None:
     return None
 
 
-#: Options that the page has not: with two pictures there is no choice of partners, and there are no maps of them.
-LEFT_OUT = {"partners", "saliency", "k"}
+#: Options that the page has not, and their values there: with two pictures there is no choice of partners, and there
+#: are no maps of them.
+LEFT_OUT = {"partners": None, "saliency": None, "k": 2}
 
 
 def words(rule: Any) -> str:
-    """The words of a rule, as examples/explorer.rs reads them."""
+    """The words of a rule, as examples/explorer.rs reads them; ValueError if an option that the page has not is set."""
+    for name, value in LEFT_OUT.items():
+        if (got := getattr(rule, name, value)) != value:
+            raise ValueError(f"the page has {name}={value} alone, got {got!r}")
     options = [getattr(rule, field.name) for field in dataclasses.fields(rule) if field.name not in LEFT_OUT]
     return " ".join([rule._rule, *map(_words, options)])
 

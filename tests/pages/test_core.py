@@ -10,12 +10,22 @@ from pages import array, ask, entries, text
 from rules import EXAMPLES, KINDS
 
 import mixup_rs
-from mixup_rs import CutMix, MixPlan, Mixup
+from mixup_rs import CutMix, MixPlan, Mixup, OneOf
 from mixup_rs.rule import CoreRule
 
+
+def is_on_the_page(rule):
+    try:
+        words(rule)
+    except ValueError:
+        return False
+    return True
+
+
 CLASSES = 5
+SHOWN = [rule for rule in EXAMPLES if is_on_the_page(rule)]
 #: Beside the examples of all rules: an α that each sampler has, and what is drawn in several blocks.
-RULES = [*EXAMPLES, Mixup(0), Mixup(1e-300), Mixup(3.5, fold=False), Mixup(1e300), CutMix(7, minmax=(0, 1))]
+RULES = [*SHOWN, Mixup(0), Mixup(1e-300), Mixup(3.5, fold=False), Mixup(1e300), CutMix(7, minmax=(0, 1))]
 KEYS = [(0,), (42, 0), (7, 3, 1), (2**64 - 1, 2**53 + 1)]
 SIZES = [(9, (24, 17)), (1, (5, 5)), (0, (4, 4)), (64, (3, 8))]
 
@@ -50,6 +60,7 @@ def assert_same(answer, plan, n, shape):
 
 
 def test_every_rule_draws_and_mixes_alike():
+    assert {type(rule) for rule in SHOWN} == set(KINDS)
     cases = [(rule, key, n, shape) for rule in RULES for key in KEYS for n, shape in SIZES]
     asked = ask([request(n, shape, rule=words(rule), key=key) for rule, key, n, shape in cases])
     moved = 0
@@ -124,4 +135,5 @@ def test_the_page_has_every_rule_with_its_defaults():
 
 def test_examples_are_read_word_by_word():
     assert words(CutMix(alpha=0.5, minmax=(0.25, 1))) == "cutmix 0.5 batch 0.25 1 1"
+    assert not any(map(is_on_the_page, [Mixup(k=3), CutMix(saliency=np.ones((2, 4, 4))), OneOf([Mixup(partners=len)])]))
     assert pages.PAGE.joinpath("index.html").exists()
