@@ -5,8 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from fastai.vision.all import nn
+from fastai.vision.all import Callback, nn
 from learners import digits, fit, learner, loaders, tiny_model
+from torch.utils.checkpoint import checkpoint
 
 from mixup_rs.fastai import RustManifoldMixUp
 from mixup_rs.torch import apply
@@ -247,3 +248,55 @@ def test_an_interrupt_before_the_layer_leaves_a_model_that_mixes_nothing():
     images = digits()[0][:32]
     assert torch.equal(learn.model.train()(images), learn.model(images))
     assert np.isfinite(fit(learn, 1)).all()
+
+
+class Checkpointed(nn.Module):
+    """Its second half is run again in the backward pass, `times` in the forward pass."""
+
+    def __init__(self, reentrant=None, times=1):
+        super().__init__()
+        self.reentrant, self.times = reentrant, times
+        self.first, self.second = nn.Sequential(nn.Flatten(), nn.Linear(768, 10)), nn.Sequential(nn.Tanh(), nn.Tanh())
+
+    def forward(self, x):
+        x = self.first(x)
+        for _ in range(self.times):
+            x = self.second(x) if self.reentrant is None else checkpoint(self.second, x, use_reentrant=self.reentrant)
+        return x
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_sees_the_mix_again(reentrant):
+    def gradients(*options):
+        learn = learner(RustManifoldMixUp(1.0, rng=1), lambda: loaders(n=32), lambda: Checkpointed(*options))
+        learn.manifold_mix_up.layer = learn.model.second[1]
+        steps = []
+        learn.add_cb(Callback(before_step=None))
+        learn.cbs[-1].before_step = lambda: steps.append([p.grad.clone() for p in learn.model.parameters()])
+        fit(learn, 1)
+        assert not learn.model.second[1]._forward_pre_hooks
+        return steps[0]
+
+    torch.testing.assert_close(gradients(reentrant), gradients())
+    with pytest.raises(RuntimeError, match="runs 2 times in a batch"):
+        gradients(reentrant, 2)
+
+
+def test_a_model_that_is_evaluated_before_its_batch_is_mixed_in_it():
+    class Evaluate(Callback):
+        order = 10
+
+        def before_batch(self):
+            if self.training:
+                self.learn.model.eval()(self.learn.x)
+                self.learn.model.train()
+
+        def after_pred(self):
+            if self.training:
+                hidden = self.learn.model[:4](self.learn.x)
+                expected = self.learn.model[4](apply(self.learn.manifold_mix_up.plan, hidden))
+                torch.testing.assert_close(self.learn.pred, expected)
+
+    learn = learner([RustManifoldMixUp(rng=1), Evaluate()], lambda: loaders(n=64))
+    learn.manifold_mix_up.layer = learn.model[4]
+    assert len(fit(learn, 1)) == 2

@@ -13,6 +13,7 @@ from mixup_rs.fastai.keys import LAYER
 from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rule import Mode
 from mixup_rs.rules import Mixup
+from mixup_rs.torch._compat import is_in_backward, leave_graph
 from mixup_rs.torch.batch import mix_inputs
 
 __all__ = ["RustManifoldMixUp"]
@@ -72,6 +73,7 @@ class RustManifoldMixUp(Mixing, MixHandler):
         targets: Any = None,
     ):
         self._hook: Any = None
+        self._mixes: _MixInputs | None = None
         super().__init__(Mixup(alpha, mode, fold, prob), rng, off_epoch=off_epoch, targets=targets)
         self.layer = layer
 
@@ -87,18 +89,18 @@ class RustManifoldMixUp(Mixing, MixHandler):
                 raise ValueError("the model has no sequential part to draw a layer from; name one: layer=...")
             layer = stages[self._draw_below(len(stages), LAYER)]
         self._unhook()
-        hook = _MixInputs(self, plan, Running(self.learn.one_batch))
-        set_attributes(self, _hook=layer.register_forward_pre_hook(hook, with_kwargs=True))
+        mixes = _MixInputs(self, plan, Running(self.learn.one_batch))
+        set_attributes(self, _mixes=mixes, _hook=layer.register_forward_pre_hook(mixes, with_kwargs=True))
         return xb
 
     def _unhook(self) -> None:
         if self._hook is not None:
             self._hook.remove()
-            set_attributes(self, _hook=None)
+            set_attributes(self, _hook=None, _mixes=None)
 
     def after_pred(self) -> None:
         """Check that the layer ran, then hide targets as `Mixing` does."""
-        if self._hook is not None:
+        if self._mixes is not None and not self._mixes.runs:
             self._unhook()
             raise RuntimeError(
                 "the layer whose inputs are mixed did not run in this batch, so that its labels would be mixed alone; "
@@ -110,29 +112,48 @@ class RustManifoldMixUp(Mixing, MixHandler):
         self._unhook()
         super()._forget()
 
-    def _restore_targets(self) -> None:
+    def after_batch(self) -> None:
+        """Leave the layer as it was, after the backward pass, which may run it again."""
         self._unhook()
-        super()._restore_targets()
+
+    def _stop(self) -> None:
+        self._unhook()
+        super()._stop()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_hook": None}
+        return {**super().__getstate__(), "_hook": None, "_mixes": None}
 
 
 class _MixInputs:
-    """A forward pre-hook that mixes the inputs of a layer once, in the training batch of its plan."""
+    """A forward pre-hook that mixes the inputs of a layer once, in the training batch of its plan.
+
+    Activation checkpointing runs a layer again in the backward pass, which must see what the forward pass saw.
+    """
 
     def __init__(
         self, callback: RustManifoldMixUp | None = None, plan: MixPlan | None = None, in_batch: Running | None = None
     ):
         self.callback, self.plan, self.in_batch = callback, plan, in_batch
+        #: How often the layer ran in the forward pass.
+        self.runs = 0
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.callback is None or self.plan is None:
             return None
-        self.callback._unhook()  # a layer that the model runs twice is mixed once
-        # After an interrupt the hook is still there. It must not mix the inputs of a model that is called later.
-        is_its_batch = self.in_batch and self.callback.learn.model.training
-        return mix_inputs(self.plan, (args, kwargs)) if is_its_batch else None
+        leave_graph()
+        if not self.in_batch:  # it was interrupted
+            return self.callback._unhook()
+        if not self.callback.learn.model.training:
+            return None
+        if self.runs and is_in_backward():
+            if self.runs > 1:
+                raise RuntimeError(
+                    f"the layer whose inputs are mixed runs {self.runs} times in a batch, of which one is mixed, and "
+                    "activation checkpointing runs it again, which does not say which; name another: layer=..."
+                )
+        else:
+            self.runs += 1
+        return mix_inputs(self.plan, (args, kwargs)) if self.runs == 1 else None
 
     def __reduce__(self) -> Any:
         """A copy of the model gets a hook without the batch and the learner, which does nothing."""

@@ -371,27 +371,21 @@ class Mixing(Keys):
 
     def after_cancel_batch(self) -> None:
         """Restore targets that are hidden."""
-        self._restore_targets()
+        self._stop()
+
+    after_cancel_train = after_cancel_fit = after_cancel_batch
 
     def after_train(self) -> None:
         """Restore targets that are hidden, and keep what fastai's callbacks keep of the last batch."""
-        self._restore_targets()
+        self._stop()
         self._keep_last()
         self._let_go()
         self._loader.end()
 
-    def after_cancel_train(self) -> None:
-        """Restore targets that are hidden."""
-        self._restore_targets()
-
     def after_cancel_epoch(self) -> None:
         """Restore targets that are hidden, and leave batches as they are."""
-        self._restore_targets()
+        self._stop()
         self._loader.end()
-
-    def after_cancel_fit(self) -> None:
-        """Restore targets that are hidden."""
-        self._restore_targets()
 
     def after_fit(self) -> None:
         """Forget the last batch."""
@@ -468,6 +462,10 @@ class Mixing(Keys):
         if device not in self._on_device and self.plan is not None:
             self._on_device[device] = send_pairs(self.plan, device)
         return self._on_device[device]
+
+    def _stop(self) -> None:
+        """Leave a batch, however it ends."""
+        self._restore_targets()
 
     def _restore_targets(self) -> None:
         if self._hidden is not None:

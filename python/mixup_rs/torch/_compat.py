@@ -12,6 +12,7 @@ from torch.utils.data._utils import fetch
 __all__ = [
     "compile_in_this_process",
     "find_fetcher",
+    "is_in_backward",
     "is_transformed",
     "leave_graph",
     "new_shared_storage",
@@ -55,6 +56,11 @@ def is_transformed(x: torch.Tensor) -> bool:
     if torch._C._are_functorch_transforms_active():  # as autograd.Function asks
         return True
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+
+
+def is_in_backward() -> bool:
+    """Whether this thread computes a backward pass. torch's checkpointing asks this, and no public function does."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def leave_graph() -> None:
