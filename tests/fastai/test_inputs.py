@@ -260,6 +260,26 @@ def test_targets_that_are_not_named_are_the_same_in_both_losses():
         mixed_batch(RustMixUp(targets=4), images[:8], classes[:8])
 
 
+@pytest.mark.parametrize(
+    "make", [RustMixUp, RustCutMix, EitherMix, lambda **options: RustCutMix(**{**options, "rng": "torch"})]
+)
+def test_tensors_that_share_memory_are_each_mixed_once_in_place(make):
+    """An image that is its own target, as an autoencoder's, and one that is given twice."""
+    images = digits()[0][:8].clone()
+    for xb, yb in (((images,), (images,)), ((images, images), ()), ((images, images[:, :1]), (images[:, 0],))):
+        own = images.clone()
+        mixing = make(rng=1, inplace=True)
+        learn = learner(mixing, loss_func=nn.MSELoss())
+        learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, xb, yb
+        mixing("before_batch")
+        assert torch.equal(images, own)
+        expected = apply(mixing.plan, own)
+        assert torch.equal(learn.xb[0], expected)
+        if mixing.rng != "torch":  # fastai's cuts the first input alone, and blends targets
+            for mixed, given in zip((*learn.xb[1:], *learn.yb), (*xb[1:], *yb), strict=True):
+                assert torch.equal(mixed, apply(mixing.plan, given))
+
+
 @pytest.mark.parametrize("options", [{"inputs": [0]}, {"targets": [0]}, {"pair": True}])
 def test_fastais_callbacks_repeated_have_no_such_options(options):
     with pytest.raises(ValueError, match="has no inputs=, targets= and pair="):

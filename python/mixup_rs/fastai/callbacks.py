@@ -87,7 +87,7 @@ class RustMixUp(_Replaying, MixUp):
         continues the one before. A Generator is drawn from. "torch" repeats fastai's MixUp: its draws, its arithmetic
         and its loss, to the bit.
     inplace : bool, default False
-        Overwrite the batch instead of allocating a new one.
+        Overwrite the batch instead of allocating a new one, unless its tensors share memory.
     inputs : sequence of int, optional
         The positions of the inputs that are mixed; by default all that can be.
     pair : bool, default False
@@ -227,7 +227,7 @@ class RustCutMix(_Replaying, FastaiCutMix):
 
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         if self.rng == "torch":  # fastai cuts the first input alone
-            return (mix_tensor(plan, xb[0], self.inplace), *xb[1:])
+            return (mix_tensor(plan, xb[0], self._overwrites(xb)), *xb[1:])
         return super()._mix_inputs(plan, xb)
 
     def _replayed_lam(self) -> torch.Tensor:

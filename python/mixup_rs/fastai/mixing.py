@@ -23,7 +23,7 @@ from mixup_rs._core import MixPlan
 from mixup_rs.batches.targets import TargetOptions, labels_among
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.chosen import chosen, positions, put_back
-from mixup_rs.fastai.elsewhere import Batch, Loader, elsewhere
+from mixup_rs.fastai.elsewhere import Batch, elsewhere
 from mixup_rs.fastai.keys import BANK, TURN, Keys
 from mixup_rs.fastai.loaded import unpaired
 from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
@@ -31,8 +31,15 @@ from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.rule import Rule, check_rule, draw_by
 from mixup_rs.torch._compat import no_torch_function
-from mixup_rs.torch.apply import mix_tensor
-from mixup_rs.torch.batch import MixedTargets, batch_size, mix_inputs, mix_targets, refuse_labels, spatial_shape
+from mixup_rs.torch.batch import (
+    MixedTargets,
+    batch_size,
+    mix_inputs,
+    mix_targets,
+    refuse_labels,
+    share_memory,
+    spatial_shape,
+)
 from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.loading import Epochs, mixing_collate
 from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
@@ -160,19 +167,9 @@ class Mixing(Keys):
         ValueError
             If the loader mixes its batches, by a `MixCollate`, or partners come from another loader.
         """
-        from mixup_rs.plot import plot_mixed_batch, varied_samples
+        from mixup_rs.fastai.picture import picture_of
 
-        if mixing_collate(dls.train) is not None:
-            raise ValueError("the batches of this DataLoader are mixed already by its MixCollate")
-        if isinstance(self._elsewhere, Loader):
-            raise ValueError("a batch of the training loader has no partners of its own: they come from other")
-        batch, names = dls.train.one_batch(), getattr(dls, "vocab", None)
-        x, y = (tree_leaves(part)[0].as_subclass(torch.Tensor) for part in (batch[0], batch[-1]))
-        plan = draw_by(self.rule, len(x), spatial_shape((x,)), labels_among((y,)), (self._random_int(),))
-        one_hot = y.ndim == 2 and names is not None and y.shape[1] == len(names)
-        labels = y if one_hot or (y.ndim == 1 and not y.is_floating_point()) else None
-        shown = {"labels": labels, "class_names": names, "samples": varied_samples(plan, max_n)}
-        return plot_mixed_batch(x, mix_tensor(plan, x), plan, **shown)
+        return picture_of(self, dls, max_n)
 
     def _refuse_fastais(self) -> None:
         """Refuse a callback of fastai that would mix as well."""
@@ -280,13 +277,15 @@ class Mixing(Keys):
             )
         return plan
 
-    def _replayed_plan(self, n: int, shape: tuple[int, ...] | None) -> MixPlan:
-        raise NotImplementedError
+    _replayed_plan: Callable[..., MixPlan]
 
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         at = self.inputs
         partners = None if self._partners is None else chosen("inputs", at, self._partners[0])
-        return put_back(at, xb, mix_inputs(plan, chosen("inputs", at, xb), self.inplace, partners))
+        return put_back(at, xb, mix_inputs(plan, chosen("inputs", at, xb), self._overwrites(xb), partners))
+
+    def _overwrites(self, xb: tuple[Any, ...]) -> bool:
+        return self.inplace and not share_memory(xb, self.learn.yb, self._partners)
 
     def _mix_targets(self, plan: MixPlan, yb: tuple[Any, ...]) -> MixedTargets:
         at = self.targets

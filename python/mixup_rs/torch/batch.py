@@ -141,6 +141,19 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False, other: Any = None)
     return _nest(xb, list(map(mix, every, names, others)))
 
 
+def share_memory(*nests: Any) -> bool:
+    """Whether tensors of a batch have one storage, so that to overwrite one may change another.
+
+    Examples
+    --------
+    >>> x = torch.zeros(2, 3)
+    >>> share_memory((x, x[:, :1])), share_memory((x,), (x.clone(),))
+    (True, False)
+    """
+    storages = [x.untyped_storage().data_ptr() for x in tree_leaves(nests) if x.numel()]
+    return len(storages) > len({*storages})
+
+
 def refuse_labels(xb: Any, yb: Any) -> None:
     """Refuse labels among the inputs: a model that is given them would see the own ones beside a mixed input.
 
