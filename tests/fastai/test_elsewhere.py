@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fastai.vision.all import Callback, CancelFitException, CrossEntropyLossFlat, MSELossFlat, nn
-from learners import EitherMix, fit, learner, loaders, tiny_model
+from learners import EitherMix, digits, fit, learner, loaders, tiny_model
 from oracle import mix_plan
 from other import mixed as mixed_with
 
@@ -349,3 +349,34 @@ def test_what_cannot_be_together():
         RustMixUp(other=mixed_in_the_loader().train)
     with pytest.raises(ValueError, match="come from other"):
         RustMixUp(other=second()).show_batch(loaders())
+
+
+def test_a_bank_keeps_targets_that_a_loss_overwrites_as_they_were():
+    """Classes that are counted from 1 on."""
+    classes = digits()[1]
+
+    def shifting(pred, target):
+        return nn.functional.cross_entropy(pred, target.sub_(1))
+
+    class Witness(Callback):
+        order = 200
+
+        def __init__(self):
+            self.losses = []
+
+        def before_batch(self):
+            self.own = [y.clone() for y in (self.learn.yb[0], self.learn.mix_up.yb1[0])] if self.training else None
+
+        def after_loss(self):
+            if self.training:
+                lam = self.learn.mix_up.lam[0]
+                own, partner = (nn.functional.cross_entropy(self.learn.pred, y - 1) for y in self.own)
+                self.losses.append((self.learn.loss.item(), (lam * own + (1 - lam) * partner).item()))
+
+    mixing = RustMixUp(mode="batch", bank=1, rng=1)
+    dls = lambda: loaders(n=128, targets=classes + 1, typed=False)  # noqa: E731
+    learn = learner([mixing, Witness()], dls, loss_func=shifting)
+    fit(learn, 1)
+    assert len(learn.witness.losses) == 4
+    for got, expected in learn.witness.losses:
+        assert got == pytest.approx(expected, rel=1e-5)

@@ -9,7 +9,7 @@ from fastai.vision.all import CrossEntropyLossFlat, nn
 from learners import BatchLosses, Constant, Fixed, digits, fit, learner, loaders, one_batch_of, tiny_model
 
 from mixup_rs import CutMix, MixPlan, Mixup, OneOf
-from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+from mixup_rs.fastai import MixedAccuracy, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.torch import MixCollate, apply
 
 IMAGES, CLASSES = digits()
@@ -273,6 +273,19 @@ def test_a_mask_has_the_weight_of_what_is_blended_outside_of_the_box():
     torch.testing.assert_close(callback.lf(pred, *learn.yb).double(), expected, rtol=1e-5, atol=0)
     with pytest.raises(ValueError, match="a mask and labels have different weights"):
         batch_through(callback, (images,), (masks, CLASSES[:8]))
+
+
+def test_mixed_accuracy_of_such_masks_has_their_weights():
+    generator = torch.Generator().manual_seed(0)
+    images, masks = torch.rand(8, 3, 4, 6, generator=generator), torch.randint(0, 3, (8, 4, 6), generator=generator)
+    learn = batch_through(callback := RustMix(BlendsAndCuts()), (images,), (masks,))
+    learn.pred = torch.randn(8, 3, 4, 6, generator=generator)
+    metric = MixedAccuracy(axis=1)
+    metric.reset()
+    metric.accumulate(learn)
+    guess, own, weight = learn.pred.argmax(1), learn.yb[0], torch.from_numpy(callback.plan.weight).view(8, 1, 1)
+    expected = weight * (guess == own) + (1 - weight) * (guess == masks[callback.plan.partner])
+    assert metric.value.item() == pytest.approx(expected.mean().item(), rel=1e-5)
 
 
 def test_targets_of_one_loss_have_one_lam():

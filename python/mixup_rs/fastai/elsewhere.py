@@ -71,8 +71,10 @@ class Bank:
         return alike[draw(len(alike))] if alike else None
 
     def remember(self, batch: Batch, copies: bool) -> None:
-        """Keep a batch, and forget the oldest of too many."""
-        self.batches.append(tree_map(torch.clone, batch) if copies else batch)
+        """Keep a batch, and forget the oldest of too many. Targets are copied: a loss may write to them."""
+        inputs, targets = batch
+        inputs = tree_map(torch.clone, inputs) if copies else inputs
+        self.batches.append((inputs, tree_map(torch.clone, targets)))
 
     def end(self) -> None:
         """Forget all."""
