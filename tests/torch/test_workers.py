@@ -1,7 +1,10 @@
 """One seed gives one sequence of batches, whatever workers load them; settings reach workers that live on."""
 
+import copy
 import gc
+import itertools
 import os
+import pickle
 import time
 import warnings
 
@@ -109,14 +112,88 @@ def test_resuming_within_an_epoch(workers, persistent):
             collate.start_at(batch)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_that_are_started_anew_count_the_epochs(workers):
-    def run():
-        torch.manual_seed(3)
-        loader = loader_of(collate_of(), workers)
-        return [plans(loader) for _ in range(3)]
+@pytest.mark.parametrize(("workers", "persistent"), WORKERS)
+def test_a_look_at_a_batch_changes_nothing(workers, persistent):
+    collate = collate_of()
+    loader = loader_of(collate, workers, persistent)
+    collate.set_epoch(1)
+    assert next(iter(loader))[1] == expected(1)[0]
+    assert plans(loader) == expected(1)
+    assert plans(loader) == expected(1)
 
-    assert run() == run() == [expected(0), expected(1), expected(2)]
+
+@pytest.mark.parametrize(("workers", "persistent"), WORKERS)
+def test_loops_that_run_at_once_have_counts_of_their_own(workers, persistent):
+    collate = collate_of()
+    collate.set_epoch(1)
+    loaders = [loader_of(collate, workers, persistent) for _ in range(2)]
+    if not persistent:  # there the two would be one
+        loaders[1] = loaders[0]
+    both = [(one[1], other[1]) for one, other in zip(*loaders, strict=True)]
+    assert both == [(plan, plan) for plan in expected(1)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_loops_that_run_at_once_without_epochs_have_one_each(workers):
+    loader = loader_of(collate_of(), workers)
+    one = iter(loader)
+    seen = [next(one)[1] for _ in range(2)]  # each worker has begun
+    other = []
+    for _, plan in loader:
+        other.append(plan)
+        seen += [plan for _, plan in itertools.islice(one, 1)]
+    assert [seen, other] == [expected(0), expected(1)]
+
+
+@pytest.mark.parametrize(("workers", "persistent"), WORKERS)
+def test_passes_are_counted_where_no_epoch_is_said(workers, persistent):
+    loader = loader_of(collate_of(), workers, persistent)
+    assert [plans(loader) for _ in range(3)] == [expected(0), expected(1), expected(2)]
+
+
+class SlowNumbers(Slow):
+    def __len__(self):
+        return 2 * len(SAMPLES)
+
+    def __getitem__(self, i):
+        return super().__getitem__(i % len(SAMPLES))[0], i
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_batches_that_come_in_any_order_have_the_mixes_of_their_numbers(said):
+    collate = collate_of()
+    if said:
+        collate.set_epoch(0)
+    loader = DataLoader(SlowNumbers(), 4, collate_fn=collate, num_workers=2, in_order=False)
+    seen = {y[0].item() // 4: plan for (_, (y, _, _)), plan in loader}
+    assert list(seen) != sorted(seen)
+    assert [seen[batch] for batch in range(10)] == [RULE.plan(4, (8, 10), rng=(7, 0, batch, 0)) for batch in range(10)]
+
+
+def test_a_collate_that_is_made_in_inference_mode_serves_elsewhere():
+    with torch.inference_mode():
+        collate = collate_of()
+        copied = pickle.loads(pickle.dumps(collate))
+    for one in (collate, copied, copy.copy(copied)):
+        one.set_epoch(2)
+        one.enabled, one.alpha = True, 0.2
+        assert plans(loader_of(one, 0)) == expected(2, rule=Mixup(0.2))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_has_settings_and_counts_of_its_own(copied):
+    collate = collate_of()
+    list(loader_of(collate, 0))
+    collate.set_epoch(1)
+    batches = iter(loader_of(collate, 0))
+    next(batches)
+    other = copied(collate)
+    other.enabled, other.alpha = False, 0.2
+    other.set_epoch(3)
+    assert (collate.enabled, collate.alpha, collate.epoch) == (1, 1.0, 1)
+    assert [plan for _, plan in batches] == expected(1)[1:]
+    other.enabled = True
+    assert plans(loader_of(other, 0)) == expected(3, rule=Mixup(0.2))
 
 
 @pytest.mark.parametrize("rng", [None, 7])
@@ -193,8 +270,9 @@ def test_off_epoch_without_the_epoch_warns_once(off_epoch):
 
 
 @pytest.mark.filterwarnings("ignore:off_epoch needs")
-def test_off_epoch_in_workers_that_are_started_anew():
-    loader = loader_of(MixCollate(RULE, rng=7, off_epoch=1), 1)
+@pytest.mark.parametrize(("workers", "persistent"), WORKERS)
+def test_off_epoch_where_no_epoch_is_said(workers, persistent):
+    loader = loader_of(MixCollate(RULE, rng=7, off_epoch=1), workers, persistent)
     assert [any((lam < 1).any() for _, (_, _, lam) in loader) for _ in range(3)] == [True, False, False]
 
 

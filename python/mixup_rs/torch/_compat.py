@@ -11,7 +11,7 @@ from torch.utils.data._utils import fetch
 
 __all__ = [
     "compile_in_this_process",
-    "find_fetcher",
+    "find_pass",
     "is_in_backward",
     "is_transformed",
     "leave_graph",
@@ -34,17 +34,19 @@ def new_shared_storage(size: int) -> torch.UntypedStorage:
 _FETCHES = {kind.fetch.__code__ for kind in (fetch._MapDatasetFetcher, fetch._IterableDatasetFetcher)}
 
 
-def find_fetcher() -> Any:
-    """The object by which a worker of a DataLoader reads, found among the callers; None where there is none.
+def find_pass() -> tuple[Any, int | None]:
+    """What a DataLoader or its worker reads by, and the number of a worker's batch, found among the callers.
 
-    A worker that lives on gets another one for each pass through the data, and nothing else tells the passes apart.
+    Each pass through the data has another object that reads, also in a worker that lives on, and nothing else tells the
+    passes apart. The number is that in the pass; a worker alone has it. Both are None where there is no DataLoader.
     """
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code in _FETCHES:
-            return frame.f_locals["self"]
+            number = None if frame.f_back is None else frame.f_back.f_locals.get("idx")
+            return frame.f_locals["self"], number if type(number) is int else None
         frame = frame.f_back
-    return None
+    return None, None
 
 
 def is_transformed(x: torch.Tensor) -> bool:

@@ -225,7 +225,7 @@ class MixCollate(SharedSettings):
         self._warned = True
         warnings.warn(
             "off_epoch needs the epoch: call collate.set_epoch(epoch) before each epoch; "
-            "only workers that are started anew for each epoch are counted",
+            "without it each pass through a DataLoader counts as an epoch, a look at the first batch too",
             stacklevel=2,
         )
 

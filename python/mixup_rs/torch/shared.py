@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-import weakref
 from collections.abc import Callable
-from dataclasses import is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, NamedTuple, overload
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
 from mixup_rs.rule import Rule, check_rule
-from mixup_rs.torch._compat import find_fetcher
+from mixup_rs.torch._compat import find_pass
 
 __all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedFlag", "SharedSettings", "rank"]
 
@@ -24,6 +25,8 @@ NEVER = float("inf")
 #: Ranks of one machine, and workers of one rank, that have memory of their own.
 _RANKS, _WORKERS = 16, 64
 _RULE_BYTES = 8 << 10
+#: The attributes of a collate that are shared memory.
+_SHARED = ("_shared", "_begun", "_pickled_rule")
 
 
 class Settings(NamedTuple):
@@ -54,6 +57,21 @@ def rank() -> int:
     return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
 
 
+@dataclass
+class _Pass:
+    """A pass through the data, in one process.
+
+    Of a loop that is left early, persistent workers still make the batches that were requested, perhaps after the next
+    `set_epoch`; and several loops may run at once. So each pass has a count of its own.
+    """
+
+    number: int
+    #: The generation in which it began, and that of the last batch; and how many were made in this one.
+    began: float = 0.0
+    generation: float = 0.0
+    step: int = 0
+
+
 class SharedSettings:
     """The base of `MixCollate`: its rule, its settings and the place of a batch in the epoch.
 
@@ -65,14 +83,14 @@ class SharedSettings:
     def __init__(self, rule: Rule) -> None:
         # In host memory, whatever torch's default device is.
         self._shared = torch.zeros(_RANKS, len(Settings._fields), dtype=torch.float64, device="cpu").share_memory_()
-        #: For each worker its seed from torch, and how many seeds it had before: epochs that `set_epoch` did not set.
-        self._seeds = torch.zeros(_RANKS, _WORKERS, 2, dtype=torch.int64, device="cpu").share_memory_()
+        #: How often each worker began to go through the data: epochs, where `set_epoch` does not say them.
+        self._begun = torch.zeros(_RANKS, _WORKERS, dtype=torch.int64, device="cpu").share_memory_()
         self._pickled_rule = torch.zeros(_RULE_BYTES, dtype=torch.uint8, device="cpu").share_memory_()
         self._rule, self._rule_version = rule, 0.0
-        #: The process that counts, the generation, and how many batches it made since.
-        self._counted: tuple[int, float, int] = (0, 0.0, 0)
-        #: What a worker read its last batch by.
-        self._fetcher: Callable[[], Any] | None = None
+        #: The process that counts, its passes through the data by what reads them, and how many these are.
+        self._process, self._passes, self._pass_count = 0, WeakKeyDictionary[Any, _Pass](), 0
+        #: The batches that no DataLoader asks for.
+        self._without_loader = _Pass(0)
         #: What must be true to mix, in this process and those that are forked from it: a framework may be interrupted.
         self._mixes_while: Any = True
         #: Whether this process evaluates meanwhile, and those that are started from it: others may train.
@@ -98,8 +116,7 @@ class SharedSettings:
         data = pickle.dumps(rule)
         if len(data) + 8 > _RULE_BYTES:
             raise ValueError(f"expected a rule that pickles to at most {_RULE_BYTES - 8} bytes, got {len(data)}")
-        stored = torch.frombuffer(bytearray(len(data).to_bytes(8, "little") + data), dtype=torch.uint8)
-        self._pickled_rule[: len(stored)] = stored
+        self._pickled_rule.numpy()[: len(data) + 8] = np.frombuffer(len(data).to_bytes(8, "little") + data, np.uint8)
         self._rule, self._rule_version = rule, self._now().rule_version + 1
         self._set_everywhere("rule_version", self._rule_version)
 
@@ -149,14 +166,15 @@ class SharedSettings:
     def _now(self, rank: int | None = None) -> Settings:
         """The current settings of a rank, read once, so that a batch sees one state of them."""
         rank = self._rank() if rank is None else rank
-        # Through NumPy: reading elements of a tensor takes several times as long.
+        # Through NumPy: elements of a tensor take several times as long, and one that is made in inference mode is not
+        # written to elsewhere.
         return Settings(*self._shared.numpy()[rank % _RANKS].tolist())
 
     def _set(self, name: str, value: float) -> None:
-        self._shared[self._rank() % _RANKS, Settings._fields.index(name)] = value
+        self._shared.numpy()[self._rank() % _RANKS, Settings._fields.index(name)] = value
 
     def _set_everywhere(self, name: str, value: float) -> None:
-        self._shared[:, Settings._fields.index(name)] = value
+        self._shared.numpy()[:, Settings._fields.index(name)] = value
 
     def _rank(self) -> int:
         """The rank. A worker that was spawned is told that of the process that started it, which knows of the group."""
@@ -167,40 +185,41 @@ class SharedSettings:
     def _place(self, now: Settings, rank: int) -> tuple[int, int]:
         """Count a batch: the epoch, and the number of the batch in it, however many workers make its batches."""
         worker, process = get_worker_info(), os.getpid()
-        is_first = self._counted[0] != process  # a forked worker has the counters of its parent
-        begins = is_first or self._counted[1] != now.generation
-        if worker is not None and self._is_another_pass():
-            begins = begins or now.generation > 0
-        step = 0 if begins else self._counted[2]
-        self._counted = (process, now.generation, step + 1)
-        epoch = int(now.epoch) if worker is None or now.generation else self._count_epochs(worker, rank, is_first)
-        # Workers take turns.
-        number = step if worker is None else step * worker.num_workers + worker.id
-        return epoch, int(now.first_batch) + number
+        if self._process != process:  # a forked worker has the counters of its parent
+            self._process, self._passes, self._pass_count = process, WeakKeyDictionary(), 0
+            self._without_loader = _Pass(0)
+        reader, number = find_pass()
+        one = self._without_loader if reader is None else self._passes.get(reader)
+        if one is None:
+            one = self._passes[reader] = _Pass(self._begin_pass(worker, rank), now.generation, now.generation)
+        if one.generation != now.generation:
+            one.generation, one.step = now.generation, 0
+        step, one.step = one.step, one.step + 1
+        if worker is None:
+            number = step
+        elif number is None or one.generation != one.began:
+            number = step * worker.num_workers + worker.id  # workers take turns
+        return int(now.epoch) if now.generation else one.number, int(now.first_batch) + number
 
-    def _is_another_pass(self) -> bool:
-        """Whether a worker begins to go through the data with this batch.
-
-        If a loop is left early, a persistent worker still makes the batches that were requested, perhaps after the next
-        `set_epoch`. These are discarded, and that epoch begins after them.
-        """
-        fetcher = find_fetcher()
-        is_known = self._fetcher is not None and self._fetcher() is fetcher
-        self._fetcher = None if fetcher is None else weakref.ref(fetcher)
-        return fetcher is not None and not is_known
-
-    def _count_epochs(self, worker: Any, rank: int, is_first: bool) -> int:
-        """The number of epochs for which this worker was started before: torch gives it another seed each time."""
-        cell = self._seeds.numpy()[rank % _RANKS, worker.id % _WORKERS]
-        if is_first:
-            cell[1] += int(cell[0] != 0)
-            cell[0] = worker.seed or 1
-        return int(cell[1])
+    def _begin_pass(self, worker: Any, rank: int) -> int:
+        """The number of passes before this one. Most often workers are started anew for each."""
+        if worker is None:
+            self._pass_count += 1
+            return self._pass_count - 1
+        cell = self._begun.numpy()[rank % _RANKS]
+        number, cell[worker.id % _WORKERS] = int(cell[worker.id % _WORKERS]), cell[worker.id % _WORKERS] + 1
+        return number
 
     def __getstate__(self) -> dict[str, Any]:
         """For a spawned worker: the rank of this process, and counters that begin anew."""
-        new = {"_counted": (0, 0.0, 0), "_fetcher": None, "_sent_by": self._rank(), "_mixes_while": True}
+        new = {"_process": 0, "_passes": None, "_sent_by": self._rank(), "_mixes_while": True}
         return {**self.__dict__, **new}
+
+    def __copy__(self) -> Any:
+        """A shallow copy with settings of its own: one that is switched off leaves this one on."""
+        made = object.__new__(type(self))
+        made.__setstate__({**self.__getstate__(), **{name: self.__dict__[name].clone() for name in _SHARED}})
+        return made
 
     def _is_paused(self, now: Settings) -> bool:
         """Whether a framework that trains does not train with this batch."""
@@ -209,7 +228,7 @@ class SharedSettings:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._received_in = os.getpid()
-        for name in ("_shared", "_seeds", "_pickled_rule"):
+        for name in _SHARED:
             # A copy made by pickle, such as that of a saved learner, gets shared memory of its own.
             if not state[name].is_shared():
                 self.__dict__[name] = state[name].share_memory_()
@@ -309,7 +328,7 @@ class _Flag:
         return self._shared.numpy().item()
 
     def set(self, value: object) -> None:
-        self._shared[0] = bool(value)
+        self._shared.numpy()[0] = bool(value)
 
     def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
         self._shared = state["_shared"].share_memory_()
