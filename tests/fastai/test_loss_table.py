@@ -257,9 +257,9 @@ def test_a_loss_that_is_found_to_come_apart_gets_one_per_sample():
     messages, learn = warned(Lams(rng=1), Own(), with_classes)
     assert messages == []
     assert all((lam != lam[0]).any() for lam in learn.mix_up.lams)
-    # In a batch two calls, and two for the values that these must give; one a batch of validation; at each of the two
-    # epochs four to try it on made targets, four on those of the first batch.
-    assert Own.calls == 6 * 4 + 2 + 2 * 8
+    # In a batch two to try it on its targets, two calls, and two for the values that these must give; one a batch of
+    # validation; four to try it on made targets at each of the two epochs.
+    assert Own.calls == 6 * 6 + 2 + 2 * 4
 
 
 def test_a_loss_that_only_says_so_gets_one_for_the_batch():
@@ -327,18 +327,32 @@ def test_a_loss_that_comes_apart_for_other_targets_gets_one_for_the_batch(of, cl
     assert loss == pytest.approx((mixing.lam[0] * own + (1 - mixing.lam[0]) * partner).item(), rel=1e-5)
 
 
-def test_one_that_does_not_in_a_later_batch_is_an_error_there():
+def some_ignored(shuffle=False):
+    """The second of three batches has a target to ignore."""
+    targets = digits()[1].clone()
+    targets[40] = -100
+    made = loaders(n=96, targets=targets, typed=False)
+    made.train.shuffle, made.c = shuffle, 10
+    return made
+
+
+def test_batches_whose_targets_show_it_get_one_lam_each():
+    mixing = Lams(rng=1)
+    with pytest.warns(UserWarning, match="not known to come apart") as caught:
+        fit(learner(mixing, some_ignored, loss_func=Reduced(SEEMING["to ignore"][0])), 2)
+    assert len([w for w in caught if "come apart" in str(w.message)]) == 1
+    assert [len(set(lam.tolist())) == 1 for lam in mixing.lams] == [False, True, False] * 2
+
+
+def test_partners_that_show_it_alone_are_an_error():
     """The inputs of that batch are mixed already."""
-    images, classes = digits()
-    targets = classes.clone()
-    targets[32:64] = -100
 
     def dls():
-        made = loaders(n=64, images=images, targets=targets, typed=False, shuffle=False)
-        made.train.shuffle, made.c = False, 10
+        made = loaders(n=64, typed=False)
+        made.c = 10
         return made
 
-    learn = learner(RustMixUp(rng=1), dls, loss_func=Reduced(SEEMING["to ignore"][0]))
+    learn = learner(RustMixUp(rng=1, other=some_ignored().train), dls, loss_func=Reduced(SEEMING["to ignore"][0]))
     with pytest.raises(ValueError, match="one lam for the batch"):
         fit(learn, 1)
     assert len(learn.batch_losses.values) == 1

@@ -30,11 +30,13 @@ class DrawnRule:
         self.parts: Parts | None = None
         #: The rule of the callback, the loss, and what is drawn from for them; without an epoch the rule, for any loss.
         self._decided: tuple[Rule, Any, Rule] | None = (rule, None, rule)
+        #: What a loss that was found to come apart is tried on in each batch.
+        self._pred: torch.Tensor | None = None
         self._warned = False
 
     def forget(self) -> None:
         """Decide anew."""
-        self._decided = None
+        self._decided = self._pred = None
 
     def of(self, callback: Any, yb: Any) -> Rule:
         """The rule for a batch with these targets, by a callback; decided where its rule or the loss is another."""
@@ -44,13 +46,22 @@ class DrawnRule:
             needed, self.parts = needs_one_lam(callback.learn, yb, callback._options, callback.targets)
             drawn = with_one_lam(rule) if needed else rule
             self._decided = decided = rule, loss_func, drawn
-            if drawn != rule:
-                self._warn(type(callback), loss_func)
-        return decided[2]
+        drawn = decided[2]
+        if self.parts is not None and (one := with_one_lam(drawn)) != drawn and not self._is_apart(callback.learn, yb):
+            drawn = one
+        if drawn != rule and not self._warned:
+            self._warn(type(callback), loss_func)
+        return drawn
+
+    def _is_apart(self, learn: Any, yb: Any) -> bool:
+        """Whether a loss that was found to come apart does so for these targets, which may have some to ignore."""
+        target = tree_leaves(yb)[0].as_subclass(torch.Tensor)
+        target = target[: _most(learn.dls.c, target)]
+        if self._pred is None or self._pred.shape[2:] != target.shape[1:] or len(self._pred) < len(target):
+            self._pred = _predictions(learn.dls.c, target, torch.Generator().manual_seed(1))
+        return tried_parts_of(learn.loss_func, self._pred[: len(target)], [target], halves=False) is not None
 
     def _warn(self, kind: type, loss_func: Any) -> None:
-        if self._warned:
-            return
         self._warned = True
         warnings.warn(
             f"{getattr(loss_func, '__name__', type(loss_func).__name__)} is not known to come apart into the losses of "
@@ -60,15 +71,14 @@ class DrawnRule:
 
     def __getstate__(self) -> dict[str, Any]:
         """Excludes the loss from pickles."""
-        return {"parts": None, "_decided": None, "_warned": self._warned}
+        return {"parts": None, "_decided": None, "_pred": None, "_warned": self._warned}
 
 
 def needs_one_lam(learn: Any, yb: Any, options: TargetOptions, at: tuple[int, ...] | None) -> tuple[bool, Parts | None]:
     """Whether the loss of a learner needs one lam for the batch, and its parts if they were found by trying.
 
-    Blended targets need none. For class indices the loss must be known to come apart into samples, or be found to, on
-    targets that are made for it, with every class, and on those of the batch, which may have some to ignore.
-    Predictions are made: the same learner decides the same way each time.
+    Blended targets need none. For class indices the loss must be known to come apart into samples, or be found to on
+    values that are made for it, with every class: the same learner decides the same way each time.
     """
     if options.pair:  # the rule has one, which is checked
         return False, None
@@ -81,16 +91,19 @@ def needs_one_lam(learn: Any, yb: Any, options: TargetOptions, at: tuple[int, ..
     classes = getattr(learn.dls, "c", None)
     if len(leaves) != 1 or not isinstance(classes, int) or classes < 2:
         return True, None
-    target = leaves[0].as_subclass(torch.Tensor)
-    random = torch.Generator().manual_seed(0)
-    most = max(_TRIED, _MOST // (classes * max(target[0].numel(), 1)))
-    made = _targets(classes, target.shape[1:], most, random).to(target.device)
-    parts = None
-    for y in (made, target[:most]):
-        pred = torch.randn(len(y), classes, *y.shape[1:], generator=random).to(y.device)
-        if (parts := tried_parts_of(learn.loss_func, pred, [y])) is None:
-            return True, None
-    return False, parts
+    random, target = torch.Generator().manual_seed(0), leaves[0].as_subclass(torch.Tensor)
+    made = _targets(classes, target.shape[1:], _most(classes, target), random).to(target.device)
+    parts = tried_parts_of(learn.loss_func, _predictions(classes, made, random), [made])
+    return parts is None, parts
+
+
+def _most(classes: int, target: torch.Tensor) -> int:
+    """How many samples a loss is tried on at most."""
+    return max(_TRIED, _MOST // (classes * max(target[:1].numel(), 1)))
+
+
+def _predictions(classes: int, target: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    return torch.randn(len(target), classes, *target.shape[1:], generator=random).to(target.device)
 
 
 def _targets(classes: int, shape: tuple[int, ...], most: int, random: torch.Generator) -> torch.Tensor:

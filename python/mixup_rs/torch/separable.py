@@ -135,7 +135,7 @@ def said_parts_of(loss_func: Any) -> Parts | None:
         return Parts(loss_func, reduction, is_known=False)
 
 
-def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts | None:
+def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any], halves: bool = True) -> Parts | None:
     """Take a loss apart that says how it reduces, if these values show that it comes apart. None otherwise.
 
     Parameters
@@ -146,6 +146,8 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
         Predictions, batch first.
     targets : sequence
         Nests of targets, batch first.
+    halves : bool, default True
+        Look at the halves as well.
 
     Returns
     -------
@@ -160,7 +162,7 @@ def tried_parts_of(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Parts |
             whole = tried.elements(pred, targets)
     except _FAILURES:
         return None
-    return parts if isinstance(whole, Tensor) and come_apart(parts, pred, targets, whole) else None
+    return parts if isinstance(whole, Tensor) and come_apart(parts, pred, targets, whole, halves) else None
 
 
 def come_apart(parts: Parts, pred: Any, targets: Sequence[Any], whole: Tensor, halves: bool = True) -> bool:
