@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::arithmetic::Opaque;
-use crate::plan::{Lam, Partners, Rect};
+use crate::plan::{Lam, Mask, Partners, Rect, Shares};
 use half::{bf16, f16};
 use ndarray::{Array, Axis, Slice, array, s};
+use std::sync::Arc;
 
 const THREADS: [usize; 3] = [1, 2, 8];
 
@@ -41,16 +42,44 @@ fn plans_with_boxes(n: usize, shape: &[usize]) -> impl Iterator<Item = MixPlan> 
     })
 }
 
+/// Plans with masks, of whole shares alone and of all kinds.
+fn plans_with_masks(n: usize, shape: &[usize]) -> impl Iterator<Item = MixPlan> {
+    let shape = shape.to_vec();
+    let pixels: usize = shape.iter().product();
+    let byte = |i: usize| move |pixel: usize| [0, 255, ((pixel + i) * 37 % 256) as u8][(pixel * 7 + i) % 3];
+    let mask = move |i: usize, kinds: usize| {
+        let bytes = (0..pixels).map(byte(i));
+        Arc::new(match i % kinds {
+            0 => Mask::hard(bytes.map(|byte| byte > 99)),
+            1 => Mask::new(Shares::Bytes(bytes.collect())).unwrap(),
+            2 => Mask::new(Shares::Single(bytes.map(|byte| f32::from(byte) / 255.0).collect())).unwrap(),
+            _ => Mask::new(Shares::Double(bytes.map(|byte| f64::from(byte) / 255.0).collect())).unwrap(),
+        })
+    };
+    partners(n).into_iter().flat_map(move |partner| {
+        [1, 4].map(|kinds| {
+            let masks = (0..n).map(|i| mask(i, kinds)).collect();
+            MixPlan::from_masks(masks, &shape, partner.clone()).unwrap()
+        })
+    })
+}
+
 /// The formula, element by element, in the arithmetic of the kernels. Regions are along the last axes.
 fn expected<T: Element>(plan: &MixPlan, x: &ArrayD<T>) -> ArrayD<T> {
     let mut mixed = x.clone();
     let boxes = plan.boxes();
+    let shares = plan.regions().filter(|regions| regions.has_masks());
+    let shares: Option<Vec<_>> = shares.map(|regions| (0..plan.len()).map(|i| regions.shares(i)).collect());
     let spatial = plan.spatial_shape().map_or(0, <[usize]>::len);
     for (at, own) in mixed.indexed_iter_mut() {
         let (i, partner) = (at[0], plan.partner()[at[0]]);
         let mut there = at.clone();
         there[0] = partner;
-        let (weight, other) = (plan.weight()[i], x[there]);
+        let other = x[there];
+        let weight = shares.as_ref().map_or(plan.weight()[i], |shares| {
+            let first = x.ndim() - spatial;
+            shares[i][(first..x.ndim()).fold(0, |pixel, axis| pixel * x.shape()[axis] + at[axis])]
+        });
         let is_inside = boxes.as_ref().is_some_and(|boxes| {
             let (rect, ndim) = (boxes[i], x.ndim());
             !rect.is_empty() && (1..=spatial).all(|k| (rect.start[3 - k]..rect.end[3 - k]).contains(&at[ndim - k]))
@@ -80,8 +109,12 @@ fn check<T: Element + PartialEq + std::fmt::Debug>(shape: &[usize], element: imp
         element(count)
     });
     let spatial = &shape[1..].last_chunk::<2>().map_or(&[][..], |last| &last[..]);
-    let cuts = (!spatial.is_empty()).then(|| plans_with_boxes(shape[0], spatial));
-    for plan in plans(shape[0]).filter(|_| T::IS_BLENDED).chain(cuts.into_iter().flatten()) {
+    let n = shape[0];
+    let cuts = (!spatial.is_empty()).then(|| plans_with_boxes(n, spatial));
+    let has_pixels = !spatial.is_empty() && !spatial.contains(&0);
+    let masks = has_pixels.then(|| plans_with_masks(n, spatial));
+    let regions = cuts.into_iter().flatten().chain(masks.into_iter().flatten());
+    for plan in plans(n).filter(|_| T::IS_BLENDED).chain(regions) {
         if !T::IS_BLENDED && !plan.only_copies() {
             continue;
         }
