@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -13,7 +12,7 @@ from mixup_rs._core import MixPlan
 
 try:
     import torch
-    from torch.utils._pytree import tree_leaves, tree_map
+    from torch.utils._pytree import tree_leaves
     from torchvision import tv_tensors
     from torchvision.transforms import v2
     from torchvision.transforms.v2.functional import is_pure_tensor
@@ -21,35 +20,18 @@ except ModuleNotFoundError as error:
     text = "mixup_rs.torchvision needs torchvision: pip install 'mixup-rs[torchvision]'"
     raise ModuleNotFoundError(text, name=error.name) from error
 
-from mixup_rs.batches.objects import are_objects, mix_objects
-from mixup_rs.batches.targets import TargetOptions, mix_target
 from mixup_rs.torch.apply import apply
-from mixup_rs.torch.arrays import TORCH
+from mixup_rs.torch.held import Held, hold
 
 __all__ = ["CutMix", "MixUp"]
 
 _Base: Any = v2.MixUp.__base__  # torchvision's own base of both
 
 
-@dataclass
-class _Target:
-    """Masks or boxes of a batch: torchvision's transforms refuse them as they are."""
-
-    value: Any
-    image_size: tuple[int, int]
-
-    def mixed(self, plan: MixPlan) -> Any:
-        if not isinstance(self.value, tv_tensors.Mask):
-            return mix_objects(lambda x: TORCH if isinstance(x, torch.Tensor) else None, plan, self.value, "the batch")
-        if len(self.value) != len(plan):
-            raise ValueError(f"expected a mask for each of {len(plan)} samples, got {len(self.value)}")
-        return mix_target(TORCH, plan, self.value, TargetOptions(), "the mask")
-
-
 class _Mixed(_Base):
     """What `MixUp` and `CutMix` have in common, before torchvision's class among their bases."""
 
-    _transformed_types = (*_Base._transformed_types, _Target)
+    _transformed_types = (*_Base._transformed_types, Held)
 
     def __init__(
         self,
@@ -74,24 +56,15 @@ class _Mixed(_Base):
         image = next((leaf for leaf in tree_leaves(given) if _is_image(leaf) and leaf.ndim > 2), None)
         if image is None:
             raise ValueError("expected images beside masks or boxes, found none")
-        size = tuple(image.shape[-2:])
-        inputs: Any = tuple(
-            tree_map(lambda x: _Target(x, size) if self._is_target(x) else x, one, is_leaf=self._is_target)
-            for one in given
-        )
-        held = [x.value for x in tree_leaves(inputs) if isinstance(x, _Target)]
-        if self.boxes and not any(map(are_objects, held)):
-            raise ValueError("expected a list with a dict of boxes or keypoints for each sample, found none")
+        height, width = image.shape[-2:]
+        inputs = hold(given, (height, width), tv_tensors.Mask if self.masks else (), self.boxes)
         if not self._without_labels:
             return super().forward(*inputs)
         labels = torch.zeros(len(image), self.num_classes or 1)  # torchvision needs some
         return super().forward(inputs if len(inputs) > 1 else inputs[0], labels)[0]
 
-    def _is_target(self, value: Any) -> bool:
-        return (self.masks and isinstance(value, tv_tensors.Mask)) or (self.boxes and are_objects(value))
-
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        images = [x for x in flat_inputs if not isinstance(x, _Target)]
+        images = [x for x in flat_inputs if not isinstance(x, Held)]
         if images and all(isinstance(x, torch.Tensor) and x.ndim < 3 for x in images):
             got = f"{images[0].ndim} dimensions instead. Images come first."
             raise ValueError(f"Expected a batched input with 4 dims, but got {got}")
@@ -102,7 +75,7 @@ class _Mixed(_Base):
         return {name: np.array([params[name] for params in drawn]) for name in drawn[0]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if isinstance(inpt, _Target):
+        if isinstance(inpt, Held):
             return inpt.mixed(_plan(params, inpt.image_size))
         if inpt is params["labels"] or not _is_image(inpt):
             return super().transform(inpt, params)
