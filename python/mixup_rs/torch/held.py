@@ -47,6 +47,12 @@ def hold(given: tuple[Any, ...], image_size: tuple[int, int], masks: Any, boxes:
     ------
     ValueError
         If `boxes` is set and there are none.
+
+    Examples
+    --------
+    >>> boxes = [{"boxes": torch.zeros(1, 4)}, {"boxes": torch.zeros(0, 4)}]
+    >>> [type(value).__name__ for value in hold((torch.zeros(2, 3, 8, 8), boxes), (8, 8), (), True)]
+    ['Tensor', 'Held']
     """
 
     def is_held(value: Any) -> bool:
