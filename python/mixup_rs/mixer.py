@@ -231,6 +231,8 @@ class _Mixing:
         """Collect the inputs and the targets."""
         role = self.role_of[path] if path in self.role_of else role
         if (arrays := arrays_of(value)) is not None:
+            if role is not None:
+                arrays.check(value, named(path))
             if value.ndim == 3:
                 self.masks.add(tuple(value.shape[1:]))
             if role is not None:

@@ -123,10 +123,15 @@ def test_subclasses_keep_type_and_attributes():
         (torch.zeros(()), TypeError, "shape"),
         (np.zeros(5), TypeError, "ndarray"),
         (torch.zeros(4, 2), ValueError, "5 samples"),
+        (torch.ones(5, 2).to_sparse(), TypeError, r"layout torch.sparse_coo, which cannot be mixed; x.to_dense\(\)"),
+        (torch.ones(5, 2).to_sparse_csr(), TypeError, "layout torch.sparse_csr"),
+        (torch.nested.nested_tensor([torch.ones(2)] * 5), TypeError, "the tensor is nested.*to_padded_tensor"),
+        (torch.nested.nested_tensor([torch.ones(2)] * 5, layout=torch.jagged), TypeError, "the tensor is nested"),
         # Not as floats, which would drop the imaginary part.
         (torch.zeros(5, 2, dtype=torch.complex64), TypeError, r"complex64 .*; mix torch.view_as_real\(x\)$"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_cannot_be_mixed_is_refused(x, error, message):
     with pytest.raises(error, match=message):
         apply(PLANS["mixup"], x)

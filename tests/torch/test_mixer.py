@@ -224,6 +224,9 @@ def test_what_was_given_stays():
         ((Y, Y), "no input of this batch can be mixed"),
         ((X, Y[:2]), "entry 1 has shape"),
         ((X, PairedTarget(Y, Y, Y / 9)), "mixed already"),
+        ((X.to_sparse(), Y), "entry 0 is of the layout torch.sparse_coo"),
+        ((X, torch.eye(len(Y)).to_sparse()), "entry 1 is of the layout torch.sparse_coo"),
+        ((torch.nested.nested_tensor([torch.ones(2)] * 2, layout=torch.jagged), Y[:2]), "entry 0 is nested"),
         ((X.to(torch.float8_e4m3fn), Y), "entry 0 is an input of torch.float8_e4m3fn.*float32"),
     ],
 )

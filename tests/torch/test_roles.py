@@ -1,8 +1,10 @@
 """Which entries of a sample are mixed as inputs, which as targets, and which are left: by place, name and path."""
 
+import array
 import collections
 import collections.abc
 import dataclasses
+import pathlib
 import pickle
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
-from mixup_rs import MixPlan, Mixup
+from mixup_rs import Mixer, MixPlan, Mixup
 from mixup_rs.batches.objects import BOX_NAMES, POINTS
 from mixup_rs.batches.roles import INPUT_NAMES, TARGET_NAMES
 from mixup_rs.torch import MixCollate, PairedTarget
@@ -167,6 +169,48 @@ def test_labels_alone_are_never_mixed():
             collated(sample)
     with pytest.raises(TypeError, match="input of booleans"):
         collated(lambda i: (images(i) > 1, i))
+
+
+@pytest.mark.parametrize("sample", [
+    lambda i: ((images(i), i), (images(i), i)),  # a StackDataset
+    lambda i: [[images(i), torch.tensor(i)], [images(i), torch.tensor(i)]],
+    lambda i: ({"image": images(i), "label": i}, {"image": images(i), "label": i}),
+    lambda i: ({"image": images(i), "label": torch.tensor(i)}, i),
+    lambda i: {"data": {"image": images(i), "target": np.int64(i)}, "y": i},
+])  # fmt: skip
+def test_labels_within_an_input_never_stay(sample):
+    with pytest.raises(TypeError, match=r"labels.*inputs=.*targets="):
+        collated(sample)
+    with pytest.raises(TypeError, match=r"labels.*inputs=.*targets="):
+        Mixer(Fixed())(default_collate([sample(i) for i in range(N)]))
+
+
+def test_labels_within_an_input_that_are_named():
+    batch = collated(lambda i: ((images(i), i), (images(i), i)), inputs=[(0, 0), (1, 0)], targets=[(0, 1), (1, 1)])
+    assert all(isinstance(y, PairedTarget) for _, y in batch)
+    inner, y = collated(lambda i: ({"image": images(i), "label": i}, i), inputs=[(0, "image")], targets=[1])
+    assert inner["label"].tolist() == [0, 1, 2, 3]
+    assert isinstance(y, PairedTarget)
+
+
+@pytest.mark.parametrize("value", [None, pathlib.Path("a.png"), array.array("f", [1]), memoryview(b"a"), range(3)])
+def test_inputs_that_are_no_arrays_are_refused_by_name(value):
+    for sample, name in (
+        ((value, 1), "entry 0"),
+        ({"image": value, "label": 1}, "entry 'image'"),
+        (value, "the input"),
+    ):
+        with pytest.raises(TypeError, match=f"{name} is of type {type(value).__name__}, which cannot be mixed"):
+            collated(lambda i, sample=sample: sample)
+
+
+@pytest.mark.parametrize(("values", "error"), [
+    ([None] * N, TypeError), ([pathlib.Path("a")] * N, TypeError), ([np.datetime64("2020-01-01")] * N, TypeError),
+    ([torch.ones(i + 1) for i in range(N)], ValueError), ([2**70] * N, ValueError),
+])  # fmt: skip
+def test_entries_of_neither_role_that_torch_does_not_stack_are_named(values, error):
+    with pytest.raises(error, match="entry 'more': "):
+        collated(lambda i: {"image": images(i), "label": i, "more": values[i]})
 
 
 def test_entries_of_neither_role_are_as_torch_stacks_them():

@@ -172,8 +172,9 @@ def test_numbers_of_two_types():
     values = [1, 0.5, 2, 0.25, 3, 0]
     assert_blended(collated(values), values, dtype=torch.float64)
     assert_blended(collated(values[::-1]), values[::-1], dtype=torch.float64)
-    classes = [2, np.int64(0), 1, np.uint8(1), 3, 0]
-    assert_pair(collated(classes), torch.tensor(CLASSES))
+    for wide in (np.uint8, np.uint64):
+        classes = [2, np.int64(0), 1, wide(1), 3, 0]
+        assert_pair(collated(classes), torch.tensor(CLASSES))
     for other in ("2", None, True, 1j, [1], object()):
         for at in (1, 5):
             mixture = list(CLASSES)
@@ -186,6 +187,30 @@ def test_numbers_of_two_types():
 def test_classes_out_of_range_are_refused(y):
     with pytest.raises(ValueError, match=str(y)):
         collated([y, *CLASSES[1:]], num_classes=4)
+
+
+@pytest.mark.parametrize("label", [2**63, 2**70, -(2**63) - 1, np.uint64(2**63)])
+@pytest.mark.parametrize("rest", [[*CLASSES[1:]], [np.int64(y) for y in CLASSES[1:]]])
+def test_classes_that_no_integer_holds_are_refused(label, rest):
+    with pytest.raises(ValueError, match="entry 1 has integers that int64 does not hold"):
+        collated([label, *rest])
+    with pytest.raises(ValueError, match="entry 1 has integers that int64 does not hold"):
+        collated([np.array([2**63, 1], np.uint64)] * N)
+
+
+@pytest.mark.parametrize("missing", [np.nan, -100.0])
+def test_class_numbers_of_floats_are_refused_though_some_are_missing(missing):
+    """As pandas reads a column of labels with gaps."""
+    with pytest.raises(TypeError, match="entry 1 has floats that look like class numbers"):
+        collated([missing, *map(float, CLASSES[1:])], num_classes=4)
+
+
+def test_targets_that_cannot_be_stacked_are_refused_by_name():
+    for ragged in ([torch.ones(1 + i % 2) for i in range(N)], [[1] * (1 + i % 2) for i in range(N)]):
+        with pytest.raises(ValueError, match=r"entry 1: .*equal size"):
+            collated(ragged)
+    with pytest.raises(TypeError, match=r"entry 1 is of the layout torch.sparse_coo"):
+        collated([torch.eye(4).to_sparse()] * N)
 
 
 def test_integers_of_several_columns_that_are_no_columns_of_classes():

@@ -52,6 +52,13 @@ class Arrays:
         """Whether the elements are of a dtype that can be blended."""
         return x.dtype in _MIXABLE or x.dtype.name == "bfloat16"
 
+    def check(self, x: Any, name: str) -> None:
+        """Refuses what is not dense: its elements alone are not its values."""
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name}: it must not be a masked array: its mask would be lost; fill it first: x.filled(0)"
+            )
+
     def view(self, x: Any) -> np.ndarray | None:
         """The memory as NumPy sees it, where mixing by NumPy takes less than by the library itself; or None."""
         return None

@@ -73,6 +73,8 @@ def numbers(values: Sequence[Any], name: str) -> np.ndarray:
     ------
     TypeError
         If they are not all numbers, or some are booleans.
+    ValueError
+        If an integer is too large for int64.
 
     Examples
     --------
@@ -80,8 +82,13 @@ def numbers(values: Sequence[Any], name: str) -> np.ndarray:
     array([1. , 0.5])
     """
     types = {*map(type, values)}
-    if types == {int}:  # most often
-        return np.array(values, np.int64)
+    try:
+        if types == {int}:  # most often
+            return np.array(values, np.int64)
+        if types and not types & {bool, np.timedelta64} and all(issubclass(one, int | np.integer) for one in types):
+            return np.array([int(value) for value in values], np.int64)  # an unsigned one among others makes floats
+    except OverflowError:
+        raise ValueError(f"{name} has integers that int64 does not hold") from None
     array = np.asarray(values) if are_numbers(values) else np.empty(0, object)
     if array.dtype.kind not in "iufb" or (len(types) > 1 and types & {bool, np.bool_}):
         names = ", ".join(sorted(kind.__name__ for kind in types))

@@ -65,6 +65,9 @@ class NamespaceArrays(Arrays):
     def is_mixable(self, x: Any) -> bool:
         return _name(x) in DTYPES
 
+    def check(self, x: Any, name: str) -> None:
+        pass
+
     def view(self, x: Any) -> np.ndarray | None:
         return view(x)
 

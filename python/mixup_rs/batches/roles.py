@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 from mixup_rs.batches.nest import children, is_dataclass
 
 __all__ = [
-    "INPUT_NAMES", "TARGET_NAMES", "Named", "Path", "Role", "Roles", "at", "entries_of", "mask_role", "named",
+    "INPUT_NAMES", "LABEL_NAMES", "TARGET_NAMES", "Named", "Path", "Role", "Roles", "at", "entries_of", "mask_role",
+    "named",
 ]  # fmt: skip
 
 #: Where an entry is: the keys and positions that lead to it.
@@ -31,6 +32,8 @@ TARGET_NAMES = frozenset(
     "y target targets label labels mask masks class classes category categories segmentation seg annotation "
     "mask_labels class_labels boxes bboxes bbox keypoints".split()
 )
+#: Those of them that are labels, and not masks, wherever they are.
+LABEL_NAMES = frozenset("y label labels target targets class_labels mask_labels".split())
 #: Masks that are true, or lengths that end, where there is data; and masks that are true where there is none.
 _PRESENT, _LENGTHS = frozenset(["attention_mask"]), frozenset("length lengths input_length input_lengths".split())
 _ABSENT = frozenset("padding_mask key_padding_mask src_key_padding_mask".split())
@@ -87,6 +90,8 @@ class Roles:
         ------
         ValueError
             If an entry that was named is not there, or a mapping has no entry that is known to be an input.
+        TypeError
+            If no inputs are named, and there are labels within what would be one.
         """
         entries = entries_of(value)
         if entries is None:
@@ -119,6 +124,8 @@ class Roles:
         if "input" not in roles.values():
             names = ", ".join(map(repr, entries))
             raise ValueError(f"no entry is known to be an input; name it: inputs=... (the entries are {names})")
+        if self.inputs is None and self.targets is None:
+            _refuse_alike(value, roles)
         for path in [path for path, role in roles.items() if role == "input"]:
             self._find_masks(at(value, path), path, roles)
         return roles
@@ -134,8 +141,33 @@ class Roles:
             inner = (*path, key)
             if inner not in roles and (mask := self._mask_role(key)) is not None:
                 roles[inner] = mask
+            elif inner not in roles and self.inputs is None and key in LABEL_NAMES and _is_integer(item):
+                raise TypeError(
+                    f"{named(inner)} of a {type(value).__name__} is of labels within an input, which would stay as "
+                    f"they are beside what is mixed; name both: inputs=..., targets=[{inner}]"
+                )
             elif inner not in roles:
                 self._find_masks(item, inner, roles)
+
+
+def _refuse_alike(value: Any, roles: Mapping[Path, Role]) -> None:
+    """Refuses several samples or batches in one, as of a StackDataset: labels would be within what is an input."""
+    pair = [at(value, path) for path in roles if len(path) == 1][:2]
+    if len(pair) < 2 or not all(isinstance(one, tuple | list) and len(one) > 1 for one in pair):
+        return
+    kinds = [[(type(item), getattr(item, "ndim", 0), str(getattr(item, "dtype", ""))) for item in one] for one in pair]
+    is_label = [_is_integer(item) and getattr(item, "ndim", 0) < 2 for item in pair[0]]
+    if kinds[0] == kinds[1] and any(is_label) and not all(is_label):
+        label = is_label.index(True)
+        raise TypeError(
+            f"entries 0 and 1 are alike, and their entries {label} may be labels; name the roles of all: "
+            f"inputs=[(0, {is_label.index(False)}), ...], targets=[(0, {label}), ...]"
+        )
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether a value is a whole number, or an array of them."""
+    return isinstance(value, int) or "int" in str(getattr(value, "dtype", ""))
 
 
 def mask_role(key: Any) -> Role | None:

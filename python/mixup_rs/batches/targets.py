@@ -209,7 +209,8 @@ def _refuse_class_numbers(arrays: Arrays, y: Any, options: TargetOptions, name: 
     """Refuses floats that are class numbers: they would be blended as the numbers they look like."""
     if options.num_classes is None or y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1):
         return
-    if arrays.all((y == arrays.floor(y)) & (y >= 0) & (y < options.num_classes)):
+    # A missing label is NaN, one that is ignored -100.
+    if arrays.all(((y == arrays.floor(y)) & (y >= 0) & (y < options.num_classes)) | (y != y) | (y == -100)):
         raise TypeError(
             f"{name} has floats that look like class numbers, with num_classes={options.num_classes}; "
             f"class indices must be integers: {arrays.to_indices}"

@@ -29,6 +29,7 @@ __all__ = [
     "like",
     "mix_tensor",
     "only_copies",
+    "refuse_layout",
 ]
 
 #: The dtypes that the Rust kernel blends.
@@ -59,6 +60,15 @@ def is_mixable(value: Any) -> bool:
     (True, False)
     """
     return isinstance(value, torch.Tensor) and value.ndim > 0 and value.dtype in MIXABLE_DTYPES
+
+
+def refuse_layout(x: torch.Tensor, name: str) -> None:
+    """Refuses tensors that are sparse or nested: their memory is not that of their elements."""
+    if x.layout is torch.strided and not x.is_nested:
+        return
+    if x.is_nested:
+        raise TypeError(f"{name} is nested, which cannot be mixed; torch.nested.to_padded_tensor(x, 0) would do")
+    raise TypeError(f"{name} is of the layout {x.layout}, which cannot be mixed; x.to_dense() would do")
 
 
 def only_copies(plan: MixPlan) -> bool:
@@ -253,6 +263,7 @@ def mix_tensor(
     # Without this, a subclass runs Python code at each operation. `like` restores the class.
     with no_torch_function():
         leave_graph()
+        refuse_layout(tensor, "the tensor")
         if tensor.shape[0] != len(plan):
             raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(tensor)}")
         plain = tensor if type(tensor) is torch.Tensor else _as_subclass(tensor, torch.Tensor)

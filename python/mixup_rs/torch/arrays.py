@@ -9,7 +9,7 @@ import torch
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays, Kind
-from mixup_rs.torch.apply import MIXABLE_DTYPES, apply_labels, as_numpy, from_numpy, mix_tensor
+from mixup_rs.torch.apply import MIXABLE_DTYPES, apply_labels, as_numpy, from_numpy, mix_tensor, refuse_layout
 from mixup_rs.torch.apply import like as as_class_of
 from mixup_rs.torch.device import send_pairs
 
@@ -27,6 +27,9 @@ class TorchArrays(Arrays):
 
     def is_mixable(self, x: torch.Tensor) -> bool:
         return x.dtype in MIXABLE_DTYPES
+
+    def check(self, x: torch.Tensor, name: str) -> None:
+        refuse_layout(x, name)
 
     def host(self, x: torch.Tensor) -> np.ndarray:
         x = x.detach().as_subclass(torch.Tensor).cpu()

@@ -14,7 +14,7 @@ from mixup_rs.batches.arrays import has_region_shape, joined, refuse_boxes
 from mixup_rs.batches.heads import refuse_box_shape
 from mixup_rs.batches.nest import children
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
-from mixup_rs.batches.roles import entries_of, mask_role
+from mixup_rs.batches.roles import LABEL_NAMES, entries_of, mask_role
 from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
@@ -111,6 +111,7 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False, other: Any = None)
     every, names = tree_leaves(xb), _mask_names(xb)
     leaves = [x for x, name in zip(every, names, strict=True) if not name]
     for x in leaves:
+        TORCH.check(x, "an input")
         refuse_boxes(x, "an input")
     dtypes = {x.dtype for x in leaves}
     if torch.bool in dtypes:
@@ -176,7 +177,7 @@ def refuse_labels(xb: Any, yb: Any) -> None:
     for name, x in named:
         if x.is_floating_point():
             continue
-        is_label = name in _LABELS or (
+        is_label = name in LABEL_NAMES or (
             x.ndim == 1 and any(x.shape == y.shape and x.dtype == y.dtype and torch.equal(x, y) for y in labels)
         )
         if is_label:
@@ -185,10 +186,6 @@ def refuse_labels(xb: Any, yb: Any) -> None:
                 "beside what is mixed: give labels to the loss alone, with pair=True if it needs both; if it is none, "
                 "name the inputs to mix: inputs=[0]"
             )
-
-
-#: The names of labels among the inputs of a model that computes its loss.
-_LABELS = frozenset(["y", "label", "labels", "target", "targets", "class_labels", "mask_labels"])
 
 
 def _named_leaves(value: Any, name: int | str = "") -> Iterator[tuple[int | str, torch.Tensor]]:

@@ -40,7 +40,10 @@ class Stacking:
         self.roles = how._roles.of(samples[0])
         self.how, self.samples = how, samples if how.pad is None else padded(samples, self.roles, how.pad)
         samples = self.samples
-        shapes = {path: tuple(x.shape) for path, x in self._of_role("input", samples[0]) if is_array(x)}
+        arrays = [(path, x) for path, x in self._of_role("input", samples[0]) if is_array(x)]
+        for path, x in arrays:
+            _library(x).check(x, named(path))
+        shapes = {path: tuple(x.shape) for path, x in arrays}
         self.images = Images(shapes, self._masks, how.channels_last)
         self.heads = Heads(how)
         self.mixed = self.normalized = False
@@ -118,8 +121,8 @@ class Stacking:
         if role == "target" and self.is_training:
             return self._target(values, path)
         if role in ("present", "absent"):
-            return self._own(joined(TORCH, self.plan, default_collate(list(values)), role, named(path)))
-        return default_collate(list(values[: self.n]))
+            return self._own(joined(TORCH, self.plan, _collated(values, named(path)), role, named(path)))
+        return _collated(values[: self.n], named(path))
 
     def _own(self, mixed: Any) -> Any:
         """What was mixed, without what was stacked behind the batch."""
@@ -170,8 +173,13 @@ class Stacking:
                 torch.tensor(value, dtype=torch.float64 if isinstance(first, float) else None) for value in values
             ]
         sample: Any = values[0]
+        if not (is_array(sample) or isinstance(sample, int | np.generic | str | bytes)):
+            raise TypeError(
+                f"{named(path)} is of type {type(sample).__name__}, which cannot be mixed; convert it to a "
+                "tensor or an array, or name other inputs: inputs=..."
+            )
         if not is_array(sample) or not is_blended(_library(sample), sample, named(path)):
-            return default_collate(list(values[: self.n]))
+            return _collated(values[: self.n], named(path))
         dtype = sample.dtype if isinstance(sample, torch.Tensor) else _dtype_of(sample.dtype)
         if 0 not in sample.shape:
             self.mixed = True
@@ -211,6 +219,8 @@ class Stacking:
         options = self.heads.next(path)
         if not (is_array(first) or isinstance(first, list | int | float | np.generic)):
             refuse_target(first, name)
+        if is_array(first):
+            _library(first).check(first, name)
         refuse_box_name(path, name)
         refuse_boxes(first, name)
         y = _stacked_targets(values[: self.n], name)
@@ -257,14 +267,26 @@ def _stacked_targets(values: Sequence[Any], name: str) -> torch.Tensor:
     if isinstance(first, list):
         values = [np.asarray(value) for value in values]
     if isinstance(first, np.ndarray | np.generic) and np.asarray(first).dtype.kind == "u" and first.itemsize > 1:
-        values = [np.asarray(value).astype(np.int64) for value in values]
-    try:
-        stacked = default_collate(list(values))
-    except (TypeError, RuntimeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from error
+        values = [_as_int64(value, name) for value in values]
+    stacked = _collated(values, name)
     if not isinstance(stacked, torch.Tensor):
         raise TypeError(f"{name} is a target of type {type(first).__name__}, which cannot be mixed")
     return stacked.as_subclass(torch.Tensor)
+
+
+def _as_int64(value: Any, name: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} has integers that int64 does not hold")
+    return array.astype(np.int64)
+
+
+def _collated(values: Sequence[Any], name: str) -> Any:
+    """Values that are not mixed, as torch stacks them. Raises TypeError or ValueError that names the entry."""
+    try:
+        return default_collate(list(values))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from error
 
 
 def _keys(value: Any) -> Sequence[Any]:
