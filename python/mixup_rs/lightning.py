@@ -28,6 +28,8 @@ class _CountsEpochs(Callback):  # pyright: ignore[reportGeneralTypeIssues]
 
     def __init__(self) -> None:
         self._epochs, self._is_first, self._epoch = Epochs(), True, 0
+        #: The number of the batch by which a run that is resumed within the epoch goes on.
+        self._first_batch = 0
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self._is_first = True
@@ -39,6 +41,7 @@ class _CountsEpochs(Callback):  # pyright: ignore[reportGeneralTypeIssues]
         # In a checkpoint that was saved after the last batch of an epoch, this epoch is not counted yet.
         is_finished = loop.restarting and batches.is_last_batch and batches.total.completed < batches.total.processed
         self._epoch = loop.epoch_progress.current.processed + int(is_finished)
+        self._first_batch = batches.current.processed if loop.restarting and not batches.is_last_batch else 0
         number, self._is_first = self._epochs.begin(self._epoch, self._is_first), False
         return number
 
@@ -111,6 +114,10 @@ class Mix(_CountsEpochs):
 class MixCollateEpoch(_CountsEpochs):
     """Tells each `MixCollate` of the training loaders the epoch, also in the first epoch of a run that is resumed.
 
+    A run that is resumed within an epoch goes on with the number of the batch, whose samples are those that it would
+    have had if the loader can be resumed, as Lightning has it. A loader that is gone through several times in an epoch,
+    as a `CombinedLoader` does with a short one, has the mixes of that epoch each time.
+
     Loaders may be nested in dicts, lists and a `CombinedLoader`. While the trainer runs, a `MixCollate` of a loader for
     validation, test or prediction does not mix, and leaves labels as they are; that of a training loader must be
     another one, or the fit raises ValueError.
@@ -140,7 +147,7 @@ class MixCollateEpoch(_CountsEpochs):
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._begin(trainer)
-        self._collates.begin(self._epoch, self._epochs.offset)
+        self._collates.begin(self._epoch, self._epochs.offset, self._first_batch)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         vars(trainer.strategy).pop("process_dataloader", None)

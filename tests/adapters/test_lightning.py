@@ -25,11 +25,37 @@ EPOCHS, STEPS = 4, N // BATCH
 LOADING = [(0, False), (2, False), (2, True)]
 
 
+class Batches:
+    """Numbers of samples in order, from a batch on in the first pass."""
+
+    first = 0
+
+    def __len__(self):
+        return STEPS
+
+    def __iter__(self):
+        first, self.first = self.first, 0
+        yield from ([*range(BATCH * batch, BATCH * (batch + 1))] for batch in range(first, STEPS))
+
+
+class Resumable(DataLoader):
+    """A loader whose place is kept in checkpoints, as Lightning asks it."""
+
+    taken = 0
+
+    def state_dict(self):
+        return {"first": self.taken % STEPS}
+
+    def load_state_dict(self, state):
+        self.batch_sampler.first = state["first"]
+
+
 class Recorder(LightningModule):
     """Keeps the batches that each step is given."""
 
-    def __init__(self, fails_at=None):
+    def __init__(self, fails_at=None, loader=None):
         super().__init__()
+        self.loader = loader
         self.linear = torch.nn.Linear(3, CLASSES)
         self.trained, self.evaluated, self.predicted, self.fails_at = [], [], [], fails_at
 
@@ -37,6 +63,8 @@ class Recorder(LightningModule):
         if len(self.trained) == self.fails_at:
             raise RuntimeError("stop here")
         self.trained.append(batch)
+        if self.loader is not None:
+            self.loader.taken = batch_idx + 1
         return self.linear(torch.ones(3)).sum()
 
     def validation_step(self, batch, batch_idx):
@@ -97,6 +125,28 @@ class TestMixCollateEpoch:
         rest, _ = fit(EPOCHS, checkpoint)
         assert_are(first, expected_of([0, 1]))
         assert_are(rest, expected_of([2, 3]))
+
+    @pytest.mark.parametrize(("workers", "persistent"), LOADING)
+    @pytest.mark.parametrize("options", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 3 * STEPS}])
+    @pytest.mark.parametrize("done", [1, 2, STEPS + 1, 2 * STEPS + 2])
+    def test_a_run_that_is_resumed_within_an_epoch_goes_on(self, tmp_path, workers, persistent, options, done):
+        def fit(*callbacks, checkpoint=None, **options):
+            loader = Resumable(
+                SAMPLES, batch_sampler=Batches(), collate_fn=collate_of(), num_workers=workers,
+                persistent_workers=persistent
+            )  # fmt: skip
+            model = Recorder(loader=loader)
+            options = {"enable_checkpointing": bool(callbacks)} | options
+            trainer_of(MixCollateEpoch(), *callbacks, **options).fit(model, loader, ckpt_path=checkpoint)
+            return model.trained
+
+        save = ModelCheckpoint(tmp_path, every_n_train_steps=done, save_top_k=-1)
+        whole = fit(save, **options)
+        assert_are(whole, expected_of(range(3)))
+        epoch = done // STEPS
+        assert_are(
+            fit(checkpoint=tmp_path / f"epoch={epoch}-step={done}.ckpt", **options), expected_of(range(3))[done:]
+        )
 
     @pytest.mark.parametrize(("workers", "persistent"), LOADING)
     def test_epochs_that_are_cut_short(self, workers, persistent):

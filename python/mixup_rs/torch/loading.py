@@ -21,7 +21,7 @@ def pause(collate: MixCollate | None) -> None:
         collate._set_everywhere("paused", 1)
 
 
-def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
+def resume(collate: MixCollate | None, epoch: int, offset: int, first_batch: int = 0) -> None:
     """Begin an epoch of training.
 
     Parameters
@@ -32,11 +32,14 @@ def resume(collate: MixCollate | None, epoch: int, offset: int) -> None:
         The epoch of the fit.
     offset : int
         The epochs of earlier fits.
+    first_batch : int, default 0
+        The number of the first batch.
     """
     if collate is not None:
         collate._mixes_while, collate._is_paused_here = True, False
         collate._set_everywhere("paused", 0)
         collate._begin(epoch, offset)
+        collate.start_at(first_batch)
 
 
 class Epochs:
@@ -102,11 +105,11 @@ class Collates:
         if not trains:
             pause(collate)
 
-    def begin(self, epoch: int, offset: int) -> None:
-        """Begin an epoch of training, after `offset` epochs of earlier fits."""
+    def begin(self, epoch: int, offset: int, first_batch: int = 0) -> None:
+        """Begin an epoch of training, perhaps within it, after `offset` epochs of earlier fits."""
         for collate in self._training:
             if self._told.get(collate) != epoch + offset:
-                resume(collate, epoch, offset)
+                resume(collate, epoch, offset, first_batch)
                 self._told[collate] = epoch + offset
 
     def release(self) -> None:
