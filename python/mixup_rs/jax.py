@@ -78,7 +78,8 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
 
     In the memory of the CPU the Rust kernel mixes, without a copy of `x`. Under jit, grad and vmap and on accelerators
     it is one gather and one blend, within rounding of the kernel's result: there pass the plan as an argument, like an
-    array. A plan that a jitted function closes over is compiled into it, anew for each plan.
+    array. A plan that a jitted function closes over, is compiled into it, anew for each
+    plan.
 
     Parameters
     ----------
@@ -226,7 +227,9 @@ def _unflatten(known: tuple[Any, ...], arrays: tuple[Any, ...]) -> Plan:
 
 
 def _plan(partner: Any, weight: Any, boxes: Any, shape: Any, patches: Any, takes_nearest: bool) -> MixPlan | None:
-    """The plan of these arrays; None for masks beside boxes that hold the whole partner."""
+    """The plan of these arrays; None for masks beside boxes that hold the whole partner, and for several plans."""
+    if partner.ndim != 1:
+        return None
     if boxes is not None:
         resized = False if patches is None else patches.any(axis=1)
         plan = MixPlan.from_boxes(boxes, shape, partner, weight, resized)

@@ -16,7 +16,7 @@ from mixup_rs.batches.arrays import NUMPY, Arrays, blended_by, is_blended, joine
 from mixup_rs.batches.axes import Images
 from mixup_rs.batches.content import content_key
 from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
-from mixup_rs.batches.namespace import NamespaceArrays, namespace_of
+from mixup_rs.batches.namespace import NamespaceArrays, is_traced, namespace_of
 from mixup_rs.batches.nest import children, rebuilt
 from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, objects_beside, with_weights
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
@@ -334,6 +334,13 @@ class _Mixing:
     def _rng(self, key: Key) -> Any:
         seed: Any = self.how.rng
         seed = () if seed is None else seed if isinstance(seed, tuple) else (seed,)
+        if (key is None or isinstance(key, np.random.Generator)) and any(
+            is_traced(entry.value) for entry in self.entries.values()
+        ):
+            raise TypeError(
+                "within jax.jit one plan would be drawn for all calls: call the Mixer outside, or draw plans outside "
+                "and apply them by mixup_rs.jax.apply and apply_labels; ints as key=... say which plan it is"
+            )
         if isinstance(key, np.random.Generator):
             return (*seed, *key.integers(2**63, size=2).tolist()) if seed else key
         if key is not None:

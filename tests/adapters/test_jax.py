@@ -310,6 +310,38 @@ def test_mixer_under_jit_with_a_key(rule):
     assert_near(got, x, rule.plan(N, SIZE, rng=(1, 2)))
 
 
+def test_mixer_under_jit_makes_soft_targets():
+    x, y = np.random.default_rng(0).random((N, 3), np.float32), np.array([0, 1, 2, 3, 0, 1])
+    mix = Mixer(Mixup(), num_classes=4, label_smoothing=0.1, rng=1)
+    got = jax.jit(lambda x, y: mix((x, y), key=2)[1])(x, y)
+    np.testing.assert_allclose(got, Mixup().plan(N, rng=(1, 2)).apply_labels(y, 4, 0.1)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("rng", "key"), [(None, None), (1, None), (None, np.random.default_rng(0)),
+                                          (1, np.random.default_rng(0))])  # fmt: skip
+def test_mixer_under_jit_without_a_key_is_refused(rng, key):
+    """It would draw once, when it is compiled, and mix each batch alike."""
+    x, mix = jnp.ones((N, 3)), Mixer(Mixup(), rng=rng)
+
+    def mixed(x):
+        return mix(x, key=key)
+
+    for function in (jax.jit(mixed), jax.jit(jax.vmap(mixed)), jax.jit(jax.grad(lambda x: mixed(x).sum()))):
+        with pytest.raises(TypeError, match=r"within jax.jit one plan would be drawn for all calls.*key="):
+            function(x)
+    if rng is None:
+        assert jax.grad(lambda x: mixed(x).sum())(x).shape == x.shape
+
+
+def test_plans_that_are_stacked_by_numpy():
+    plans = [Mixup(1.0).plan(N, rng=i) for i in range(2)]
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *plans)
+    assert isinstance(stacked, TracedPlan)
+    x = np.random.default_rng(0).random((2, N, 3), np.float32)
+    for got, plan, one in zip(jax.vmap(apply)(stacked, x), plans, x, strict=True):
+        assert_near(got, one, plan)
+
+
 def test_several_samples():
     x, plan = values((N, 3, 8), np.float32), Mixup(1.0, k=3).plan(N, rng=1)
     x = np.clip(x, -100, 100)

@@ -17,7 +17,7 @@ from mixup_rs.batches.arrays import Arrays, Kind
 from mixup_rs.batches.patches import Taps, taps_of
 from mixup_rs.batches.several import steps_of
 
-__all__ = ["Drawn", "NamespaceArrays", "blend", "mean", "namespace_of", "sent", "view"]
+__all__ = ["Drawn", "NamespaceArrays", "blend", "is_traced", "mean", "namespace_of", "sent", "view"]
 
 #: The type of device by which DLPack means the memory of the CPU.
 _CPU = 1
@@ -44,6 +44,16 @@ def view(x: Any) -> np.ndarray | None:
     except Exception:
         return None
     return seen if seen.dtype.kind != "O" else None
+
+
+def is_traced(x: Any) -> bool:
+    """Whether an array is one of JAX whose values are not known, while a function is compiled."""
+    jax, inner = sys.modules.get("jax"), x
+    if jax is None or not isinstance(x, jax.core.Tracer):
+        return False
+    while isinstance(inner, jax.core.Tracer):  # those of grad and of vmap have another within
+        inner = getattr(inner, "primal", getattr(inner, "val", None))
+    return not isinstance(inner, jax.Array | np.ndarray)
 
 
 class NamespaceArrays(Arrays):
@@ -89,6 +99,10 @@ class NamespaceArrays(Arrays):
         return self.asarray(plan.apply(seen, spatial_axes=spatial_axes), x)
 
     def soft(self, plan: MixPlan, y: Any, num_classes: int, label_smoothing: float) -> Any:
+        if is_traced(y):
+            hot = self.floats(y[:, None] == self.xp.arange(num_classes))
+            hot = hot * (1 - label_smoothing) + label_smoothing / num_classes
+            return blend(self.xp, Drawn.of(plan.for_labels()), hot)
         return self.asarray(plan.apply_labels(self.host(y), num_classes, label_smoothing)[0], y)
 
     def take(self, x: Any, rows: np.ndarray) -> Any:
