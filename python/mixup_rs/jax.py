@@ -78,7 +78,7 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
 
     In the memory of the CPU the Rust kernel mixes, without a copy of `x`. Under jit, grad and vmap and on accelerators
     it is one gather and one blend, within rounding of the kernel's result: there pass the plan as an argument, like an
-    array. A plan that a jitted function closes over, is compiled into it, anew for each
+    array. A plan that is a static argument, or that a jitted function closes over, is compiled into it, anew for each
     plan.
 
     Parameters

@@ -1,5 +1,7 @@
 //! The Python class `MixPlan`.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use numpy::{PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -366,6 +368,16 @@ impl PyMixPlan {
 
     fn __eq__(&self, other: &Self) -> bool {
         self.0 == other.0
+    }
+
+    /// Equal plans have regions with equal weights, but for the last bit.
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.0.partner().hash(&mut hasher);
+        if self.0.regions().is_none() {
+            self.0.lam().iter().for_each(|lam| (lam + 0.0).to_bits().hash(&mut hasher)); // 0.0 and -0.0 are equal
+        }
+        hasher.finish()
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {

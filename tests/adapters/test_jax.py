@@ -333,6 +333,14 @@ def test_mixer_under_jit_without_a_key_is_refused(rng, key):
         assert jax.grad(lambda x: mixed(x).sum())(x).shape == x.shape
 
 
+def test_a_plan_is_a_static_argument():
+    x = np.random.default_rng(0).random((N, *SIZE), np.float32)
+    for plan in (Mixup(1.0).plan(N, rng=1), CutMix(1.0).plan(N, SIZE, rng=1), FMix().plan(N, SIZE, rng=1)):
+        same = pickle.loads(pickle.dumps(plan))
+        assert hash(same) == hash(plan)
+        assert_near(jax.jit(apply, static_argnums=0)(plan, x), x, plan)
+
+
 def test_plans_that_are_stacked_by_numpy():
     plans = [Mixup(1.0).plan(N, rng=i) for i in range(2)]
     stacked = jax.tree.map(lambda *parts: np.stack(parts), *plans)

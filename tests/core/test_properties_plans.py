@@ -53,6 +53,7 @@ def test_plans_keep_their_laws(n, rng, data):
     rule = Mixup(**options, prob=data.draw(some.PROBS))
     plan = rule.plan(n, rng=rng())
     assert plan == rule.plan(n, rng=rng()) == pickle.loads(pickle.dumps(plan))
+    assert hash(plan) == hash(pickle.loads(pickle.dumps(plan)))
     assert plan == MixPlan(plan.lam, plan.partner) == plan.without_region()
     assert (len(plan), plan.boxes, plan.spatial_shape) == (n, None, None)
     assert (plan.lam.dtype, plan.weight.dtype, plan.partner.dtype) == (np.float64, np.float64, np.intp)
@@ -159,6 +160,7 @@ def test_rules_keep_their_laws(n, shape, rule, rng, data):
     assume(takes(rule, shape))
     plan = rule.plan(n, shape, rng=rng())
     assert plan == rule.plan(n, shape, labels=np.arange(n), rng=rng()) == pickle.loads(pickle.dumps(plan))
+    assert hash(plan) == hash(pickle.loads(pickle.dumps(plan)))
     assert rule == pickle.loads(pickle.dumps(rule)) == copy.deepcopy(rule)
     assert hash(rule) == hash(pickle.loads(pickle.dumps(rule)))
     assert eval(repr(rule), {**vars(mixup_rs), "Drawn": Drawn}) == rule
