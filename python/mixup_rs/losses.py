@@ -48,7 +48,7 @@ def soft_target_loss(outputs: Any, labels: Any, num_items_in_batch: Tensor | int
     TypeError
         If there are no labels or no logits, or they are of a type that has no cross-entropy.
     ValueError
-        If the shapes of logits and labels do not fit, or soft targets do not sum to 1.
+        If the shapes of logits and labels do not fit, soft targets do not sum to 1, or logits have a single class.
 
     See Also
     --------
@@ -65,6 +65,11 @@ def soft_target_loss(outputs: Any, labels: Any, num_items_in_batch: Tensor | int
     0.3135
     """
     logits = _logits_of(outputs)
+    if logits.shape[-1 if logits.ndim == 3 else 1] == 1:
+        raise ValueError(
+            f"cross-entropy of a single class is always 0, got logits of shape {tuple(logits.shape)}; a regression or "
+            "a binary classifier needs another loss"
+        )
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     pair = as_pair(labels)
     targets = [_as_targets(logits, target) for target in (pair[:2] if pair is not None else [labels])]
@@ -77,7 +82,7 @@ def soft_target_loss(outputs: Any, labels: Any, num_items_in_batch: Tensor | int
     total = mixed_loss(nn.CrossEntropyLoss(reduction="sum"), logits, target)
     counted = logits.shape[1] if targets[0].is_floating_point() else 1
     if isinstance(num_items_in_batch, Tensor):
-        num_items_in_batch = num_items_in_batch.to(total.device)
+        num_items_in_batch = num_items_in_batch.to(total.device).reshape(())
     return total * counted / num_items_in_batch
 
 

@@ -328,7 +328,7 @@ class _Mixing:
                 raise
             raise ValueError(
                 f"no input of this batch has a height and a width, which {self.how.rule} may need; for series draw a "
-                "plan with shape=(length,) and apply it: plan.apply(x)"
+                f"plan with shape=(length,) and apply it: plan.apply(x) ({error})"
             ) from error
 
     def _rng(self, key: Key) -> Any:

@@ -62,7 +62,7 @@ OUTPUTS = {
 
 class TestValues:
     @pytest.mark.parametrize("form", OUTPUTS)
-    @pytest.mark.parametrize("count", [None, 20, tensor(20), tensor(20.0)])
+    @pytest.mark.parametrize("count", [None, 20, tensor(20), tensor(20.0), tensor([20])])
     def test_soft_targets(self, form, count):
         got = soft_target_loss(OUTPUTS[form](tensor(LOGITS)), tensor(SOFT), count)
         total = losses(LOGITS, SOFT).sum()
@@ -183,6 +183,8 @@ class TestErrors:
         (X, [0, 1], TypeError, r"a tensor or \(y, y_partner, lam\), got list"),
         (X, torch.tensor([[True, False, True]] * 2), TypeError, "class indices or soft targets, got torch.bool"),
         (X, torch.tensor([[1.0, 0.0, 1.0]] * 2), ValueError, "sum to 1, got sums of 2 to 2; several labels at once"),
+        (X[:, :1], torch.zeros(2, dtype=torch.long), ValueError, r"single class is always 0, got .* \(2, 1\)"),
+        (X[:, :1], torch.ones(2, 1), ValueError, "single class is always 0"),
         (X, torch.zeros(2), ValueError, r"soft targets have the shape of the logits, \(2, 3\), got \(2,\)"),
         (X, torch.zeros(2, 1, dtype=torch.long), ValueError, r"have the shape \(2,\), got \(2, 1\)"),
         (torch.zeros(2), torch.zeros(2), ValueError, r"logits of shape \(n, classes, ...\), got .* \(2,\)"),

@@ -124,7 +124,8 @@ def test_wrong_options_are_refused():
         with pytest.raises(ValueError):  # noqa: PT011 (each says something else)
             MixCollate(Mixup(), **options)
     for options in [{"rng": "foo"}, {"rng": 1.5}, {"normalize": 0.5}, {"num_classes": "ten"}, {"inputs": 1.5},
-                    {"off_epoch": "a"}, {"normalize": ((0.5,), (1.0,)), "dtype": torch.int32}]:  # fmt: skip
+                    {"off_epoch": "a"}, {"normalize": ((0.5,), (1.0,)), "dtype": torch.int32}, {"num_classes": True},
+                    {"return_plan": "no"}, {"multi_label": "yes"}, {"pair": None}, {"channels_last": 3}]:  # fmt: skip
         with pytest.raises(TypeError):
             MixCollate(Mixup(), **options)
     with pytest.raises(ValueError, match="needs normalize"):

@@ -76,7 +76,7 @@ def expected(number, epoch=0, batch=0, n=12):
 @pytest.mark.parametrize(
     ("environment", "number"),
     [({}, 0), ({"RANK": "3"}, 3), ({"LOCAL_RANK": "2"}, 2), ({"RANK": "5", "LOCAL_RANK": "1"}, 5),
-     ({"RANK": "0", "LOCAL_RANK": "1"}, 0), ({"RANK": "40"}, 40)],
+     ({"RANK": "0", "LOCAL_RANK": "1"}, 0), ({"RANK": "40"}, 40), ({"LOCAL_RANK": "-1"}, 0), ({"RANK": ""}, 0)],
 )  # fmt: skip
 def test_the_rank_that_the_launcher_says(no_rank, environment, number):
     """Looked up when it is needed: the collate is built before the launcher says it."""
@@ -85,6 +85,12 @@ def test_the_rank_that_the_launcher_says(no_rank, environment, number):
         no_rank.setenv(name, value)
     assert rank() == number
     assert collate(SAMPLES)[1] == expected(number)
+
+
+def test_what_is_no_rank_is_refused(no_rank):
+    no_rank.setenv("LOCAL_RANK", "first")
+    with pytest.raises(ValueError, match="variable LOCAL_RANK must be the rank of this process, got 'first'"):
+        MixCollate(RULE, rng=7)(SAMPLES)
 
 
 def test_all_ranks_differ(no_rank):

@@ -107,9 +107,13 @@ def test_resuming_within_an_epoch(workers, persistent):
     assert plans(loader) == expected(1, first=2)
     collate.set_epoch(1)
     assert plans(loader) == expected(1)[:3]
-    for batch in (-1, 1.5):
-        with pytest.raises(ValueError, match="whole number >= 0"):
-            collate.start_at(batch)
+    for say in (collate.start_at, collate.set_epoch):
+        for wrong in (-1, 1.5, float("inf"), float("nan")):
+            with pytest.raises(ValueError, match=r"(batch|epoch) must be a whole number >= 0"):
+                say(wrong)
+        for wrong in (None, "1", [1]):
+            with pytest.raises(TypeError, match=r"(batch|epoch) must be a whole number >= 0"):
+                say(wrong)
 
 
 @pytest.mark.parametrize(("workers", "persistent"), WORKERS)

@@ -56,6 +56,8 @@ class Heads:
         count: Any
         for count in counts:
             one = 1 if count is None else count
+            if isinstance(one, bool):
+                raise TypeError(f"num_classes must be an int, got {one}")
             MixPlan.identity(1).apply_labels(np.zeros(1, dtype=np.int64), one, label_smoothing)
         if label_smoothing and num_classes is None:
             raise ValueError("label_smoothing needs num_classes")

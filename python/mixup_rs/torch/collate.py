@@ -154,6 +154,10 @@ class MixCollate(SharedSettings):
 
     def _check(self) -> None:
         plan = MixPlan.identity(1)
+        for name in ("return_plan", "multi_label", "pair", "channels_last"):
+            value, expected = getattr(self, name), (True, False, None) if name == "channels_last" else (True, False)
+            if value not in expected:
+                raise TypeError(f"{name} must be one of {expected}, got {value!r}")
         Heads.check(self.num_classes, self.label_smoothing)
         if self.rng is not None:
             Mixup().plan(0, rng=(*self._seed(), 0))
@@ -207,7 +211,7 @@ class MixCollate(SharedSettings):
                 raise
             raise ValueError(
                 f"no input of these samples has a height and a width, which {self.rule} may need; for series draw a "
-                "plan with shape=(length,) and give it to mixup_rs.collate"
+                f"plan with shape=(length,) and give it to mixup_rs.collate ({error})"
             ) from error
 
     def _seed(self) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
 import pickle
 from collections.abc import Callable
@@ -54,7 +55,28 @@ def rank() -> int:
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank()
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
+    for name in ("RANK", "LOCAL_RANK"):
+        if given := os.environ.get(name):
+            try:
+                return max(int(given), 0)  # -1 means that processes do not train together
+            except ValueError:
+                raise ValueError(
+                    f"the environment variable {name} must be the rank of this process, got {given!r}"
+                ) from None
+    return 0
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number of at least 0. Raises TypeError or ValueError for anything else."""
+    try:
+        number = value if isinstance(value, float | np.floating) else operator.index(value)
+        is_whole = int(number) == number >= 0
+    except (TypeError, ValueError, OverflowError):
+        kind = ValueError if isinstance(value, float | np.floating) else TypeError
+        raise kind(f"{name} must be a whole number >= 0, got {value!r}") from None
+    if not is_whole:
+        raise ValueError(f"{name} must be a whole number >= 0, got {value!r}")
+    return int(value)
 
 
 @dataclass
@@ -128,13 +150,7 @@ class SharedSettings:
         epoch : int
             The epoch, at least 0. To say an epoch again begins it again.
         """
-        try:
-            is_whole = int(epoch) == epoch >= 0
-        except (TypeError, ValueError):
-            raise TypeError(f"epoch must be a whole number >= 0, got {epoch!r}") from None
-        if not is_whole:
-            raise ValueError(f"epoch must be a whole number >= 0, got {epoch}")
-        self._begin(epoch, 0)
+        self._begin(_whole("epoch", epoch), 0)
 
     def _begin(self, epoch: int, offset: int) -> None:
         """Begin an epoch whose keys are those of `epoch + offset`."""
@@ -150,9 +166,7 @@ class SharedSettings:
         batch : int
             The number of the first batch that the loader will make.
         """
-        if not (batch >= 0 and int(batch) == batch):
-            raise ValueError(f"batch must be a whole number >= 0, got {batch}")
-        self._set("first_batch", batch)
+        self._set("first_batch", _whole("batch", batch))
 
     @property
     def epoch(self) -> int:
