@@ -30,8 +30,10 @@ class MixTrainer(Trainer):
 
 
 class MixEpoch(TrainerCallback):
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        COLLATE.set_epoch(int(state.epoch or 0))  # so that a run that is resumed has the same mixes
+    def on_epoch_begin(self, args, state, control, train_dataloader, **kwargs):
+        epoch = state.epoch or 0
+        COLLATE.set_epoch(int(epoch))
+        COLLATE.start_at(round(epoch % 1 * len(train_dataloader)))  # so that a run that is resumed has the same mixes
 
 
 def main(folder: str = "demo/hf_trainer", epochs: int = 6) -> dict[str, float]:

@@ -170,7 +170,7 @@ class TestAccumulation:
 
 def trainer_of(folder, model, samples, collate, **options):
     options = TrainingArguments(
-        str(folder), use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True, seed=1, **options
+        str(folder), use_cpu=True, report_to="none", disable_tqdm=True, seed=1, **{"save_strategy": "no"} | options
     )
     return Trainer(model, options, train_dataset=samples, data_collator=collate, compute_loss_func=soft_target_loss)
 
@@ -217,6 +217,32 @@ class TestTrainer:
         loss = model(pixel_values=torch.rand(N, 1, 4, 4), labels=tensor(SOFT).float()).loss
         assert model.config.problem_type == "multi_label_classification"
         assert loss > 0
+
+
+def test_a_run_that_is_resumed_within_an_epoch_goes_on(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    import hf_trainer
+
+    rule, seen = Mixup(1.0), []
+    collate = MixCollate(rule, inputs="x", targets="labels", rng=1)
+    monkeypatch.setattr(hf_trainer, "COLLATE", collate)
+
+    def loss(outputs, target, num_items_in_batch=None):
+        seen.append(target.lam.tolist())
+        return soft_target_loss(outputs, target, num_items_in_batch)
+
+    samples = [{"x": torch.tensor([i, 1.0, -i]), "labels": i % CLASSES} for i in range(12)]
+    options = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 2, "num_train_epochs": 2}
+    options |= {"gradient_accumulation_steps": 2}
+    for checkpoint, first in ((None, 0), ("checkpoint-1", 2), ("checkpoint-4", 8)):
+        seen.clear()
+        trainer = trainer_of(tmp_path, Tiny(), samples, collate, **options)
+        trainer.compute_loss_func = loss
+        trainer.add_callback(hf_trainer.MixEpoch())
+        trainer.train(resume_from_checkpoint=checkpoint and str(tmp_path / checkpoint))
+        keys = [(1, epoch, batch, 0) for epoch in range(2) for batch in range(6)][first:]
+        np.testing.assert_allclose(seen, [rule.plan(2, rng=key).lam for key in keys], rtol=1e-6)
+    sys.modules.pop("hf_trainer")
 
 
 def test_the_example(tmp_path, monkeypatch):
