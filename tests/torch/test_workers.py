@@ -7,6 +7,7 @@ import os
 import pickle
 import time
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,6 +183,12 @@ def test_a_collate_that_is_made_in_inference_mode_serves_elsewhere():
         one.set_epoch(2)
         one.enabled, one.alpha = True, 0.2
         assert plans(loader_of(one, 0)) == expected(2, rule=Mixup(0.2))
+
+
+def test_many_workers_count_apart():
+    collate = collate_of()
+    for number in range(2):
+        assert {collate._begin_pass(SimpleNamespace(id=i), 0) for i in range(200)} == {number}
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])

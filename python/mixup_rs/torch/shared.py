@@ -24,7 +24,7 @@ __all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedFlag", "SharedSe
 NEVER = float("inf")
 
 #: Ranks of one machine, and workers of one rank, that have memory of their own.
-_RANKS, _WORKERS = 16, 64
+_RANKS, _WORKERS = 16, 256
 _RULE_BYTES = 8 << 10
 #: The attributes of a collate that are shared memory.
 _SHARED = ("_shared", "_begun", "_pickled_rule")
