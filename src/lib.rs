@@ -38,6 +38,6 @@ pub use arithmetic::{Element, Normalize, Opaque};
 pub use error::MixError;
 pub use plan::{Lam, MAX_SPATIAL_AXES, Mask, MixPlan, Mode, Partners, Rect, Region, Sampling, SoftTargets};
 pub use random::{Key, STREAM_VERSION};
-pub use rules::{Choice, CutMix, FMix, GridMix, Mixup, OneOf, ResizeMix, Rule, SmoothMix};
+pub use rules::*;
 pub use runtime::{BYTES_PER_THREAD, Machine, Vendor};
 pub use simd::{ENVIRONMENT as LEVEL_ENVIRONMENT, Level};

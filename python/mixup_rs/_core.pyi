@@ -510,7 +510,8 @@ def mix_batch(
         An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
         way.
     spatial_axes : sequence of int, optional
-        The axes of `x` that regions are along: by default the last two of three or more.
+        The axes of `x` that regions are along: by default the last two of three or more. They must be given where the
+        shape of images looks as if channels came last.
     rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
         None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
         Generator moves on, a SeedSequence does not.

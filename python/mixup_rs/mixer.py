@@ -224,7 +224,7 @@ class _Mixing:
                 mixed |= {(*path, name): [one[name] for one in objects] for name in objects[0]}
             else:
                 mixed[path] = rebuilt(self.objects[path], objects)
-        heads.refuse_missing()
+        heads.refuse_missing(self.role_of, self.how.targets)
         return self._placed(self.batch, (), mixed)
 
     def _find(self, value: Any, path: Path, role: Role | None) -> None:
@@ -344,6 +344,11 @@ class _Mixing:
         if isinstance(key, np.random.Generator):
             return (*seed, *key.integers(2**63, size=2).tolist()) if seed else key
         if key is not None:
+            if getattr(key, "ndim", 0) and len(key) == self.n > 1:
+                raise TypeError(
+                    f"key must be ints or a numpy Generator, got an array of {len(key)}; a batch is one argument: "
+                    "mix((x, y))"
+                )
             given = _ints("key", key)
             return (*seed, *(given if isinstance(given, tuple) else (given,)))
         if not seed:

@@ -72,7 +72,8 @@ const DOC: &str = "What `mix_batch` returns.\n\n\
 ///     An array of the shape and dtype of `x` to write to, or `x` itself to mix in place. It may overlap `x` in any
 ///     way.
 /// spatial_axes : sequence of int, optional
-///     The axes of `x` that regions are along: by default the last two of three or more.
+///     The axes of `x` that regions are along: by default the last two of three or more. They must be given where the
+///     shape of images looks as if channels came last.
 /// rng : None, int, sequence of int, numpy.random.Generator or numpy.random.SeedSequence
 ///     None draws fresh entropy. An int or a sequence of ints, such as (seed, epoch, batch, rank), is a key. A
 ///     Generator moves on, a SeedSequence does not.
@@ -144,7 +145,11 @@ pub(super) fn mix_batch<'py>(
                 }
                 let shape = arrays::spatial_shape(x, spatial_axes.as_deref())?;
                 let batch = rules::Batch { n, other: count, shape: &shape, labels: y, missing: "spatial_axes" };
-                rules::draw_any(rule, batch, key)?
+                let plan = rules::draw_any(rule, batch, key)?;
+                if spatial_axes.is_none() && plan.spatial_shape().is_some() {
+                    arrays::refuse_channels_last(x)?;
+                }
+                plan
             }
             None if is_set && lam.is_some() => {
                 mixup.check()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::partners::partners;
 use super::{check_shape, draws, keep, share};
 use crate::error::Result;
-use crate::plan::{Mask, MixPlan, Mode};
+use crate::plan::{Lam, Mask, MixPlan, Mode};
 use crate::random::{Key, draw_lam};
 
 /// The options in common.
@@ -31,6 +31,10 @@ pub(super) fn plan_masks(
     }
     check_shape(shape)?;
     let (partner, order) = partners(n, mode, None, key)?;
+    if shape.contains(&0) {
+        // There is no pixel to take.
+        return Ok(MixPlan::new(Lam::Shared(1.0), partner)?.with_order(order));
+    }
     let mut drawn: Vec<Option<f64>> =
         draw_lam(key, draws(n, mode), alpha, false, limit)?.into_iter().map(Some).collect();
     keep(&mut drawn, prob, None, key);

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracle import values
 from refusals import AXES, HUGE, INF, NAN, RNG, case, raises, refused
-from rules import EXAMPLES, KINDS, Drawn, having, made
+from rules import EXAMPLES, KINDS, Drawn, Fixed, having, made
 
 from mixup_rs import CutMix, MixPlan, Mixup, OneOf, Remix, mix_batch
 
@@ -80,6 +80,19 @@ def test_a_rule_or_its_axes_are_refused(arguments, expected):
     refused(lambda: mix_batch(images, **arguments), [images], expected)
     refused(lambda: mix_batch(images, out=images, **arguments), [images], expected)
     refused(lambda: mix_batch(images, out=out, **arguments), [images, out], expected)
+
+
+def test_images_whose_channels_seem_to_be_last_are_not_cut_along_them():
+    x = values((N, 8, 9, 3), np.float32)
+    for rule in (CutMix(), Fixed(CutMix().plan(N, (9, 3), rng=1)), OneOf([CutMix(mode="elem")])):
+        expected = raises(ValueError, "(4, 8, 9, 3)", "spatial_axes=(1, 2)", "spatial_axes=(2, 3)")
+        refused(lambda rule=rule: mix_batch(x, rule=rule, out=x), [x], expected)
+    last = mix_batch(x, rule=CutMix(), spatial_axes=(1, 2), rng=1)
+    first = mix_batch(np.moveaxis(x, 3, 1), rule=CutMix(), rng=1)
+    np.testing.assert_array_equal(np.moveaxis(last.x, 3, 1), first.x)
+    for certain in (x[..., :2], x[:, :3], x[:, :1]):
+        assert mix_batch(certain, rule=CutMix(), rng=1).x.shape == certain.shape
+    assert mix_batch(x, rule=Mixup()).x.shape == x.shape
 
 
 def test_a_rule_with_regions_says_what_it_needs_where_there_are_no_spatial_axes():

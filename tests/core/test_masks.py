@@ -295,6 +295,16 @@ def test_a_batch_of_another_shape_is_refused():
     refused(lambda: mixup_rs.collate(list(x), plan), [x], expected)
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0)], ids=str)
+@pytest.mark.parametrize("kind", [FMix, GridMix, SmoothMix])
+def test_samples_without_a_pixel_are_not_mixed(kind, shape):
+    x = np.zeros((4, 3, *shape))
+    for mode in ("batch", "elem", "pair"):
+        mixed = mix_batch(x, np.arange(4), rule=kind(mode=mode), num_classes=4)
+        assert mixed.x.shape == x.shape
+        np.testing.assert_array_equal(mixed.y, np.eye(4))
+
+
 class TestLaws:
     @pytest.mark.parametrize("alpha", [0.3, 1.0, 3.0])
     @pytest.mark.parametrize("make", [lambda a: FMix(a, mode="elem"), lambda a: GridMix(a, (30, 30), mode="elem")])

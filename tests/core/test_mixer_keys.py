@@ -24,6 +24,12 @@ def plan_of(batch, rule=None, **options):
     return target.lam.tolist(), target.y_partner.tolist()
 
 
+def test_labels_are_no_key():
+    x, y = np.zeros((8, 3)), np.arange(8)
+    with pytest.raises(TypeError, match=r"key.*array of 8.*mix\(\(x, y\)\)"):
+        Mixer(Mixup(), num_classes=8)(x, y)
+
+
 def test_a_key_is_ints_or_a_generator():
     x = X[:, :, 0, 0]
 

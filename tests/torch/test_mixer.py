@@ -66,7 +66,7 @@ def held(columns, kind):
     names = list(columns)
     inputs, targets = ([name for name in names if name in known] for known in (INPUTS, TARGETS))
     if kind == "dict":
-        return dict(columns), {}
+        return dict(columns), {} if targets else {"targets": []}
     if kind in ("tuple", "list"):
         made = list(columns.values())
         roles = {"inputs": [*map(names.index, inputs)], "targets": [*map(names.index, targets)]}

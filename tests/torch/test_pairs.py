@@ -52,6 +52,16 @@ def test_it_stays_what_it_is(travel):
     assert_same(travel(pair()), pair())
 
 
+def test_it_moves():
+    target = PairedTarget(torch.tensor([0, 1]), torch.tensor([1, 0]), 0.5)
+    moved = target.to("meta")
+    assert isinstance(moved, PairedTarget)
+    assert moved.y.is_meta
+    assert moved.y_partner.is_meta
+    assert moved.lam == 0.5
+    assert target.to(torch.int32).y_partner.tolist() == [1, 0]
+
+
 def test_it_unpacks():
     assert PairedTarget._fields == ("y", "y_partner", "lam")  # by which it is known as a named tuple
     y, y_partner, lam = pair()

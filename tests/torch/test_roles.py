@@ -162,6 +162,19 @@ def test_a_dict_without_a_known_input_is_an_error():
         collated(lambda i: {"scan": images(i), "label": i})
 
 
+@pytest.mark.parametrize(
+    "mixes", [lambda: MixCollate, lambda: lambda *a, **b: lambda x: Mixer(*a, **b)(default_collate(x))]
+)
+def test_classes_without_a_target_are_an_error(mixes):
+    samples = [{"image": images(i), "digit": i} for i in range(4)]
+    with pytest.raises(ValueError, match=r"num_classes=10.*targets=\.\.\., or targets=\[\]"):
+        mixes()(Mixup(), num_classes=10)(samples)
+    mixed = mixes()(Mixup(), num_classes=10, targets="digit")(samples)
+    assert mixed["digit"].shape == (4, 10)
+    assert mixes()(Mixup(), num_classes=10, targets=[])(samples)["digit"].tolist() == [0, 1, 2, 3]
+    assert mixes()(Mixup())(samples)["digit"].tolist() == [0, 1, 2, 3]
+
+
 def test_labels_alone_are_never_mixed():
     for sample in (lambda i: (torch.tensor([i, i]), i), lambda i: {"x": i, "y": i}, lambda i: ("text", i),
                    lambda i: (torch.zeros(0), i)):  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays
 from mixup_rs.batches.objects import BOX_NAMES, POINTS
-from mixup_rs.batches.roles import Path
+from mixup_rs.batches.roles import Path, Role
 from mixup_rs.batches.targets import TargetOptions
 
 __all__ = ["Heads", "are_numbers", "numbers", "refuse_box_name", "refuse_box_shape", "refuse_target"]
@@ -39,14 +39,19 @@ class Heads:
         smoothing = how.label_smoothing if classes is not None else 0.0
         return TargetOptions(classes, smoothing, how.multi_label, how.pair)
 
-    def refuse_missing(self) -> None:
-        """Refuses numbers of classes without a target, after the last target."""
+    def refuse_missing(self, roles: Mapping[Path, Role], targets: Any) -> None:
+        """Refuses numbers of classes without a target, after the last target. `targets` are those that were named."""
         classes = self._how.num_classes
         if isinstance(classes, Mapping):
             if unknown := [key for key in classes if key not in self._found]:
                 raise ValueError(f"num_classes names {unknown[0]!r}, but no target has this name")
         elif isinstance(classes, Sequence) and len(classes) > self._count:
             raise ValueError(f"num_classes has {len(classes)} numbers, but there are {self._count} targets")
+        elif classes is not None and targets is None and "target" not in roles.values():
+            raise ValueError(
+                f"num_classes={classes}, but no entry is known to be a target; name it: targets=..., or targets=[] if "
+                "there is none"
+            )
 
     @staticmethod
     def check(num_classes: Any, label_smoothing: Any) -> None:

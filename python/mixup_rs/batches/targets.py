@@ -53,6 +53,21 @@ class PairedTarget(tuple):
     def __new__(cls, y: Any, y_partner: Any = _NOT_GIVEN, lam: Any = _NOT_GIVEN) -> PairedTarget:
         return super().__new__(cls, y if y_partner is _NOT_GIVEN else (y, y_partner, lam))
 
+    def to(self, *args: Any, **options: Any) -> PairedTarget:
+        """Move all three, as `torch.Tensor.to` does.
+
+        Parameters
+        ----------
+        *args, **options
+            Such as the device.
+
+        Returns
+        -------
+        PairedTarget
+            The moved target; a number stays as it is.
+        """
+        return PairedTarget(*(item.to(*args, **options) if hasattr(item, "to") else item for item in self))
+
     @property
     def y(self) -> Any:
         """The own targets."""

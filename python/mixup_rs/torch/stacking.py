@@ -65,7 +65,7 @@ class Stacking:
                 "entries: inputs=..."
             )
         if self.is_training:
-            self.heads.refuse_missing()
+            self.heads.refuse_missing(self.roles, self.how._roles.targets)
         if self.how.normalize is not None and not self.normalized:
             raise ValueError("normalize applies to no entry: expected an image of uint8, uint16 or floats as an input")
         return (batch, self.drawn) if self.how.return_plan else batch
