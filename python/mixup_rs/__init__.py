@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from mixup_rs import timm as timm
     from mixup_rs import torch as torch
     from mixup_rs import torchvision as torchvision
-    from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
+    from mixup_rs.fastai import RustCutMix as RustCutMix
+    from mixup_rs.fastai import RustManifoldMixUp as RustManifoldMixUp
+    from mixup_rs.fastai import RustMix as RustMix
+    from mixup_rs.fastai import RustMixUp as RustMixUp
 
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
@@ -46,6 +49,7 @@ _EXTRAS = {
     "torchvision": "torchvision",
 }
 
+#: Without the callbacks: `from mixup_rs import *` needs NumPy alone.
 __all__ = [
     "STREAM_VERSION",
     "Across",
@@ -63,10 +67,6 @@ __all__ = [
     "Remix",
     "ResizeMix",
     "Rule",
-    "RustCutMix",
-    "RustManifoldMixUp",
-    "RustMix",
-    "RustMixUp",
     "SmoothMix",
     "Within",
     "__version__",
@@ -96,4 +96,4 @@ if not TYPE_CHECKING:  # with a __getattr__, tools would take a misspelt name fo
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_CALLBACKS, *_MODULES]

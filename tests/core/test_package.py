@@ -43,6 +43,13 @@ print((len(os.listdir("/proc/self/task")) if threads else 0) - threads)
     assert run_python(code) == "0\n"
 
 
+def test_all_of_it_is_imported_without_a_framework(run_python):
+    assert (
+        run_python("from mixup_rs import *\nimport sys\nprint(Mixup.__name__, 'torch' in sys.modules)")
+        == "Mixup False\n"
+    )
+
+
 def test_the_version_is_the_packages():
     assert mixup_rs.__version__ == importlib.metadata.version("mixup-rs")
 

@@ -53,7 +53,10 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.step:
         from mixup_rs.bench.step import step_report
 
-        print(step_report())
+        try:
+            print(step_report())
+        except ModuleNotFoundError as error:
+            parser.error(f"--step trains a model and needs {error.name}, which is not installed")
         return 0
     cases = [case for case in [*CASES, *RAY] if _is_wanted(case, options)]
     if not cases:
