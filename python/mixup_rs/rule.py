@@ -82,7 +82,8 @@ def check_rule(rule: Any) -> None:
     """Refuse what is no rule. A class of rules has their method, and is none."""
     if isinstance(rule, type) or not isinstance(rule, Rule):
         got = f"the class {rule.__name__}" if isinstance(rule, type) else type(rule).__name__
-        raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {got}")
+        hint = "; OneOf([...]) makes one of several" if isinstance(rule, list | tuple) else ""
+        raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {got}{hint}")
 
 
 def draw_by(

@@ -270,6 +270,7 @@ def test_it_is_plain():
     ("options", "error", "message"),
     [
         ({"rule": 0.4}, TypeError, "rule must be a rule, such as Mixup"),
+        ({"rule": [Mixup(), CutMix()]}, TypeError, r"got list; OneOf\(\[...\]\) makes one of several"),
         ({"rule": Mixup}, TypeError, "got the class Mixup"),
         ({"num_classes": 0}, ValueError, "num_classes must be at least 1"),
         ({"num_classes": "ten"}, TypeError, "num_classes must be an int"),

@@ -26,6 +26,15 @@ def test_lam_is_one_per_sample_in_0_1(lam):
         mixed_loss(F.cross_entropy, torch.zeros(6, 3), pair(lam))
 
 
+@pytest.mark.parametrize(
+    ("loss_func", "got"),
+    [(nn.CrossEntropyLoss, "the class CrossEntropyLoss"), (torch.zeros(6, 3), "Tensor"), ("cross_entropy", "str")],
+)
+def test_what_is_no_loss_is_refused(loss_func, got):
+    with pytest.raises(TypeError, match=f"loss_func must be a function or a module.*got {got}"):
+        mixed_loss(loss_func, torch.zeros(6, 3), pair(LAM))
+
+
 def test_time_before_batch_is_refused():
     y = torch.zeros(7, 6, dtype=torch.long)
     with pytest.raises(ValueError, match=r"lam must be one per sample, got 6 for targets of shape \(7, 6\)"):

@@ -54,6 +54,8 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     ValueError
         If lam is one per sample and the loss does not come apart into samples. Draw one lam for the batch then:
         ``Mixup(mode="batch")``.
+    TypeError
+        If `loss_func` is no function: a class that was not called, or the prediction.
 
     References
     ----------
@@ -66,6 +68,9 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     >>> round(mixed_loss(torch.nn.functional.cross_entropy, pred, target).item(), 4)
     0.6269
     """
+    if isinstance(loss_func, type) or not callable(loss_func):
+        got = f"the class {loss_func.__name__}" if isinstance(loss_func, type) else type(loss_func).__name__
+        raise TypeError(f"loss_func must be a function or a module, such as nn.CrossEntropyLoss(), got {got}")
     pairs = [as_pair(target) for target in targets]
     lams = [pair.lam for pair in pairs if pair is not None]
     if not lams:
