@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from fastai.callback import progress  # noqa: F401, which gives learners no_bar
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.losses import (
