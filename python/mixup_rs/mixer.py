@@ -344,9 +344,10 @@ class _Mixing:
         if isinstance(key, np.random.Generator):
             return (*seed, *key.integers(2**63, size=2).tolist()) if seed else key
         if key is not None:
-            if getattr(key, "ndim", 0) and len(key) == self.n > 1:
+            length: Any = getattr(key, "shape", ())[:1]
+            if length == (self.n,) and self.n > 1:
                 raise TypeError(
-                    f"key must be ints or a numpy Generator, got an array of {len(key)}; a batch is one argument: "
+                    f"key must be ints or a numpy Generator, got an array of {self.n}; a batch is one argument: "
                     "mix((x, y))"
                 )
             given = _ints("key", key)

@@ -173,7 +173,8 @@ class Stacking:
                 torch.tensor(value, dtype=torch.float64 if isinstance(first, float) else None) for value in values
             ]
         sample: Any = values[0]
-        if not (is_array(sample) or isinstance(sample, int | np.generic | str | bytes)):
+        is_plain = isinstance(values[0], int | np.generic | str | bytes)
+        if not (is_array(sample) or is_plain):
             raise TypeError(
                 f"{named(path)} is of type {type(sample).__name__}, which cannot be mixed; convert it to a "
                 "tensor or an array, or name other inputs: inputs=..."
