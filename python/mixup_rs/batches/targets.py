@@ -65,6 +65,17 @@ class PairedTarget(tuple):
         -------
         PairedTarget
             The moved target; a number stays as it is.
+
+        Raises
+        ------
+        RuntimeError, TypeError
+            As `torch.Tensor.to`.
+
+        Examples
+        --------
+        >>> from mixup_rs import PairedTarget
+        >>> PairedTarget([0, 1], [1, 0], 0.7).to("cpu").lam
+        0.7
         """
         return PairedTarget(*(item.to(*args, **options) if hasattr(item, "to") else item for item in self))
 
