@@ -13,25 +13,15 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.data import DataLoader, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from tv import K, images_of, labels_of, masks_of
 
 import mixup_rs.torchvision
-from mixup_rs import MixPlan
 from mixup_rs.torch import PairedTarget
 from mixup_rs.torchvision import CutMix, MixUp
 
-K = 6
 PEERS = {MixUp: v2.MixUp, CutMix: v2.CutMix}
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 each_class = pytest.mark.parametrize("cls", PEERS)
-
-
-def images_of(n=4, dtype=torch.float32, shape=(3, 9, 14)):
-    images = torch.rand(n, *shape, generator=torch.Generator().manual_seed(5))
-    return images.to(dtype) if dtype.is_floating_point else (images * 255).to(dtype)
-
-
-def labels_of(n=4):
-    return torch.randint(0, K, (n,), generator=torch.Generator().manual_seed(6))
 
 
 def soft_labels_of(n=4):
@@ -317,10 +307,6 @@ class TestElem:
         assert target.dtype == torch.float64
 
 
-def masks_of(n=4, dtype=torch.int64, shape=(9, 14)):
-    return torch.randint(0, 2, (n, *shape), generator=torch.Generator().manual_seed(8)).to(dtype)
-
-
 class TestMasks:
     """`masks=True`."""
 
@@ -433,83 +419,3 @@ for line in {lines}:
 def test_the_examples_run():
     failed, tried = doctest.testmod(mixup_rs.torchvision)
     assert (failed, tried > 0) == (0, True)
-
-
-def objects_of(n=4):
-    """A dict of boxes for each sample: 0, 1, 2, 0 of them."""
-    low = torch.arange(3)[:, None] * torch.tensor([1, 2])
-    boxes = torch.cat([low, low + 6], dim=1)
-    typed = [tv_tensors.BoundingBoxes(boxes[: i % 3], format="XYXY", canvas_size=(9, 14)) for i in range(n)]
-    return [{"boxes": one, "labels": torch.full((len(one),), i)} for i, one in enumerate(typed)]
-
-
-class TestBoxes:
-    """`boxes=True`."""
-
-    @each_class
-    @pytest.mark.parametrize("mode", ["batch", "elem"])
-    def test_follow_the_images(self, cls, mode):
-        given, images = objects_of(), images_of()
-        torch.manual_seed(0)
-        mixed, targets = cls(boxes=True, labels_getter=None, mode=mode)(images, given)
-        torch.manual_seed(0)
-        alone, _ = cls(mode=mode, num_classes=K)(images, labels_of())
-        assert torch.equal(mixed, alone)
-        for i, one in enumerate(targets):
-            partner = given[i - 1]
-            assert type(one["boxes"]) is tv_tensors.BoundingBoxes
-            assert set(one["labels"].tolist()) <= {*given[i]["labels"].tolist(), *partner["labels"].tolist()}
-            assert len(one["boxes"]) == len(one["labels"]) == len(one["weights"])
-            if cls is MixUp:
-                rows = torch.cat([given[i]["boxes"], partner["boxes"]])
-                assert torch.equal(one["boxes"].as_subclass(torch.Tensor), rows.as_subclass(torch.Tensor))
-
-    def test_of_a_known_box(self):
-        plan = MixPlan.from_boxes([[1, 0, 3, 5]] * 4, (9, 14), np.roll(np.arange(4), 1))
-        given = objects_of()
-        expected = plan.apply_boxes([one["boxes"] for one in given], [one["labels"] for one in given])
-
-        class Corner(CutMix):
-            def make_params(self, flat_inputs):
-                return {"box": (0, 1, 5, 3), "lam_adjusted": 0.25}
-
-        _, targets = Corner(boxes=True, labels_getter=None)(images_of(), given)
-        for one, *columns in zip(targets, *expected, strict=True):
-            for name, column in zip(("boxes", "labels", "weights"), columns, strict=True):
-                assert torch.equal(torch.Tensor(one[name]), torch.Tensor(column))
-
-    @each_class
-    def test_in_a_batch_that_is_one_dict(self, cls):
-        mixed = cls(boxes=True, labels_getter=None)({"image": images_of(), "boxes": objects_of()})
-        assert mixed["image"].shape == images_of().shape
-        assert [sorted(one) for one in mixed["boxes"]] == [["boxes", "labels", "weights"]] * 4
-
-    @each_class
-    def test_padded_boxes_are_refused(self, cls):
-        """They would stay as they are, beside mixed images."""
-        batch = {"image": tv_tensors.Image(images_of()), "boxes": torch.rand(4, 2, 4), "labels": labels_of()}
-        with pytest.raises(ValueError, match="a list with a dict of boxes or keypoints for each sample, found none"):
-            cls(num_classes=K, boxes=True)(batch)
-
-    def test_beside_labels_of_the_images(self):
-        batch = {"image": images_of(), "labels": labels_of(), "objects": objects_of()}
-        mixed = MixUp(num_classes=K, boxes=True)(batch)
-        assert mixed["labels"].shape == (4, K)
-        assert [sorted(one) for one in mixed["objects"]] == [["boxes", "labels", "weights"]] * 4
-
-    @each_class
-    def test_masks_are_refused_unless_they_are_wanted_too(self, cls):
-        batch = (images_of(), objects_of(), tv_tensors.Mask(masks_of()))
-        with pytest.raises(ValueError, match="masks"):
-            cls(boxes=True, labels_getter=None)(*batch)
-        assert len(cls(boxes=True, masks=True, labels_getter=None)(*batch)) == 3
-
-    def test_tiny_boxes_of_torchvision_are_in_pixels(self):
-        one = tv_tensors.BoundingBoxes(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), format="XYXY", canvas_size=(9, 14))
-        _, targets = MixUp(boxes=True, labels_getter=None)(images_of(), [{"boxes": one}] * 4)
-        assert len(targets[0]["boxes"]) == 2
-
-    @each_class
-    def test_another_length(self, cls):
-        with pytest.raises(ValueError, match="has the boxes of 3 samples, the batch has 4"):
-            cls(boxes=True, labels_getter=None)(images_of(), objects_of(3))
