@@ -20,10 +20,16 @@ _AT_ONCE = 1 << 20
 _ROUNDING = 0.01
 
 
-def drawn_by(partners: Partners, n: int, labels: Any, words: tuple[int, ...]) -> np.ndarray:
-    """The partners of a batch, drawn from the words of a key. The core calls it."""
+def drawn_by(partners: Partners, n: int, labels: Any, words: tuple[int, ...], count: int = 1) -> np.ndarray:
+    """So many partners of each sample, drawn one after the other from the words of a key. The core calls it."""
     rng = np.random.Generator(np.random.PCG64(words))
-    drawn = np.asarray(partners(n, None if labels is None else as_array(labels), rng))
+    labels = None if labels is None else as_array(labels)
+    drawn = [_checked(partners, n, partners(n, labels, rng)) for _ in range(count)]
+    return np.stack(drawn, axis=1) if count > 1 else drawn[0]
+
+
+def _checked(partners: Partners, n: int, chosen: ArrayLike) -> np.ndarray:
+    drawn = np.asarray(chosen)
     if drawn.shape != (n,) or (n and drawn.dtype.kind not in "iu"):
         raise ValueError(
             f"{_name(partners)} must return {n} integers, one for each sample, got an array of {drawn.dtype} and shape "

@@ -38,8 +38,8 @@ class Mixup(CoreRule):
     k : int, default 2
         The number of samples that are mixed at a time, at most 16. More than two have weights ~ Dirichlet(alpha, ...,
         alpha), of which `fold` gives the sample itself the largest, and which are used with `prob`. The partners of a
-        sample differ from it and from each other, if the batch has `k` samples. Not with mode "pair" or `partners`, nor
-        in `OneOf` and `Remix`.
+        sample differ from it and from each other, if the batch has `k` samples; `partners` instead chooses `k` - 1
+        times, and may choose one again. Not with mode "pair", nor in `OneOf` and `Remix`.
 
     Raises
     ------

@@ -159,7 +159,7 @@ fn check_partners(rule: &Bound<'_, PyAny>) -> PyResult<()> {
     if rule.getattr(intern!(rule.py(), "mode"))?.eq("pair")? {
         return Err(PyValueError::new_err("partners cannot be given beside mode='pair', which pairs samples itself"));
     }
-    check_k("partners=", rule)
+    Ok(())
 }
 
 fn wrong_mode(rule: &Bound<'_, PyAny>) -> PyErr {
@@ -225,8 +225,13 @@ fn with_chosen_partners(plan: MixPlan, rule: &Bound<'_, PyAny>, batch: Batch<'_,
     if plan == MixPlan::identity(batch.n)? {
         return Ok(plan);
     }
-    let arguments = (partners, batch.n, batch.labels, PyTuple::new(py, key.partner_words())?);
+    let count = plan.k() - 1;
+    let arguments = (partners, batch.n, batch.labels, PyTuple::new(py, key.partner_words())?, count);
     let partner = py.import("mixup_rs.partners")?.call_method1("drawn_by", arguments)?;
+    if count > 1 {
+        let partner = arguments::several_partners(&partner, batch.n, count)?;
+        return Ok(MixPlan::from_weights(plan.k(), plan.weights(), partner)?);
+    }
     Ok(plan.with_partners(arguments::partner(&partner, None)?)?)
 }
 

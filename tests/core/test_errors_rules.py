@@ -161,7 +161,7 @@ OPTIONS = [
     (Mixup, {"k": 3.0}, raises(TypeError, "k must be an int", "float")),
     (Mixup, {"k": None}, raises(TypeError, "k must be an int", "NoneType")),
     (Mixup, {"k": 3, "mode": "pair"}, raises(ValueError, 'mode="pair" needs one partner', "k=2", "2 (k=3)")),
-    (Mixup, {"k": 3, "partners": Drawn()}, raises(ValueError, "partners= needs one partner", "k=2", "2 (k=3)")),
+    (Mixup, {"k": 3, "mode": "pair", "partners": Drawn()}, raises(ValueError, 'mode="pair" needs one partner', "k=3")),
     (OneOf, {"rules": [CutMix(), Mixup(k=4)]}, raises(ValueError, "OneOf needs one partner", "k=2", "3 (k=4)")),
     (Remix, {"rule": Mixup(k=3)}, raises(ValueError, "Remix needs one partner", "k=2", "2 (k=3)")),
     (OneOf, {"probs": [0.5, 0.6]}, raises(ValueError, "expected 2 probs", PROBS, "[0.5, 0.6]")),

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from oracle import assert_applied, assert_same_bits, values
+from oracle import assert_applied, assert_means, assert_same_bits, values
 from partners import classes_of, law
 from refusals import INF, NAN, case, raises, refused
 from rules import having, made
@@ -64,6 +64,27 @@ class TestLaw:
             if not rare.any():
                 observed, share = observed[:-1], share[:-1]
             assert len(share) < 2 or stats.chisquare(observed, share).pvalue > 1e-4
+
+    @each_kind
+    @pytest.mark.parametrize("k", [3, 5])
+    def test_several_are_drawn_as_one_is_and_independently(self, partners, k):
+        labels, draws = labels_for(partners), 1500
+        partner = drawn(partners, labels, draws, k=k)
+        assert partner.shape == (draws, 8, k - 1)
+        for i, row in enumerate(law(partners, labels)):
+            # Of two partners of a sample each pair of samples is as likely as the law says of both.
+            expected = np.outer(row, row) * draws
+            seen = np.zeros((8, 8))
+            np.add.at(seen, (partner[:, i, 0], partner[:, i, k - 2]), 1)
+            assert not seen[expected == 0].any()
+            often = expected >= 5
+            assert (
+                often.sum() < 2
+                or stats.chisquare(
+                    [*seen[often], seen[~often].sum() + 1], [*expected[often], expected[~often].sum() + 1]
+                ).pvalue
+                > 1e-4
+            )
 
     @each_kind
     def test_samples_draw_independently(self, partners):
@@ -160,7 +181,27 @@ class TestPlan:
             assert made(kind, alpha=0, partners=Within()).plan(8) == MixPlan.identity(8)
 
     @each_kind
+    @pytest.mark.parametrize("mode", ["elem", "batch"])
+    def test_weights_of_several_are_what_the_rule_draws_without(self, mode, partners):
+        options = {"alpha": 1.0, "k": 4, "mode": mode, "prob": 0.5}
+        for key in range(5):
+            plan = Mixup(**options, partners=partners).plan(8, labels=labels_for(partners), rng=key)
+            assert_same_bits(plan.weights, Mixup(**options).plan(8, rng=key).weights)
+            # The first is the one of two.
+            one = Mixup(partners=partners).plan(8, labels=labels_for(partners), rng=key)
+            assert_same_bits(plan.partner[:, 0], one.partner)
+            for x in (values((8, 3, 7), np.float32), values((8, 3, 7), np.uint8)):
+                assert_means(plan.apply(x), x, plan)
+
+    def test_who_has_no_partner_stays(self):
+        x = values((4, 5), np.float32)
+        plan = Mixup(1.0, k=3, fold=False, partners=Within()).plan(4, labels=[0, 1, 2, 3], rng=1)
+        assert_same_bits(plan.apply(x), x)
+        assert Mixup(0.0, k=3, partners=Within()).plan(4) == MixPlan.identity(4)
+
+    @each_kind
     def test_no_samples_have_no_partners(self, partners):
+        assert len(Mixup(k=3, partners=partners).plan(0, labels=[])) == 0
         assert len(Mixup(partners=partners).plan(0, labels=[])) == 0
         assert len(Mixup(partners=partners).plan(0, labels=np.empty((0, 3)))) == 0
 
@@ -389,6 +430,7 @@ def returning(what):
 def test_what_partners_cannot_be_drawn_by_is_refused(partners, labels, expected):
     x, rule = values((4, 3), np.float32), Mixup(partners=partners)
     refused(lambda: rule.plan(4, labels=labels), [], expected)
+    refused(lambda: Mixup(k=3, partners=partners).plan(4, labels=labels), [], expected)
     refused(lambda: OneOf([rule]).plan(4, labels=labels), [], expected)
     refused(lambda: mix_batch(x, labels, rule=rule), [x], expected)
     refused(lambda: mix_batch(x, labels, rule=rule, out=x), [x], expected)

@@ -72,7 +72,12 @@ EXAMPLES = [
 
 
 #: Those of several partners, which what needs one refuses.
-SEVERAL = [Mixup(k=3), Mixup(alpha=2.0, mode="batch", fold=False, k=4), Mixup(prob=0.5, k=16)]
+SEVERAL = [
+    Mixup(k=3),
+    Mixup(alpha=2.0, mode="batch", fold=False, k=4),
+    Mixup(prob=0.5, k=16),
+    Mixup(1.0, k=4, partners=Drawn()),
+]
 
 
 def plan_of(n, k=3, seed=0):
