@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["Running", "is_training_a_batch", "pooling_classifiers", "set_attributes"]
+from fastai.learner import Learner
+
+from mixup_rs.torch._compat import is_lasting_worker
+
+__all__ = ["Asked", "Running", "is_training_a_batch", "pooling_classifiers", "set_attributes"]
 
 
 def set_attributes(callback: Any, **values: Any) -> None:
@@ -49,6 +53,36 @@ class Running:
             return True
         threads = (sys._getframe(), *sys._current_frames().values())
         return any(frame is self._frame for top in threads for frame in _calls(top))
+
+
+class Asked:
+    """Whether a batch that is made is one of those of a fit.
+
+    A callback may take a batch by hand within a fit, which is none. Nothing but the running calls tells who asks.
+
+    Parameters
+    ----------
+    check : callable
+        Called with the learner whose epoch of training asks for a batch.
+    """
+
+    def __init__(self, check: Callable[[Any], None]):
+        self._check = check
+
+    def __bool__(self) -> bool:
+        """Look at the innermost event or epoch of a learner; True where there is none."""
+        is_lasting = False  # an event in which a worker was started says nothing of its later batches
+        for frame in _calls(sys._getframe()):
+            is_lasting |= is_lasting_worker(frame)
+            if frame.f_code is _EVENT and not is_lasting:
+                return False
+            if frame.f_code is _EPOCH:
+                self._check(frame.f_locals["self"])
+                break
+        return True
+
+
+_EVENT, _EPOCH = Learner._call_one.__code__, Learner._do_epoch_train.__code__
 
 
 def _calls(frame: FrameType | None) -> Iterator[FrameType]:

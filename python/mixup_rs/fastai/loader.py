@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixup_rs.fastai._compat import Running
+from mixup_rs.fastai._compat import Asked, Running
 from mixup_rs.torch.collate import MixCollate
 from mixup_rs.torch.loading import mixing_collate, pause, resume
 
@@ -21,6 +21,17 @@ def move(left: MixCollate | None, joined: MixCollate | None) -> None:
     if left is not None:
         resume(left, 0, 0)
     pause(joined)
+    if joined is not None:
+        joined._is_asked = Asked(_refuse_without_callback)
+
+
+def _refuse_without_callback(learn: Any) -> None:
+    """Refuse to train with batches that are left as they are because of the callback of another learner."""
+    if not any(isinstance(getattr(cb, "_loader", None), TrainingLoader) for cb in learn.cbs):
+        raise ValueError(
+            "the MixCollate of this DataLoader would not mix: it waits for the callback of another learner. Give this "
+            "learner one as well, RustMixUp() or MixCollateEpoch(), or take that one away: learn.remove_cb(...)"
+        )
 
 
 class TrainingLoader:
@@ -36,6 +47,7 @@ class TrainingLoader:
         resume(collate, epoch, offset)
         if collate is not None:
             collate._mixes_while = Running(learn._do_epoch_train)
+            collate._is_asked = Asked(_refuse_without_callback)
 
     def end(self) -> None:
         """Leave batches as they are until the next epoch."""

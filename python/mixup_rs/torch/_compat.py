@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
-from torch.utils.data._utils import fetch
+from torch.utils.data._utils import fetch, worker
 
 __all__ = [
     "compile_in_this_process",
     "find_pass",
     "is_in_backward",
+    "is_lasting_worker",
     "is_transformed",
     "leave_graph",
     "new_shared_storage",
@@ -47,6 +49,14 @@ def find_pass() -> tuple[Any, int | None]:
             return frame.f_locals["self"], number if type(number) is int else None
         frame = frame.f_back
     return None, None
+
+
+def is_lasting_worker(frame: FrameType) -> bool:
+    """Whether a running call is that of a DataLoader's worker which lives on after a pass through the data.
+
+    A worker that was forked has the calls below it in which it was started.
+    """
+    return frame.f_code is worker._worker_loop.__code__ and bool(frame.f_locals.get("persistent_workers"))
 
 
 def is_transformed(x: torch.Tensor) -> bool:

@@ -199,6 +199,8 @@ class MixCollate(SharedSettings):
         now = self._now(rank)
         epoch, batch = self._place(now, rank)
         self._warn_of_epochs(now)
+        if not self._is_asked:
+            return MixPlan.identity(n), False
         if not self._mixes(now, epoch):
             return MixPlan.identity(n), not self._is_paused(now)
         key = (*self._seed(), epoch + int(now.offset), batch, rank)

@@ -1,0 +1,127 @@
+"""The `MixCollate` of a loader within a fit: looks at a batch by hand, other learners, and options that are not its."""
+
+from functools import partial
+
+import pytest
+import torch
+from fastai.vision.all import Callback, DataLoaders, F, nn
+from fastai_cases import data_sets
+from learners import EitherMix, digits, fit, learner
+from torch.utils.data import DataLoader as TorchLoader
+
+from mixup_rs import Mixup
+from mixup_rs.fastai import MixCollateEpoch, RustMixUp
+from mixup_rs.torch import MixCollate
+
+
+def mixing(workers=0, **options):
+    dls = data_sets()
+    dls.train = dls.train.new(num_workers=workers)
+    dls.train.create_batch = MixCollate(Mixup(1.0, fold=False), rng=7, **options)
+    return dls
+
+
+class Look(Callback):
+    """Takes batches by hand at an event of the training batches, and keeps their targets and those of the fit."""
+
+    def __init__(self, event, look):
+        self.look, self.taken = look, []
+        setattr(self, event, self.take)
+
+    def take(self):
+        if self.training and self.look is not None:
+            self.taken.append(self.look(self.learn.dls)[1])
+
+
+class Kept(Callback):
+    order = -100
+
+    def before_fit(self):
+        self.batches = []
+
+    def before_batch(self):
+        if self.training:
+            self.batches.append((self.learn.xb[0].clone(), self.learn.yb[0]))
+
+
+def loss_of_pairs(pred, target):
+    if isinstance(target, tuple):
+        return (target[2] * F.cross_entropy(pred, target[0], reduction="none")).mean()
+    return F.cross_entropy(pred, target)
+
+
+LOOKS = {"one_batch": lambda dls: dls.one_batch(), "iter": lambda dls: next(iter(dls.train))}
+
+
+@pytest.mark.parametrize("make", [RustMixUp, EitherMix, MixCollateEpoch])
+@pytest.mark.parametrize("event", ["before_train", "before_batch", "after_step", "after_batch"])
+@pytest.mark.parametrize(("name", "workers"), [("one_batch", 0), ("one_batch", 1), ("iter", 0)])
+def test_a_batch_taken_by_hand_within_an_epoch_is_not_mixed_and_counts_for_nothing(make, event, name, workers):
+    def batches(look):
+        loss_func = loss_of_pairs if make is MixCollateEpoch else None
+        learn = learner([make(), Look(event, look), Kept()], partial(mixing, workers), loss_func=loss_func)
+        fit(learn, 1)
+        return learn.kept.batches, learn.look.taken
+
+    (expected, _), (got, taken) = batches(None), batches(LOOKS[name])
+    assert len(taken) == (1 if event == "before_train" else 5)
+    assert not any(isinstance(target, tuple) for target in taken)
+    assert len(got) == len(expected) == 5
+    for (x, y), (other_x, other_y) in zip(got, expected, strict=True):
+        assert isinstance(y, tuple)
+        if event != "before_train":  # there a look shuffles the epoch anew, as fastai has it
+            assert torch.equal(torch.Tensor(x), torch.Tensor(other_x))
+        assert torch.equal(torch.as_tensor(y[2]), torch.as_tensor(other_y[2]))
+
+
+def test_nor_one_that_workers_load():
+    def look(dls):
+        return next(iter(dls.train.new(num_workers=1)))
+
+    learn = learner([RustMixUp(), Look("before_batch", look), Kept()], mixing)
+    fit(learn, 1)
+    assert not any(isinstance(target, tuple) for target in learn.look.taken)
+    assert all(isinstance(target, tuple) for _, target in learn.kept.batches)
+
+
+def test_workers_that_live_on_mix_whatever_they_were_started_for():
+    """By a look at a batch, before the first one of the fit."""
+    images, classes = digits()
+    samples = [(images[i], int(classes[i])) for i in range(64)]
+
+    def dls():
+        options = {"batch_size": 16, "num_workers": 1, "persistent_workers": True}
+        train = TorchLoader(samples, collate_fn=MixCollate(Mixup(1.0), rng=7), **options)
+        return DataLoaders(train, TorchLoader(samples[:16], batch_size=16), device="cpu")
+
+    for event in ("before_fit", "before_train"):
+        learn = learner([RustMixUp(), Kept(), Look(event, lambda dls: next(iter(dls.train)))], dls)
+        fit(learn, 2)
+        assert len(learn.kept.batches) == 8
+        assert all(isinstance(target, tuple) for _, target in learn.kept.batches)
+
+
+@pytest.mark.parametrize("make", [RustMixUp, MixCollateEpoch])
+@pytest.mark.parametrize("fits", [0, 1])
+def test_a_learner_without_the_callback_does_not_train_unmixed_with_the_loader_of_one_that_has_it(make, fits):
+    first = learner(make(), lambda: mixing(num_classes=10), loss_func=nn.CrossEntropyLoss())
+    for _ in range(fits):
+        fit(first, 1)
+    other = learner([], lambda: first.dls, loss_func=nn.CrossEntropyLoss())
+    with pytest.raises(ValueError, match=r"callback of another learner.*MixCollateEpoch\(\).*remove_cb"):
+        fit(other, 1)
+    with other.no_bar(), other.no_logging():
+        other.validate(ds_idx=0)
+        other.get_preds(ds_idx=0)
+    other.add_cb(Kept())
+    other.add_cb(MixCollateEpoch())
+    fit(other, 1)
+    other.remove_cb(MixCollateEpoch)
+    first.remove_cb(make)
+    fit(other, 1)
+    assert all(is_mixed(y) for _, y in other.kept.batches)
+    fit(learner(make(), lambda: first.dls, loss_func=nn.CrossEntropyLoss()), 1)
+
+
+def is_mixed(target):
+    return bool(((torch.Tensor(target) > 0) & (torch.Tensor(target) < 1)).any())
