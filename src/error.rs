@@ -27,6 +27,8 @@ pub enum MixError {
     Probs { got: Vec<f64>, expected: usize },
     #[error("expected at least one rule to choose from, got none")]
     NoRules,
+    #[error("expected {expected} in the text of a rule, such as FMix(decay=2, mode=\"elem\"), got {got:?}")]
+    RuleText { expected: String, got: String },
     #[error("a rule is chosen for each batch or for each sample, not for pairs")]
     ChoiceMode,
     #[error("no memory for a plan of {0} samples")]

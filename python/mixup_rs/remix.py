@@ -72,7 +72,7 @@ class Remix(CoreRule):
     kappa: float = 3.0
     tau: float = 0.5
     counts: Sequence[float] | None = None
-    _rule: ClassVar[str] = "remix"
+    _rule: ClassVar[str] = "Remix"
     _needs_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

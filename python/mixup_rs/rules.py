@@ -79,7 +79,7 @@ class Mixup(CoreRule):
     prob: float = 1.0
     partners: Partners | None = None
     k: int = 2
-    _rule: ClassVar[str] = "mixup"
+    _rule: ClassVar[str] = "Mixup"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class CutMix(CoreRule):
     prob: float = 1.0
     saliency: ArrayLike | Peaks | None = None
     partners: Partners | None = None
-    _rule: ClassVar[str] = "cutmix"
+    _rule: ClassVar[str] = "CutMix"
 
     def __post_init__(self) -> None:
         self._freeze("minmax")
@@ -206,7 +206,7 @@ class FMix(CoreRule):
     mode: Mode = "batch"
     prob: float = 1.0
     partners: Partners | None = None
-    _rule: ClassVar[str] = "fmix"
+    _rule: ClassVar[str] = "FMix"
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class GridMix(CoreRule):
     mode: Mode = "batch"
     prob: float = 1.0
     partners: Partners | None = None
-    _rule: ClassVar[str] = "gridmix"
+    _rule: ClassVar[str] = "GridMix"
 
     def __post_init__(self) -> None:
         self._freeze("cells")
@@ -324,7 +324,7 @@ class SmoothMix(CoreRule):
     mode: Mode = "batch"
     prob: float = 1.0
     partners: Partners | None = None
-    _rule: ClassVar[str] = "smoothmix"
+    _rule: ClassVar[str] = "SmoothMix"
 
 
 @dataclass(frozen=True)
@@ -367,7 +367,7 @@ class ResizeMix(CoreRule):
     mode: Mode = "batch"
     prob: float = 1.0
     partners: Partners | None = None
-    _rule: ClassVar[str] = "resizemix"
+    _rule: ClassVar[str] = "ResizeMix"
 
     def __post_init__(self) -> None:
         self._freeze("scale")
@@ -409,7 +409,7 @@ class OneOf(CoreRule):
     rules: Sequence[Any]
     probs: Sequence[float] | None = None
     mode: Literal["batch", "elem"] = "batch"
-    _rule: ClassVar[str] = "one_of"
+    _rule: ClassVar[str] = "OneOf"
 
     def __post_init__(self) -> None:
         self._freeze("rules", "probs")

@@ -22,6 +22,14 @@ pub(super) fn mode(name: &str) -> PyResult<Mode> {
     }
 }
 
+/// The option `mode` of a rule.
+pub(super) fn mode_of(value: &Bound<'_, PyAny>) -> PyResult<Mode> {
+    match value.cast::<PyString>() {
+        Ok(name) => mode(&name.to_cow()?),
+        Err(_) => Err(PyTypeError::new_err(format!("mode must be a str, got {}", type_name(value)))),
+    }
+}
+
 /// A whole number that must be at least `least`.
 pub(super) fn count(name: &str, value: &Bound<'_, PyAny>, least: i64) -> PyResult<usize> {
     let count = match value.extract::<i64>() {
@@ -58,10 +66,6 @@ pub(super) fn alpha(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     real("alpha", value)
 }
 
-pub(super) fn prob(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    real("prob", value)
-}
-
 /// A probability for each rule, or None.
 pub(super) fn probs(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<f64>>> {
     if value.is_none() {
@@ -73,11 +77,6 @@ pub(super) fn probs(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<f64>>> {
 
 pub(super) fn label_smoothing(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     real("label_smoothing", value)
-}
-
-/// Two fractions, or None.
-pub(super) fn minmax(value: &Bound<'_, PyAny>) -> PyResult<Option<(f64, f64)>> {
-    if value.is_none() { Ok(None) } else { fractions("minmax", value).map(Some) }
 }
 
 /// Two fractions.
@@ -92,12 +91,12 @@ pub(super) fn fractions(name: &str, value: &Bound<'_, PyAny>) -> PyResult<(f64, 
 }
 
 /// Two counts.
-pub(super) fn cells(value: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
-    match &items("cells", "two ints", value)?[..] {
-        [least, most] => Ok((count("cells", least, 1)?, count("cells", most, 1)?)),
+pub(super) fn counts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
+    match &items(name, "two ints", value)?[..] {
+        [least, most] => Ok((count(name, least, 1)?, count(name, most, 1)?)),
         others => {
             let len = others.len();
-            Err(PyValueError::new_err(format!("cells must be two ints, got a sequence of {len}")))
+            Err(PyValueError::new_err(format!("{name} must be two ints, got a sequence of {len}")))
         }
     }
 }
@@ -122,7 +121,7 @@ pub(super) fn fold(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// True or False, of Python or NumPy.
-fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let wrong = |_| PyTypeError::new_err(format!("{name} must be True or False, got {}", type_name(value)));
     value.extract().map_err(wrong)
 }

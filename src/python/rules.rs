@@ -9,7 +9,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use crate::error::MixError;
 use crate::plan::{MixPlan, Rect};
 use crate::random::{DRAWN_ALONE, Key};
-use crate::rules::{Choice, CutMix, FMix, GridMix, Mixup, ResizeMix, Rule, SmoothMix};
+use crate::rules::{Choice, Rule, Slot, named};
 
 use super::describe::type_name;
 use super::errors::catch_panics;
@@ -61,41 +61,10 @@ impl<'py> Options<'py> {
     /// Reads the options by the name of the rule, the attribute `_rule` of its class.
     fn of(rule: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = rule.py();
-        let get = |name: &Bound<'py, PyString>| rule.getattr(name);
-        let mode = || match get(intern!(py, "mode"))?.cast::<PyString>() {
-            Ok(mode) => arguments::mode(&mode.to_cow()?),
-            Err(_) => Err(wrong_mode(rule)),
-        };
-        let alpha = || arguments::alpha(&get(intern!(py, "alpha"))?);
-        let prob = || arguments::prob(&get(intern!(py, "prob"))?);
-        let kind = get(intern!(py, "_rule"))?;
+        let kind = rule.getattr(intern!(py, "_rule"))?;
         Ok(match &*kind.cast::<PyString>()?.to_cow()? {
-            "mixup" => {
-                let fold = arguments::fold(&get(intern!(py, "fold"))?)?;
-                let k = arguments::count("k", &get(intern!(py, "k"))?, 2)?;
-                Self::Rule(Box::new(Mixup { alpha: alpha()?, mode: mode()?, fold, prob: prob()?, k }))
-            }
-            "cutmix" => {
-                let minmax = arguments::minmax(&get(intern!(py, "minmax"))?)?;
-                let in_middle = !get(intern!(py, "saliency"))?.is_none();
-                Self::Rule(Box::new(CutMix { alpha: alpha()?, mode: mode()?, minmax, prob: prob()?, in_middle }))
-            }
-            "fmix" => {
-                let decay = arguments::real("decay", &get(intern!(py, "decay"))?)?;
-                let soft = arguments::real("soft", &get(intern!(py, "soft"))?)?;
-                Self::Rule(Box::new(FMix { alpha: alpha()?, decay, soft, mode: mode()?, prob: prob()? }))
-            }
-            "gridmix" => {
-                let cells = arguments::cells(&get(intern!(py, "cells"))?)?;
-                Self::Rule(Box::new(GridMix { alpha: alpha()?, cells, mode: mode()?, prob: prob()? }))
-            }
-            "smoothmix" => Self::Rule(Box::new(SmoothMix { alpha: alpha()?, mode: mode()?, prob: prob()? })),
-            "resizemix" => {
-                let scale = arguments::fractions("scale", &get(intern!(py, "scale"))?)?;
-                Self::Rule(Box::new(ResizeMix { scale, mode: mode()?, prob: prob()? }))
-            }
-            "one_of" => {
-                let rules = get(intern!(py, "rules"))?;
+            "OneOf" => {
+                let rules = rule.getattr(intern!(py, "rules"))?;
                 let Ok(rules) = rules.cast::<PyTuple>() else {
                     return Err(PyTypeError::new_err(format!(
                         "rules must be a sequence of rules, got {}",
@@ -103,17 +72,41 @@ impl<'py> Options<'py> {
                     )));
                 };
                 let rules: Vec<_> = rules.iter().collect();
-                Self::OneOf(Choice::new(rules.len(), arguments::probs(&get(intern!(py, "probs"))?)?, mode()?)?, rules)
+                let probs = arguments::probs(&rule.getattr(intern!(py, "probs"))?)?;
+                let mode = arguments::mode_of(&rule.getattr(intern!(py, "mode"))?)?;
+                Self::OneOf(Choice::new(rules.len(), probs, mode)?, rules)
             }
-            "remix" => Self::Remix(get(intern!(py, "rule"))?),
-            other => {
-                let rule = type_name(rule);
-                return Err(PyTypeError::new_err(format!(
-                    "{rule} is of the kind {other:?}, which the core does not know"
-                )));
+            "Remix" => Self::Remix(rule.getattr(intern!(py, "rule"))?),
+            kind => {
+                let Some(mut own) = named(kind) else {
+                    let rule = type_name(rule);
+                    return Err(PyTypeError::new_err(format!(
+                        "{rule} is of the kind {kind:?}, which the core does not know"
+                    )));
+                };
+                for (name, slot) in own.options() {
+                    fill(name, slot, &rule.getattr(PyString::intern(py, name))?)?;
+                }
+                Self::Rule(own)
             }
         })
     }
+}
+
+/// Sets an option.
+fn fill(name: &str, slot: Slot<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    match slot {
+        Slot::Real(slot) => *slot = arguments::real(name, value)?,
+        Slot::Count(slot, least) => *slot = arguments::count(name, value, least as i64)?,
+        Slot::Counts(slot) => *slot = arguments::counts(name, value)?,
+        Slot::Fractions(slot) => *slot = arguments::fractions(name, value)?,
+        Slot::MaybeFractions(slot) if value.is_none() => *slot = None,
+        Slot::MaybeFractions(slot) => *slot = Some(arguments::fractions(name, value)?),
+        Slot::Switch(slot) => *slot = arguments::boolean(name, value)?,
+        Slot::Mode(slot) => *slot = arguments::mode_of(value)?,
+        Slot::Given(slot) => *slot = !value.is_none(),
+    }
+    Ok(())
 }
 
 /// Refuses what has no method `plan`, and a class, which is not called yet.
@@ -160,11 +153,6 @@ fn check_partners(rule: &Bound<'_, PyAny>) -> PyResult<()> {
         return Err(PyValueError::new_err("partners cannot be given beside mode='pair', which pairs samples itself"));
     }
     Ok(())
-}
-
-fn wrong_mode(rule: &Bound<'_, PyAny>) -> PyErr {
-    let got = rule.getattr("mode").map_or_else(|_| "nothing".into(), |mode| type_name(&mode));
-    PyTypeError::new_err(format!("mode must be a str, got {got}"))
 }
 
 /// What a plan is drawn for.

@@ -3,7 +3,7 @@
 //! The box is a span along one spatial axis, a rectangle along two, a cuboid along three.
 
 use super::partners::partners;
-use super::{Rule, check_alpha, check_prob, check_shape, draws, keep, share};
+use super::{Rule, Slot, check_alpha, check_prob, check_shape, draws, keep, share};
 use crate::error::Result;
 use crate::plan::{Lam, MixPlan, Mode, Rect};
 use crate::random::{Key, Spans, check_minmax, draw_boxes, draw_lam, draw_sizes};
@@ -52,6 +52,16 @@ impl Rule for CutMix {
         check_alpha(self.alpha)?;
         check_prob(self.prob)?;
         self.minmax.map_or(Ok(()), check_minmax)
+    }
+
+    fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+        vec![
+            ("alpha", Slot::Real(&mut self.alpha)),
+            ("mode", Slot::Mode(&mut self.mode)),
+            ("minmax", Slot::MaybeFractions(&mut self.minmax)),
+            ("prob", Slot::Real(&mut self.prob)),
+            ("saliency", Slot::Given(&mut self.in_middle)),
+        ]
     }
 
     fn mode(&self) -> Mode {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::masks::{Masks, plan_masks};
-use super::{Rule, check_alpha, check_prob};
+use super::masks::Masks;
+use super::{Rule, Slot, check_alpha, check_prob};
 use crate::error::{MixError, Result};
 use crate::plan::{Mask, MixPlan, Mode};
 use crate::random::{Key, draw_cells};
@@ -48,14 +48,23 @@ impl Rule for GridMix {
         }
     }
 
+    fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+        vec![
+            ("alpha", Slot::Real(&mut self.alpha)),
+            ("cells", Slot::Counts(&mut self.cells)),
+            ("mode", Slot::Mode(&mut self.mode)),
+            ("prob", Slot::Real(&mut self.prob)),
+        ]
+    }
+
     fn mode(&self) -> Mode {
         self.mode
     }
 
     fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
-        let rule = Masks { alpha: self.alpha, mode: self.mode, prob: self.prob };
-        plan_masks(rule, limit, n, shape, key, |index, lam| {
+        let rule = Masks { mode: self.mode, prob: self.prob };
+        rule.plan_by_lam(self.alpha, limit, n, shape, key, |index, lam| {
             let (cells, stays) = draw_cells(key, index, self.cells, shape.len(), |count| kept(lam, count));
             Arc::new(of_cells(&stays, cells, shape))
         })

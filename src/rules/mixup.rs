@@ -2,7 +2,7 @@
 //! weights ~ Dirichlet(α, …, α).
 
 use super::partners::{check_not_paired, others, partners};
-use super::{Rule, check_alpha, check_prob, draws, keep, share};
+use super::{Rule, Slot, check_alpha, check_prob, draws, keep, share};
 use crate::error::{MixError, Result, memory_for};
 use crate::plan::{Lam, MixPlan, Mode, check_k};
 use crate::random::{Key, draw_circle, draw_lam, draw_weights};
@@ -126,6 +126,16 @@ impl Rule for Mixup {
         check_prob(self.prob)?;
         check_k(self.k)?;
         if self.k > 2 && self.mode == Mode::Pair { Err(self.only_two("mode=\"pair\"")) } else { Ok(()) }
+    }
+
+    fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+        vec![
+            ("alpha", Slot::Real(&mut self.alpha)),
+            ("mode", Slot::Mode(&mut self.mode)),
+            ("fold", Slot::Switch(&mut self.fold)),
+            ("prob", Slot::Real(&mut self.prob)),
+            ("k", Slot::Count(&mut self.k, 2)),
+        ]
     }
 
     fn mode(&self) -> Mode {

@@ -11,7 +11,9 @@ mod mixup;
 mod one_of;
 mod partners;
 mod resizemix;
+mod slot;
 mod smoothmix;
+mod text;
 
 pub use cutmix::CutMix;
 pub use fmix::FMix;
@@ -19,6 +21,7 @@ pub use gridmix::GridMix;
 pub use mixup::{Given, Mixup};
 pub use one_of::{Choice, OneOf};
 pub use resizemix::ResizeMix;
+pub use slot::Slot;
 pub use smoothmix::SmoothMix;
 
 use std::fmt::Debug;
@@ -34,6 +37,11 @@ pub trait Rule: Debug + Send + Sync {
     /// # Errors
     /// The variant of [`MixError`] of the first invalid option.
     fn check(&self) -> Result<()>;
+
+    /// The options by name, in the order of the Python class. A rule that no text and no name makes has none.
+    fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+        Vec::new()
+    }
 
     /// Draws a plan for `n` samples on at most `limit` threads, which do not change the plan. `shape` holds the lengths
     /// of a sample's spatial axes, such as (length,), (height, width) or (depth, height, width). It may be empty for
@@ -80,6 +88,24 @@ pub trait Rule: Debug + Send + Sync {
     fn plan(&self, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.plan_on(default_limit(), n, shape, key)
     }
+}
+
+/// The rule of this name with its default options, such as `Mixup`. `OneOf` has none: it needs rules.
+///
+/// ```
+/// use mixup_rs::rules::named;
+/// assert!(named("FMix").is_some() && named("OneOf").is_none());
+/// ```
+pub fn named(name: &str) -> Option<Box<dyn Rule>> {
+    Some(match name {
+        "Mixup" => Box::new(Mixup::default()),
+        "CutMix" => Box::new(CutMix::default()),
+        "FMix" => Box::new(FMix::default()),
+        "GridMix" => Box::new(GridMix::default()),
+        "SmoothMix" => Box::new(SmoothMix::default()),
+        "ResizeMix" => Box::new(ResizeMix::default()),
+        _ => return None,
+    })
 }
 
 fn check_alpha(alpha: f64) -> Result<()> {

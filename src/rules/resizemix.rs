@@ -2,7 +2,7 @@
 
 use super::cutmix::rect;
 use super::partners::partners;
-use super::{Rule, check_prob, check_shape, draws, keep, share};
+use super::{Rule, Slot, check_prob, check_shape, draws, keep, share};
 use crate::error::{MixError, Result};
 use crate::plan::{Lam, MixPlan, Mode, Rect};
 use crate::random::{Key, draw_patches};
@@ -44,6 +44,14 @@ impl Rule for ResizeMix {
         check_prob(self.prob)?;
         let (least, most) = self.scale;
         if 0.0 <= least && least <= most && most <= 1.0 { Ok(()) } else { Err(MixError::Scale { least, most }) }
+    }
+
+    fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+        vec![
+            ("scale", Slot::Fractions(&mut self.scale)),
+            ("mode", Slot::Mode(&mut self.mode)),
+            ("prob", Slot::Real(&mut self.prob)),
+        ]
     }
 
     fn mode(&self) -> Mode {

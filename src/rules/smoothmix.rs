@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::masks::{Masks, plan_masks};
-use super::{Rule, check_alpha, check_prob};
+use super::masks::Masks;
+use super::{Rule, Slot, check_alpha, check_prob};
 use crate::error::Result;
 use crate::plan::{Mask, MixPlan, Mode, Shares};
 use crate::random::{Key, draw_point};
@@ -41,14 +41,22 @@ impl Rule for SmoothMix {
         check_prob(self.prob)
     }
 
+    fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+        vec![
+            ("alpha", Slot::Real(&mut self.alpha)),
+            ("mode", Slot::Mode(&mut self.mode)),
+            ("prob", Slot::Real(&mut self.prob)),
+        ]
+    }
+
     fn mode(&self) -> Mode {
         self.mode
     }
 
     fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
-        let rule = Masks { alpha: self.alpha, mode: self.mode, prob: self.prob };
-        plan_masks(rule, limit, n, shape, key, |index, lam| {
+        let rule = Masks { mode: self.mode, prob: self.prob };
+        rule.plan_by_lam(self.alpha, limit, n, shape, key, |index, lam| {
             Arc::new(outside(&draw_point(key, index, shape), 1.0 - lam, shape))
         })
     }
