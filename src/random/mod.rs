@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_key_always_gives_these_bits() {
-        // Two entries of the table in tests/core/test_sample.py.
+        // Two entries of tests/goldens/drawn.txt.
         let of_two_words = [0x3fe_274627bef4277, 0x3fe_ffde1c232ac21, 0x3fe_fed682a892cc1, 0x3fe_3cbea21cec05a];
         let zero = [0x3fe_c1d5137d18f4b, 0x3fe_fb7f9ad932065, 0x3fe_ff73639c4a431, 0x3fe_60677288ab3a9];
         for (digits, lam, partner) in [(&[5, 1][..], of_two_words, [0, 2, 1, 3]), (&[0], zero, [2, 0, 3, 1])] {

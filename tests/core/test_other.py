@@ -187,7 +187,7 @@ def test_all_partners_are_as_likely():
 
 
 def test_drawn_partners_are_pinned():
-    """Version 1 of the streams: see test_sample."""
+    """Version 1 of the streams: see test_goldens."""
     partner = {other: Mixup().plan(6, rng=(42, 0), other=other).partner.tolist() for other in (1, 4, 6, 9)}
     assert partner == PINNED
     rule = OneOf([Mixup(0.8), CutMix()], mode="elem")
