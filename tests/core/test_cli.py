@@ -1,5 +1,6 @@
 """The command: what it prints, saves and refuses."""
 
+import dataclasses
 import multiprocessing
 import platform
 import re
@@ -12,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 import mixup_rs
-from mixup_rs import cli
+from mixup_rs import CutMix, FMix, Mixup, OneOf, cli
 from mixup_rs.cli import info as cli_info
 from mixup_rs.cli.progress import progress
+from mixup_rs.cli.rule import rule_of
 
 
 def info(capsys):
@@ -84,10 +86,39 @@ def test_reading_pictures_without_pillow_says_what_is_missing(tmp_path, capsys, 
 
 
 @pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("fmix", FMix()),
+        (" FMix() ", FMix()),
+        ("fmix(decay=2, soft=.1)", FMix(decay=2, soft=0.1)),
+        ("CutMix(0.5, mode='elem', minmax=(0.2, 0.8))", CutMix(0.5, mode="elem", minmax=(0.2, 0.8))),
+        ("OneOf([Mixup(0.8), CutMix()], probs=[0.5, 0.25])", OneOf([Mixup(0.8), CutMix()], probs=[0.5, 0.25])),
+    ],
+)
+def test_a_rule_is_typed_as_in_python(text, rule):
+    assert rule_of(text) == rule
+    if hasattr(rule, "alpha"):
+        assert rule_of(text, alpha=3) == dataclasses.replace(rule, alpha=3)
+
+
+@pytest.mark.parametrize(
     ("args", "words"),
     [
         (["demo", "--rule", "mixcut"], "unknown rule 'mixcut', expected one of mixup, cutmix"),
-        (["demo", "--rule", "oneof"], "unknown rule 'oneof'"),
+        (
+            ["demo", "--rule", "oneof"],
+            "OneOf: missing a required argument: 'rules'; its options are rules, probs, mode",
+        ),
+        (["demo", "--rule", "FMix(decay"], r"expected a rule such as fmix or 'FMix\(decay=2\)', got 'FMix\(decay'"),
+        (["demo", "--rule", "2"], "unknown rule '2'"),
+        (
+            ["demo", "--rule", "fmix(cells=2)"],
+            "FMix: got an unexpected keyword argument 'cells'; its options are alpha",
+        ),
+        (["demo", "--rule", "fmix(soft=2)"], r"FMix: soft must lie in \[0, 0.5\], got 2"),
+        (["demo", "--rule", "fmix(soft='2')"], "FMix: soft must be a real number, got str"),
+        (["demo", "--rule", "fmix(soft=x)"], "expected the value of an option, got x"),
+        (["demo", "--rule", "OneOf([Blur()])"], "unknown rule 'Blur'"),
         (["demo", "--rule", "mixup", "--alpha", "-1"], "alpha must be .* got -1"),
         (["demo", "--alpha", "1"], "needs --rule"),
         (["demo", "one.png"], "expected two pictures or more, got 1"),

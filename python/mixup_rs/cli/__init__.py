@@ -89,7 +89,9 @@ class _Parser(argparse.ArgumentParser):
 def _add_mixing(command: argparse.ArgumentParser, out: Path, without_rule: str, without_key: str) -> None:
     """The options of the commands that mix."""
     names = ", ".join(rule_names())
-    command.add_argument("--rule", metavar="NAME", help=f"{names} (default: {without_rule})")
+    command.add_argument(
+        "--rule", metavar="RULE", help=f"{names}, or with options, as in 'FMix(decay=2)' (default: {without_rule})"
+    )
     command.add_argument("--alpha", type=float, metavar="A", help="lam ~ Beta(A, A) (default: the rule's own)")
     command.add_argument(
         "--rng", type=_key, metavar="KEY", help=f"42, or 42,0,7: the same key, the same mix (default: {without_key})"

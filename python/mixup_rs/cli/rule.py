@@ -1,7 +1,10 @@
-"""Rules by the names that are typed."""
+"""Rules as they are typed: by name, or with options, as in Python."""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
 from typing import Any
 
 from mixup_rs.cli.fault import Fault
@@ -13,19 +16,51 @@ def rule_names() -> list[str]:
     return [name for name, kind in kinds().items() if _made(kind) is not None]
 
 
-def rule_of(name: str, alpha: float | None = None) -> Rule:
-    """The rule of a name, with its default options but `alpha`. Raises Fault where there is none."""
-    if name.lower() not in rule_names():
-        raise Fault(f"unknown rule {name!r}, expected one of {', '.join(rule_names())}")
-    kind: Any = kinds()[name.lower()]
-    if alpha is None:
-        return kind()
-    if "alpha" not in kind.__dataclass_fields__:
-        raise Fault(f"the rule {name} has no alpha")
+def rule_of(text: str, alpha: float | None = None) -> Rule:
+    """The rule of a name, or with options, as in FMix(decay=2, soft=0.1). Raises Fault where there is none."""
     try:
-        return kind(alpha=alpha)
+        typed = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise Fault(f"expected a rule such as fmix or 'FMix(decay=2)', got {text!r}") from error
+    rule: Any = _rule(ast.Call(typed, [], []) if isinstance(typed, ast.Name) else typed)
+    if alpha is None:
+        return rule
+    if not hasattr(rule, "alpha"):
+        raise Fault(f"the rule {text} has no alpha")
+    try:
+        return dataclasses.replace(rule, alpha=alpha)
     except ValueError as error:
         raise Fault(str(error)) from error
+
+
+def _rule(typed: ast.expr) -> Rule:
+    name = ast.unparse(typed.func if isinstance(typed, ast.Call) else typed)
+    kind: Any = kinds().get(name.lower())
+    if kind is None or not isinstance(typed, ast.Call):
+        raise Fault(f"unknown rule {name!r}, expected one of {', '.join(rule_names())}")
+    try:
+        signature = inspect.signature(kind)
+        given = [_value(option) for option in typed.args]
+        bound = signature.bind(*given, **{str(option.arg): _value(option.value) for option in typed.keywords})
+    except TypeError as error:
+        options = ", ".join(field.name for field in dataclasses.fields(kind))
+        raise Fault(f"{kind.__name__}: {error}; its options are {options}") from error
+    try:
+        return kind(*bound.args, **bound.kwargs)
+    except (TypeError, ValueError) as error:
+        raise Fault(f"{kind.__name__}: {error}") from error
+
+
+def _value(typed: ast.expr) -> Any:
+    """The value of an option: a literal, or rules."""
+    if isinstance(typed, ast.Call):
+        return _rule(typed)
+    if isinstance(typed, ast.List | ast.Tuple):
+        return [_value(item) for item in typed.elts]
+    try:
+        return ast.literal_eval(typed)
+    except ValueError as error:
+        raise Fault(f"expected the value of an option, got {ast.unparse(typed)}") from error
 
 
 def _made(kind: Any) -> Rule | None:
