@@ -6,7 +6,7 @@ import functools
 import operator
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, obje
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
 from mixup_rs.batches.roles import Named, Path, Role, Roles, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, labels_among, mix_target
-from mixup_rs.rule import Rule, check_rule, draw_by
+from mixup_rs.rule import Rule, check_rule, draw_by, frozen
 
 if TYPE_CHECKING:
     Key: TypeAlias = int | Sequence[int] | np.random.Generator | None
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Mixer"]
 
 
-@dataclass(frozen=True, repr=False)
+@frozen
 class Mixer:
     """Mixes batches of any library: NumPy, PyTorch, JAX, and whatever speaks DLPack or the array API standard.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mixup_rs._core import MixPlan
 from mixup_rs.partners import as_array, classes_of
-from mixup_rs.rule import CoreRule, Rule
+from mixup_rs.rule import CoreRule, Rule, frozen
 from mixup_rs.rules import Mixup
 
 __all__ = ["Remix"]
@@ -19,7 +18,7 @@ __all__ = ["Remix"]
 _PAPER = Mixup(1.0, fold=False)
 
 
-@dataclass(frozen=True)
+@frozen
 class Remix(CoreRule):
     """Remix: a sample mixed of a rare and a frequent class may have the label of the rare one, [1]_.
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from dataclasses import dataclass
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    dataclass_transform,
+    runtime_checkable,
+)
 
 from mixup_rs import _core
 from mixup_rs._core import MixPlan
@@ -15,7 +27,7 @@ if TYPE_CHECKING:
 
     Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
 
-__all__ = ["CoreRule", "Mode", "Rule", "check_rule", "draw_by"]
+__all__ = ["CoreRule", "Mode", "Rule", "check_rule", "draw_by", "frozen"]
 
 Mode: TypeAlias = Literal["elem", "pair", "batch"]
 
@@ -78,12 +90,18 @@ class Rule(Protocol):
         ...
 
 
-def check_rule(rule: Any) -> None:
-    """Refuse what is no rule. A class of rules has their method, and is none."""
-    if isinstance(rule, type) or not isinstance(rule, Rule):
-        got = f"the class {rule.__name__}" if isinstance(rule, type) else type(rule).__name__
-        hint = "; OneOf([...]) makes one of several" if isinstance(rule, list | tuple) else ""
-        raise TypeError(f"rule must be a rule, such as Mixup(0.4), got {got}{hint}")
+def check_rule(rule: Any, name: str = "rule") -> None:
+    """Refuse what is no rule. A class of rules has their method, and is none; a callback has a plan, and is none.
+
+    The core calls it with the `name` of another argument.
+    """
+    if callable(getattr(rule, "plan", None)) and not isinstance(rule, type):
+        return
+    got = f"the class {rule.__name__}" if isinstance(rule, type) else type(rule).__name__
+    hint = "; OneOf([...]) makes one of several" if isinstance(rule, list | tuple) else ""
+    if callable(getattr(getattr(rule, "rule", None), "plan", None)):
+        hint = f"; it has one, {got}(...).rule"
+    raise TypeError(f"{name} must be a rule, such as Mixup(0.4), got {got}{hint}")
 
 
 def draw_by(
@@ -123,6 +141,36 @@ def _takes_other(rule: Rule) -> bool:
     except ValueError:  # of a compiled function, which says for itself what it lacks
         return True
     return any(one.name == "other" or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+_T = TypeVar("_T", bound=type)
+
+
+@dataclass_transform(frozen_default=True)
+def frozen(kind: _T) -> _T:
+    """Make a frozen dataclass of a class, which says what to write instead where fastai takes it for a callback.
+
+    Examples
+    --------
+    >>> from mixup_rs import Mixup
+    >>> Mixup(0.4).learn = None
+    Traceback (most recent call last):
+    TypeError: Mixup is no callback of fastai: write cbs=RustMix(Mixup(...)), of mixup_rs.fastai
+    """
+    made: Any = dataclass(frozen=True)(kind)
+    refuse = made.__setattr__
+
+    def refuse_learner(self: Any, name: str, value: Any) -> None:
+        if name == "learn":
+            rule = self if hasattr(self, "plan") else self.rule  # a Mixer has one
+            raise TypeError(
+                f"{type(self).__name__} is no callback of fastai: write cbs=RustMix({type(rule).__name__}(...)), of "
+                "mixup_rs.fastai"
+            )
+        refuse(self, name, value)
+
+    made.__setattr__ = refuse_learner
+    return made
 
 
 class CoreRule:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mixup_rs.rule import CoreRule, Mode, Rule
+from mixup_rs.rule import CoreRule, Mode, Rule, frozen
 from mixup_rs.salient import Peaks
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["CutMix", "FMix", "GridMix", "Mixup", "OneOf", "ResizeMix", "Rule", "SmoothMix"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Mixup(CoreRule):
     """Mixup: each sample is blended with its partner by lam ~ Beta(alpha, alpha), [1]_; with `k`, of several.
 
@@ -82,7 +81,7 @@ class Mixup(CoreRule):
     _rule: ClassVar[str] = "Mixup"
 
 
-@dataclass(frozen=True)
+@frozen
 class CutMix(CoreRule):
     """CutMix: a box of each sample comes from its partner, [1]_.
 
@@ -146,7 +145,7 @@ class CutMix(CoreRule):
         super().__post_init__()
 
 
-@dataclass(frozen=True)
+@frozen
 class FMix(CoreRule):
     """FMix: each sample keeps the brightest part of an image of smooth noise, [1]_.
 
@@ -209,7 +208,7 @@ class FMix(CoreRule):
     _rule: ClassVar[str] = "FMix"
 
 
-@dataclass(frozen=True)
+@frozen
 class GridMix(CoreRule):
     """GridMix: some cells of a grid come from the partner, [1]_.
 
@@ -276,7 +275,7 @@ class GridMix(CoreRule):
         super().__post_init__()
 
 
-@dataclass(frozen=True)
+@frozen
 class SmoothMix(CoreRule):
     """SmoothMix: a round part of each sample comes from its partner, with soft edges, [1]_.
 
@@ -327,7 +326,7 @@ class SmoothMix(CoreRule):
     _rule: ClassVar[str] = "SmoothMix"
 
 
-@dataclass(frozen=True)
+@frozen
 class ResizeMix(CoreRule):
     """ResizeMix: the whole partner is resized and pasted into each sample, [1]_.
 
@@ -374,7 +373,7 @@ class ResizeMix(CoreRule):
         super().__post_init__()
 
 
-@dataclass(frozen=True)
+@frozen
 class OneOf(CoreRule):
     """One rule of several, chosen for each batch or for each sample.
 

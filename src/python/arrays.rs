@@ -156,19 +156,6 @@ pub(super) fn spatial_shape(x: &Bound<'_, PyAny>, given: Option<&[isize]>) -> Py
         .ok_or_else(|| MixError::SpatialAxes { axes: axes.to_vec(), ndim, expected: axes.len() }.into())
 }
 
-/// Refuses images whose channels seem to be their last axis, of which the last two would be a width and colours.
-pub(super) fn refuse_channels_last(x: &Bound<'_, PyAny>) -> PyResult<()> {
-    let x = plain_array("x", x)?;
-    match x.shape() {
-        [_, first, _, 1 | 3 | 4] if ![1, 3, 4].contains(first) => Err(PyValueError::new_err(format!(
-            "x of shape {} looks as if channels were its last axis: say spatial_axes=(1, 2), or spatial_axes=(2, 3) if \
-             they are not",
-            x.getattr("shape")?
-        ))),
-        _ => Ok(()),
-    }
-}
-
 /// Applies a plan to `x`, an argument called `name`, with partners from `other` if given. Writes to `out` and returns it
 /// if given, else returns a new array.
 pub(super) fn apply<'py>(

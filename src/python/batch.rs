@@ -147,7 +147,7 @@ pub(super) fn mix_batch<'py>(
                 let batch = rules::Batch { n, other: count, shape: &shape, labels: y, missing: "spatial_axes" };
                 let plan = rules::draw_any(rule, batch, key)?;
                 if spatial_axes.is_none() && plan.spatial_shape().is_some() {
-                    arrays::refuse_channels_last(x)?;
+                    py.import("mixup_rs.batches.axes")?.call_method1("refuse_channels_last", (x.getattr("shape")?,))?;
                 }
                 plan
             }

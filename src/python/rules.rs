@@ -43,7 +43,7 @@ pub(super) fn check(rule: &Bound<'_, PyAny>) -> PyResult<()> {
             check_partners(rule)
         }
         Options::OneOf(_, rules) => {
-            rules.iter().try_for_each(|rule| check_rule("rules", rule).and_then(|()| check_k("OneOf", rule)))
+            rules.iter().try_for_each(|rule| check_rule("one of rules", rule).and_then(|()| check_k("OneOf", rule)))
         }
         Options::Remix(inner) => check_rule("rule", &inner).and_then(|()| check_k("Remix", &inner)),
     })
@@ -111,11 +111,10 @@ fn fill(name: &str, slot: Slot<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Refuses what has no method `plan`, and a class, which is not called yet.
 fn check_rule(name: &str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
-    if rule.hasattr("plan")? && !rule.is_instance_of::<PyType>() {
+    if rule.getattr_opt("plan")?.is_some_and(|plan| plan.is_callable()) && !rule.is_instance_of::<PyType>() {
         return Ok(());
     }
-    let got = described(rule);
-    Err(PyTypeError::new_err(format!("{name} must have a method plan, as Mixup(0.4) has, got {got}")))
+    rule.py().import("mixup_rs.rule")?.call_method1("check_rule", (rule, name)).map(drop)
 }
 
 /// Refuses a rule of this package that draws several partners. What a rule of another calls `k` is its own affair.

@@ -26,11 +26,11 @@ class Nonsense:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"rule": 3}, raises(TypeError, "method plan", "int")),
-        ({"rule": "mixup"}, raises(TypeError, "method plan", "str")),
-        ({"rule": [Mixup()]}, raises(TypeError, "method plan", "list")),
-        ({"rule": Mixup().plan}, raises(TypeError, "method plan", "got method")),
-        ({"rule": MixPlan.identity(N)}, raises(TypeError, "method plan", "MixPlan")),
+        ({"rule": 3}, raises(TypeError, "rule must be a rule, such as Mixup(0.4)", "int")),
+        ({"rule": "mixup"}, raises(TypeError, "rule must be a rule, such as Mixup(0.4)", "str")),
+        ({"rule": [Mixup()]}, raises(TypeError, "rule must be a rule, such as Mixup(0.4)", "list")),
+        ({"rule": Mixup().plan}, raises(TypeError, "rule must be a rule, such as Mixup(0.4)", "got method")),
+        ({"rule": MixPlan.identity(N)}, raises(TypeError, "rule must be a rule, such as Mixup(0.4)", "MixPlan")),
         # The parentheses were forgotten.
         *[({"rule": kind}, raises(TypeError, "rule", kind.__name__)) for kind in KINDS],
         ({"rule": Nonsense(None)}, raises(TypeError, "Nonsense.plan must return a MixPlan", "NoneType")),
@@ -90,7 +90,10 @@ def test_images_whose_channels_seem_to_be_last_are_not_cut_along_them():
     last = mix_batch(x, rule=CutMix(), spatial_axes=(1, 2), rng=1)
     first = mix_batch(np.moveaxis(x, 3, 1), rule=CutMix(), rng=1)
     np.testing.assert_array_equal(np.moveaxis(last.x, 3, 1), first.x)
-    for certain in (x[..., :2], x[:, :3], x[:, :1]):
+    for few, axes in ((values((N, 32, 40, 6), np.float32), "(1, 2)"), (values((N, 5, 8, 9, 3), np.float32), "(2, 3)")):
+        expected = raises(ValueError, "channels were its last axis", f"say spatial_axes={axes}")  # as for Mixer
+        refused(lambda few=few: mix_batch(few, rule=CutMix(), out=few), [few], expected)
+    for certain in (x[:, :3], x[:, :1], values((N, 8, 9, 5), np.float32), values((N, 3, 5, 8, 9), np.float32)):
         assert mix_batch(certain, rule=CutMix(), rng=1).x.shape == certain.shape
     assert mix_batch(x, rule=Mixup()).x.shape == x.shape
 
@@ -183,8 +186,8 @@ OPTIONS = [
     (OneOf, {"rules": Mixup()}, raises(TypeError, "rules must be a sequence of rules", "Mixup")),
     (OneOf, {"rules": None}, raises(TypeError, "rules must be a sequence of rules", "NoneType")),
     (OneOf, {"rules": "ab"}, raises(TypeError, "rules must be a sequence of rules", "str")),
-    (OneOf, {"rules": [Mixup(), 3]}, raises(TypeError, "rules must have a method plan", "int")),
-    (OneOf, {"rules": [MixPlan.identity(N)]}, raises(TypeError, "rules must have a method plan", "MixPlan")),
+    (OneOf, {"rules": [Mixup(), 3]}, raises(TypeError, "one of rules must be a rule", "int")),
+    (OneOf, {"rules": [MixPlan.identity(N)]}, raises(TypeError, "one of rules must be a rule", "MixPlan")),
     (OneOf, {"rules": [Mixup(), CutMix]}, raises(TypeError, "rules", "CutMix")),
     (OneOf, {"mode": "pair"}, raises(ValueError, "for each batch or for each sample, not for pairs")),
 ]

@@ -189,8 +189,8 @@ def test_it_is_frozen_and_equal():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"rule": 1.0}, TypeError, r"rule must have a method plan, as Mixup\(0.4\) has, got float"),
-        ({"rule": Mixup}, TypeError, "got the class mixup_rs.rules.Mixup"),
+        ({"rule": 1.0}, TypeError, r"rule must be a rule, such as Mixup\(0.4\), got float"),
+        ({"rule": Mixup}, TypeError, "got the class Mixup"),
         ({"kappa": 0.5}, ValueError, "kappa must be at least 1, got 0.5"),
         ({"kappa": np.nan}, ValueError, "kappa must be at least 1, got nan"),
         ({"kappa": "3"}, TypeError, "kappa must be a number, got '3'"),

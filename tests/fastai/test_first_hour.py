@@ -12,9 +12,10 @@ from matplotlib import pyplot
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mixup_rs import CutMix, Mixup, OneOf
+from mixup_rs import CutMix, Mixer, Mixup, OneOf, Remix
 from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.plot import plot_beta, plot_mixed_batch
+from mixup_rs.torch import MixCollate
 
 matplotlib.use("Agg")
 
@@ -59,6 +60,15 @@ def test_one_of_fastais_beside_ours_is_refused_however_it_comes(ours, theirs):
         (lambda: RustMix(Mixup), TypeError, "got the class Mixup"),
         (lambda: setattr(RustMixUp(), "rule", 0.4), TypeError, "rule must be a rule"),
         (lambda: RustMix(), TypeError, "rule"),
+        (lambda: RustMix(RustMixUp()), TypeError, r"got RustMixUp; it has one, RustMixUp\(...\).rule"),
+        (lambda: OneOf([Mixup(), RustMixUp()]), TypeError, r"one of rules must .*; it has one, RustMixUp\(...\).rule"),
+        (lambda: learner(Mixup()), TypeError, r"Mixup is no callback .*cbs=RustMix\(Mixup\(...\)\)"),
+        (lambda: learner(CutMix), TypeError, r"CutMix is no callback .*cbs=RustMix\(CutMix\(...\)\)"),
+        (lambda: learner(Remix()), TypeError, r"cbs=RustMix\(Remix\(...\)\)"),
+        (lambda: learner(Mixer(CutMix())), TypeError, r"Mixer is no callback .*cbs=RustMix\(CutMix\(...\)\)"),
+        (lambda: learner(MixCollate(Mixup())), TypeError, "MixCollate is no callback.*create_batch = .*RustMixUp"),
+        (lambda: RustManifoldMixUp(layer="1"), TypeError, "layer must be a module .*, got '1'.*get_submodule"),
+        (lambda: setattr(RustManifoldMixUp(), "layer", 1), TypeError, "layer must be a module .*, got 1"),
     ],
 )
 def test_a_wrong_argument_is_an_error_when_the_callback_is_made(make, error, words):

@@ -1,5 +1,6 @@
 """The `MixCollate` of a loader within a fit: looks at a batch by hand, other learners, and options that are not its."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -9,8 +10,8 @@ from fastai_cases import data_sets
 from learners import EitherMix, digits, fit, learner
 from torch.utils.data import DataLoader as TorchLoader
 
-from mixup_rs import Mixup
-from mixup_rs.fastai import MixCollateEpoch, RustMixUp
+from mixup_rs import CutMix, Mixup
+from mixup_rs.fastai import MixCollateEpoch, RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.torch import MixCollate
 
 
@@ -125,3 +126,54 @@ def test_a_learner_without_the_callback_does_not_train_unmixed_with_the_loader_o
 
 def is_mixed(target):
     return bool(((torch.Tensor(target) > 0) & (torch.Tensor(target) < 1)).any())
+
+
+@pytest.mark.parametrize(
+    ("callback", "said"),
+    [
+        (lambda: RustMixUp(0.8), r"Mixup\(alpha=0.8,"),
+        (lambda: RustCutMix(mode="elem", rng=7), r"CutMix\(alpha=1.0, mode='elem'.*, rng=7 of RustCutMix"),
+        (lambda: RustMix(CutMix()), r"CutMix\(.* of RustMix is not used"),
+        (lambda: RustManifoldMixUp(), r"Mixup\(.* of RustManifoldMixUp is not used; give it to the MixCollate"),
+        (lambda: RustMixUp(inputs=0), r": inputs=\(0,\) of RustMixUp"),
+    ],
+)
+def test_what_a_callback_does_not_use_beside_the_collate_is_said_once(callback, said):
+    learn = learner(callback(), partial(mixing, num_classes=10), loss_func=nn.CrossEntropyLoss())
+    with pytest.warns(UserWarning, match=said) as warned:
+        fit(learn, 2)
+    assert len([one for one in warned if "MixCollate" in str(one.message)]) == 1
+
+
+@pytest.mark.parametrize("callback", [RustMixUp, RustCutMix, lambda: RustMix(Mixup(1.0, fold=False)), MixCollateEpoch])
+def test_what_it_uses_is_not_said(callback):
+    learn = learner(callback(), partial(mixing, num_classes=10), loss_func=nn.CrossEntropyLoss())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the MixCollate")
+        fit(learn, 1)
+
+
+@pytest.mark.parametrize("num_classes", [None, 10])
+def test_the_off_epoch_of_a_callback_is_that_of_the_loader(num_classes):
+    learn = learner([RustMixUp(off_epoch=1), Kept()], partial(mixing, num_classes=num_classes))
+    fit(learn, 2)
+    images = {torch.Tensor(x).numpy().tobytes() for x in digits()[0][:160]}
+    is_own = [all(torch.Tensor(image).numpy().tobytes() in images for image in x) for x, _ in learn.kept.batches]
+    assert is_own == [False] * 5 + [True] * 5
+
+
+def test_a_pair_for_the_loss_needs_one_lam_from_the_collate():
+    def of_both(pred, y, y_partner=None, lam=1.0):
+        partner = y if y_partner is None else y_partner
+        return lam * F.cross_entropy(pred, y) + (1 - lam) * F.cross_entropy(pred, partner)
+
+    learn = learner(RustMixUp(mode="batch", pair=True), mixing, loss_func=of_both)
+    with pytest.raises(ValueError, match=r"one lam for the batch, but the MixCollate drew several.*mode='batch'"):
+        fit(learn, 1)
+    learn = learner([RustMixUp(mode="batch", pair=True), Kept()], mixing, loss_func=of_both)
+    learn.dls.train.create_batch.rule = Mixup(1.0, mode="batch")
+    losses = fit(learn, 1, 0.0)
+    learn.model.eval()
+    for loss, (x, (y, y_partner, lam)) in zip(losses, learn.kept.batches, strict=True):
+        expected = of_both(learn.model(torch.Tensor(x)), *map(torch.Tensor, (y.long(), y_partner.long(), lam[0])))
+        assert loss == pytest.approx(expected.item(), rel=1e-4)

@@ -1,6 +1,8 @@
 """What `mixed_loss` is given: weights that are none, shapes that do not fit, losses of several values."""
 
+import copy
 import math
+import pickle
 from collections.abc import Mapping
 from functools import partial
 
@@ -10,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mixup_rs.torch import PairedTarget, mixed_loss
+from mixup_rs import Mixup, Remix
+from mixup_rs.torch import MixCollate, PairedTarget, mixed_loss
 from mixup_rs.torch.losses import refuse_rounding
 
 Y, LAM = torch.arange(6) % 3, torch.tensor([1.0, 0.5, 0.9, 0.6, 0.7, 0.8])
@@ -220,3 +223,55 @@ def test_many_losses_in_half_precision_have_a_mean():
 def test_an_empty_batch_has_the_loss_of_one():
     y = torch.zeros(0, dtype=torch.long)
     assert mixed_loss(nn.CrossEntropyLoss(reduction="sum"), torch.zeros(0, 3), PairedTarget(y, y, torch.zeros(0))) == 0
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [nn.CrossEntropyLoss(), F.cross_entropy, nn.MSELoss(), nn.BCEWithLogitsLoss(), nn.NLLLoss(), F.one_hot, torch.sub],
+    ids=str,
+)
+def test_a_pair_given_to_a_loss_itself_says_what_to_write(loss):
+    given = (torch.zeros(6, 3), pair(LAM))
+    with pytest.raises(TypeError, match=r"takes a tensor, got a PairedTarget .*mixed_loss\(loss_func, pred, target\)"):
+        loss(*given[loss is F.one_hot :])
+
+
+def test_a_pair_is_no_tensor_and_stays_a_tuple():
+    target = pair(LAM)
+    for name in ("dtype", "size", "long", "shape"):
+        assert not hasattr(target, name)
+        with pytest.raises(AttributeError, match=f"no attribute '{name}' of a PairedTarget.*mixed_loss"):
+            getattr(target, name)
+    for other in (copy.deepcopy(target), pickle.loads(pickle.dumps(target)), target.to("cpu"), pin(target)):
+        assert type(other) is PairedTarget
+        assert all(map(torch.equal, other, target))
+
+
+def pin(target):
+    return torch.utils._pytree.tree_map(lambda x: x, target)
+
+
+class Triplet:
+    """A loss over the batch."""
+
+    def __call__(self, pred, target):
+        same = target[:, None] == target[None]
+        distance = torch.cdist(pred, pred)
+        return F.relu((distance * same).max(1).values - (distance + 9 * same).min(1).values + 1).mean()
+
+
+def test_what_is_said_of_several_lams_leads_to_a_loss():
+    """Remix has no mode of which its labels have one lam, so that the advice names soft targets."""
+    samples = [(torch.rand(3, 4, 4), i % 3 // 2) for i in range(12)]
+    rule = Remix(Mixup(1.0, mode="batch"), counts=[9, 1])
+
+    def loss_of(loss, rule=rule, **options):
+        pred = torch.rand(12, 2, generator=torch.Generator().manual_seed(0))
+        target = MixCollate(rule, rng=5, **options)(samples)[1]
+        return mixed_loss(loss, pred, target) if isinstance(target, tuple) else loss(pred, target)
+
+    with pytest.raises(ValueError, match=r"Triplet .* mode='batch', and not Remix.*num_classes=\.\.\. makes them"):
+        loss_of(Triplet())
+    assert loss_of(Triplet(), Mixup(1.0, mode="batch")).isfinite()
+    soft = loss_of(lambda pred, y: F.cross_entropy(pred, y), num_classes=2)
+    torch.testing.assert_close(soft, loss_of(nn.CrossEntropyLoss()))

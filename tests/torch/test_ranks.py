@@ -10,9 +10,9 @@ import torch
 
 from mixup_rs import Mixup
 from mixup_rs.torch import MixCollate
-from mixup_rs.torch.shared import rank
+from mixup_rs.torch.shared import _LOCAL_RANKS, rank
 
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", *_LOCAL_RANKS, *_LOCAL_RANKS.values())
 SAMPLES = [(torch.full((3,), float(i)), i) for i in range(12)]
 RULE = Mixup(1.0)
 
@@ -76,7 +76,13 @@ def expected(number, epoch=0, batch=0, n=12):
 @pytest.mark.parametrize(
     ("environment", "number"),
     [({}, 0), ({"RANK": "3"}, 3), ({"LOCAL_RANK": "2"}, 2), ({"RANK": "5", "LOCAL_RANK": "1"}, 5),
-     ({"RANK": "0", "LOCAL_RANK": "1"}, 0), ({"RANK": "40"}, 40), ({"LOCAL_RANK": "-1"}, 0), ({"RANK": ""}, 0)],
+     ({"RANK": "0", "LOCAL_RANK": "1"}, 0), ({"RANK": "40"}, 40), ({"LOCAL_RANK": "-1"}, 0), ({"RANK": ""}, 0),
+     ({"SLURM_PROCID": "5"}, 5), ({"OMPI_COMM_WORLD_RANK": "5"}, 5), ({"PMI_RANK": "5"}, 5),
+     ({"RANK": "2", "SLURM_PROCID": "5"}, 2),
+     ({"SLURM_PROCID": "5", "SLURM_LOCALID": "1", "LOCAL_RANK": "1"}, 5),  # set by the job's script
+     ({"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "LOCAL_RANK": "1"}, 1),  # by Lightning, in a job of one task
+     ({"OMPI_COMM_WORLD_RANK": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "0", "LOCAL_RANK": "0"}, 4),
+     ({"PMI_RANK": "0", "LOCAL_RANK": "3"}, 3)],
 )  # fmt: skip
 def test_the_rank_that_the_launcher_says(no_rank, environment, number):
     """Looked up when it is needed: the collate is built before the launcher says it."""

@@ -292,3 +292,12 @@ def test_columns_are_not_smoothed(target):
     samples = [(torch.rand(3, 4, 4), target) for _ in range(4)]
     with pytest.raises(ValueError, match="label_smoothing needs class indices, but entry 1 has a column"):
         MixCollate(Mixup(), num_classes=4, label_smoothing=0.1)(samples)
+
+
+def test_an_index_that_is_taken_for_a_target_is_named():
+    samples = [(x, y, 50 + i) for i, (x, y) in enumerate(zip(IMAGES, CLASSES, strict=True))]
+    with pytest.raises(ValueError, match=r"entry 2: class indices must lie in \[0, 4\), got 50.*targets=\.\.\."):
+        MixCollate(MIXUP, num_classes=4)(samples)
+    _, target, index = MixCollate(MIXUP, num_classes=4, targets=[1])(samples)
+    assert target.shape == (N, 4)
+    assert index.tolist() == [*range(50, 50 + N)]

@@ -8,7 +8,7 @@ from typing import Any
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.roles import Path, named
 
-__all__ = ["Axes", "Images"]
+__all__ = ["Axes", "Images", "refuse_channels_last"]
 
 Shape = tuple[int, ...]
 
@@ -66,6 +66,16 @@ def _is_channels_last(shape: tuple[int, ...], sizes: Set[tuple[int, int]]) -> tu
     few = max(1, min(shape[-3:]) * 4)
     first, last = few <= min(shape[-2:]), few <= min(shape[-3:-1])
     return last and not first, first != last
+
+
+def refuse_channels_last(shape: Shape) -> None:
+    """Refuse a batch whose last two axes are to be cut, if its channels seem to be the last one. The core calls it."""
+    axes, ndim = Axes(shape[1:]), len(shape)
+    if axes.is_certain and axes.channel == ndim - 2:
+        raise ValueError(
+            f"x of shape {shape} looks as if channels were its last axis: say spatial_axes={(ndim - 3, ndim - 2)}, or "
+            f"spatial_axes={(ndim - 2, ndim - 1)} if they are not"
+        )
 
 
 class Images:

@@ -16,10 +16,19 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays, blended_by, has_region_shape, refuse_boxes
 
-__all__ = ["PairedTarget", "TargetOptions", "labels_among", "mix_target"]
+__all__ = ["ONE_LAM", "PairedTarget", "TargetOptions", "labels_among", "mix_target"]
 
 
 _NOT_GIVEN: Any = object()
+#: What settles that labels need one lam.
+ONE_LAM = (
+    "use a rule of mode='batch', and not Remix, whose labels have several in any mode; soft targets need no lam: "
+    "num_classes=... makes them"
+)
+_NO_TENSOR = (
+    "a PairedTarget (y, y_partner, lam): its loss is mixed_loss(loss_func, pred, target), of mixup_rs.torch; an entry "
+    "that is no target stays as it is if targets=... names those that are"
+)
 
 
 class PairedTarget(tuple):
@@ -78,6 +87,14 @@ class PairedTarget(tuple):
         0.7
         """
         return PairedTarget(*(item.to(*args, **options) if hasattr(item, "to") else item for item in self))
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Refuse to be taken for a tensor, as by a loss."""
+        raise TypeError(f"{getattr(func, '__name__', func)} takes a tensor, got {_NO_TENSOR}")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no attribute {name!r} of {_NO_TENSOR}")
 
     @property
     def y(self) -> Any:
@@ -178,7 +195,7 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
     """
     kind, ndim = arrays.kind(y), y.ndim
     if ndim == 1 and kind == "integer" and options.num_classes is not None and not options.pair:
-        return arrays.soft(plan, y, options.num_classes, options.label_smoothing)  # most often
+        return _soft(arrays, plan, y, options, name)  # most often
     refuse_boxes(y, name)
     if kind not in ("float", "integer", "bool"):
         raise TypeError(f"{name} is of {y.dtype}, which cannot be mixed; name other targets: targets=...")
@@ -203,7 +220,7 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
         return arrays.blend(plan.for_labels(), arrays.floats(y))
     is_index = ndim == 1 or (ndim == 2 and y.shape[1] == 1)
     if options.num_classes is not None and is_index:
-        return arrays.soft(plan, arrays.flat(y), options.num_classes, options.label_smoothing)
+        return _soft(arrays, plan, arrays.flat(y), options, name)
     if options.num_classes is not None:
         raise ValueError(
             f"{name} has shape {tuple(y.shape)} and integers, which with num_classes={options.num_classes} must be "
@@ -211,6 +228,14 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
             "multi_label=True blends it, num_classes=None pairs it"
         )
     return _pair(arrays, plan, y, name=name)
+
+
+def _soft(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, name: str) -> Any:
+    classes: Any = options.num_classes
+    try:
+        return arrays.soft(plan, y, classes, options.label_smoothing)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; if it is no target, name those that are: targets=...") from None
 
 
 def _is_indicator(arrays: Arrays, y: Any, options: TargetOptions, name: str) -> bool:
@@ -283,8 +308,6 @@ def _pair(arrays: Arrays, plan: MixPlan, y: Any, one_lam: bool = False, name: st
     partner, lam = arrays.pair(plan, y)
     if one_lam:
         if len(plan) and not np.all(plan.lam == plan.lam[0]):
-            raise ValueError(
-                f"pair=True needs one lam for the batch, but {name} has several: use a rule of mode='batch'"
-            )
+            raise ValueError(f"pair=True needs one lam for the batch, but {name} has several: {ONE_LAM}")
         lam = lam[0] if len(plan) else arrays.weights(np.ones(()), y)
     return PairedTarget(y, partner, lam)

@@ -20,7 +20,7 @@ PACKAGES = (
 #: What changes how the package runs: threads, memory, the instruction set, the rank in a key.
 VARIABLES = (
     "MIXUP_RS_NUM_THREADS", "MIXUP_RS_CACHE_MB", "MIXUP_RS_SIMD", "RAYON_NUM_THREADS", "OMP_NUM_THREADS", "RANK",
-    "LOCAL_RANK", "WORLD_SIZE",
+    "PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "LOCAL_RANK", "WORLD_SIZE",
 )  # fmt: skip
 _WIDTH = 17
 

@@ -67,7 +67,8 @@ class RustMixUp(_Replaying, MixUp):
     samples, as torch's and fastai's do; with any other one lam is drawn for each batch, and a warning says so.
 
     The batches of a DataLoader whose collate function is a `MixCollate` are not mixed again: the callback tells it the
-    epochs, pauses it outside of training and supplies the loss.
+    epochs and its `off_epoch`, pauses it outside of training and supplies the loss. A rule, a key or positions of its
+    own count for nothing there, which a warning says.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ class RustMixUp(_Replaying, MixUp):
     """
 
     name: Any = "mix_up"
-    _replayed_mode = "elem"
+    _replayed_mode, _default_rule = "elem", Mixup()
 
     def __init__(
         self,
@@ -201,7 +202,7 @@ class RustCutMix(_Replaying, FastaiCutMix):
     """
 
     name: Any = "cut_mix"
-    _replayed_mode = "batch"
+    _replayed_mode, _default_rule = "batch", CutMix()
 
     def __init__(
         self,

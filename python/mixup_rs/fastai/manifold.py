@@ -81,6 +81,14 @@ class RustManifoldMixUp(Mixing, MixHandler):
         """Raise TypeError: the inputs of a layer are not images."""
         raise TypeError("there is no picture of the inputs of a layer: they are not images")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "layer" and not (value is None or isinstance(value, nn.Module)):
+            raise TypeError(
+                f"layer must be a module of the model, such as learn.model[1], got {value!r}; one that has a name is "
+                "learn.model.get_submodule(name)"
+            )
+        super().__setattr__(name, value)
+
     def _mix_inputs(self, plan: MixPlan, xb: tuple[Any, ...]) -> tuple[Any, ...]:
         layer = self.layer
         if layer is None:

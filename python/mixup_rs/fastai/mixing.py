@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.callback.mixup import MixHandler
-from fastai.torch_core import rank_distrib
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.targets import TargetOptions, labels_among
+from mixup_rs.batches.targets import ONE_LAM, TargetOptions, labels_among
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.chosen import chosen, positions, put_back
 from mixup_rs.fastai.elsewhere import Batch, elsewhere
 from mixup_rs.fastai.keys import BANK, TURN, Keys
-from mixup_rs.fastai.loaded import unpaired
+from mixup_rs.fastai.loaded import are_soft, refuse_several, unpaired, warn_of_unused
 from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
 from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
@@ -41,10 +40,11 @@ from mixup_rs.torch.batch import (
     spatial_shape,
 )
 from mixup_rs.torch.device import send_pairs
-from mixup_rs.torch.loading import Epochs, mixing_collate
+from mixup_rs.torch.loading import Epochs, mixing_collate, pause
 from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import parts_of
+from mixup_rs.torch.shared import rank
 
 __all__ = ["Mixing"]
 
@@ -91,6 +91,8 @@ class Mixing(Keys):
     _partner_targets: Callable[[], Any] | None
     #: Computes the loss of the current batch from the prediction; None if fastai's own is right.
     _batch_loss: Callable[..., torch.Tensor] | None
+    _default_rule: Rule | None = None  # the rule that the callback has if none is asked for
+    _warned_of_unused = False
     #: Whether the loss is unknown and has not been tried on blended targets.
     _is_untried = False
     #: lam of a batch that a MixCollate mixed.
@@ -137,7 +139,7 @@ class Mixing(Keys):
         self.inputs, self.targets = positions(inputs), positions(targets)
         self._options = TargetOptions(pair=pair)
         self._elsewhere = elsewhere(bank, other)
-        self._turn, self._loader, self._rank, self._drawn = 0, TrainingLoader(), rank_distrib(), DrawnRule(rule)
+        self._turn, self._loader, self._rank, self._drawn = 0, TrainingLoader(), rank(), DrawnRule(rule)
         self._epochs, self._is_first_epoch, self._epoch = Epochs(), True, 0
         self._last_lam: torch.Tensor | None = None
         self._last_yb1: tuple[Any, ...] = ()
@@ -200,7 +202,7 @@ class Mixing(Keys):
         set_attributes(
             self,
             stack_y=getattr(learn.loss_func, "y_int", False),
-            _rank=rank_distrib(),  # once an epoch: it takes longer than a draw
+            _rank=rank(),  # once an epoch: it takes longer than a draw
             _epoch=self._epochs.begin(epoch, self._is_first_epoch),
             _is_first_epoch=False,
             _is_untried=parts_of(learn.loss_func) is None,
@@ -213,6 +215,13 @@ class Mixing(Keys):
                 )
             self._elsewhere.begin()
         self._loader.begin(learn, collate, epoch, self._epochs.offset)
+        if collate is not None:
+            warn_of_unused(self, collate)
+            if self._is_off(epoch):
+                pause(collate)
+
+    def _is_off(self, epoch: int) -> bool:
+        return self.off_epoch is not None and epoch >= self.off_epoch
 
     def before_validate(self) -> None:
         """Leave batches as they are, the training set's as well."""
@@ -226,7 +235,7 @@ class Mixing(Keys):
         """Mix the inputs, and the targets that can be blended or cut."""
         learn = self.learn
         xb, yb = learn.xb, learn.yb
-        if not self._is_its_turn() or (self.off_epoch is not None and learn.epoch >= self.off_epoch):
+        if not self._is_its_turn() or self._is_off(learn.epoch):
             return self._forget()
         if self._loader.collate is not None:
             return self._take_over(yb)
@@ -271,10 +280,7 @@ class Mixing(Keys):
             draw_by(rule, n, shape, labels, (0,), n)
         plan = draw_by(rule, n, shape, labels, self._key(), other)
         if self._options.pair and not (plan.lam == plan.lam[0]).all():
-            raise ValueError(
-                f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: use a rule of "
-                "mode='batch'"
-            )
+            raise ValueError(f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: {ONE_LAM}")
         return plan
 
     _replayed_plan: Callable[..., MixPlan]
@@ -301,18 +307,15 @@ class Mixing(Keys):
         self._forget()
         self.learn.yb, partners, loaded = unpaired(yb)
         if loaded is not None:
+            if self._options.pair:
+                refuse_several(loaded)
             set_attributes(
                 self, _loaded=loaded, _partner_targets=lambda: partners, _batch_loss=self._pair_loss, stack_y=True
             )
-        elif self._is_soft(yb):
+        elif are_soft(self.old_lf, yb):
             set_attributes(self, _batch_loss=self._soft_loss)
         if self._batch_loss is not None:
             set_attributes(self, _yb=yb, _place=LAST)
-
-    def _is_soft(self, yb: tuple[Any, ...]) -> bool:
-        """Whether a loss of class indices is given soft targets."""
-        y_int = getattr(self.learn.loss_func, "y_int", False)
-        return y_int and len(yb) == 1 and isinstance(yb[0], torch.Tensor) and yb[0].is_floating_point()
 
     @property
     def alpha(self) -> float:

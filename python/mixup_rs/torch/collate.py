@@ -235,6 +235,14 @@ class MixCollate(SharedSettings):
             stacklevel=2,
         )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "learn":  # fastai sets it of callbacks
+            raise TypeError(
+                "a MixCollate is no callback: it makes the batches of a loader, dls.train.create_batch = "
+                "MixCollate(...); its callback is RustMixUp(), or MixCollateEpoch() if the loss takes what it makes"
+            )
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         return f"MixCollate({self.rule!r}, num_classes={self.num_classes})"
 

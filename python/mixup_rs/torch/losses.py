@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mixup_rs.batches.targets import PairedTarget
+from mixup_rs.batches.targets import ONE_LAM, PairedTarget
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import (
     IGNORED,
@@ -170,7 +170,7 @@ def _copied(values: Any) -> Any:
 def _needs_one_lam(loss_func: Any) -> ValueError:
     return ValueError(
         f"{_name(loss_func)} does not come apart into the losses of samples, so it needs one lam for the batch: "
-        "use a rule of mode='batch'"
+        f"{ONE_LAM}"
     )
 
 
@@ -276,7 +276,7 @@ def _weighted(
     if not own_loss.ndim or own_loss.numel() % len(lam):
         raise ValueError(
             f"{_name(parts.loss_func)} does not come apart into the losses of samples: without its reduction it has "
-            f"shape {tuple(own_loss.shape)} for {len(lam)} samples; use a rule of mode='batch'"
+            f"shape {tuple(own_loss.shape)} for {len(lam)} samples; {ONE_LAM}"
         )
     if not parts.is_known and not (
         come_apart(parts, pred, own, own_loss, halves=not was_tried)

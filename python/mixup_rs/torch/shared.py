@@ -23,6 +23,12 @@ __all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedFlag", "SharedSe
 #: The `off_epoch` of a collate that mixes in every epoch.
 NEVER = float("inf")
 
+#: The variables in which MPICH, Open MPI and Slurm say the rank, and the rank among those of one machine.
+_LOCAL_RANKS = {
+    "PMI_RANK": "MPI_LOCALRANKID",
+    "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_LOCAL_RANK",
+    "SLURM_PROCID": "SLURM_LOCALID",
+}
 #: Ranks of one machine, and workers of one rank, that have memory of their own.
 _RANKS, _WORKERS = 16, 256
 _RULE_BYTES = 8 << 10
@@ -55,7 +61,7 @@ def rank() -> int:
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank()
-    for name in ("RANK", "LOCAL_RANK"):
+    for name in ("RANK", *filter(_started_this, _LOCAL_RANKS), "LOCAL_RANK"):
         if given := os.environ.get(name):
             try:
                 return max(int(given), 0)  # -1 means that processes do not train together
@@ -64,6 +70,14 @@ def rank() -> int:
                     f"the environment variable {name} must be the rank of this process, got {given!r}"
                 ) from None
     return 0
+
+
+def _started_this(name: str) -> bool:
+    """Whether the launcher of this variable started this process.
+
+    A process that it started may have started this one, which then has its variables, and a `LOCAL_RANK` of its own.
+    """
+    return os.environ.get("LOCAL_RANK", "") in ("", os.environ.get(_LOCAL_RANKS[name]))
 
 
 def _whole(name: str, value: Any) -> int:
