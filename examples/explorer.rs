@@ -1,101 +1,15 @@
 //! The core of the explorer, the page in docs/explorer, as a library for WebAssembly: `make wasm`.
 //!
 //! The page writes arguments into memory from [`allocate`] and reads results from the pointers that it gets. A rule is
-//! a line of words: its name, then its options in the order of its Python class, such as `mixup 0.4 elem true 1`. A
-//! call that fails returns a null pointer or false, and [`message`] says why.
+//! the text that makes it in Python, such as `Mixup(alpha=0.4)`. A call that fails returns a null pointer or false, and
+//! [`message`] says why.
 
 #![allow(unsafe_code, clippy::missing_safety_doc)] // Every pointer comes from the page; the functions name what it is.
 
 use std::cell::RefCell;
-use std::str::{FromStr, SplitWhitespace};
 
-use mixup_rs::{
-    Choice, CutMix, FMix, GridMix, Key, Lam, MixPlan, Mixup, Mode, OneOf, Rect, ResizeMix, Rule, SmoothMix, SoftTargets,
-};
+use mixup_rs::{Key, Lam, MixError, MixPlan, Rect, Rule, SoftTargets};
 use ndarray::{ArrayView, ArrayViewMut};
-
-type Result<T> = std::result::Result<T, String>;
-
-/// The words of a rule that are not read yet.
-struct Words<'a>(SplitWhitespace<'a>);
-
-impl<'a> Words<'a> {
-    fn text(&mut self) -> Result<&'a str> {
-        self.0.next().ok_or_else(|| "the rule ends too early".into())
-    }
-
-    fn value<T: FromStr>(&mut self) -> Result<T> {
-        parsed(self.text()?)
-    }
-
-    fn mode(&mut self) -> Result<Mode> {
-        match self.text()? {
-            "elem" => Ok(Mode::Elem),
-            "pair" => Ok(Mode::Pair),
-            "batch" => Ok(Mode::Batch),
-            other => Err(format!("there is no mode {other}")),
-        }
-    }
-
-    /// `count` values, or the word `none`.
-    fn values<T: FromStr>(&mut self, count: usize) -> Result<Option<Vec<T>>> {
-        match (count, self.text()?) {
-            (_, "none") => Ok(None),
-            (0, word) => Err(format!("expected none, got {word}")),
-            (_, first) => {
-                std::iter::once(parsed(first)).chain((1..count).map(|_| self.value())).collect::<Result<_>>().map(Some)
-            }
-        }
-    }
-
-    fn rule(&mut self) -> Result<Box<dyn Rule>> {
-        // The fields are read in the order in which they stand here.
-        Ok(match self.text()? {
-            "mixup" => Box::new(Mixup {
-                alpha: self.value()?,
-                mode: self.mode()?,
-                fold: self.value()?,
-                prob: self.value()?,
-                ..Mixup::default()
-            }),
-            "cutmix" => Box::new(CutMix {
-                in_middle: false,
-                alpha: self.value()?,
-                mode: self.mode()?,
-                minmax: self.values(2)?.map(|bounds| (bounds[0], bounds[1])),
-                prob: self.value()?,
-            }),
-            "fmix" => Box::new(FMix {
-                alpha: self.value()?,
-                decay: self.value()?,
-                soft: self.value()?,
-                mode: self.mode()?,
-                prob: self.value()?,
-            }),
-            "gridmix" => Box::new(GridMix {
-                alpha: self.value()?,
-                cells: (self.value()?, self.value()?),
-                mode: self.mode()?,
-                prob: self.value()?,
-            }),
-            "smoothmix" => Box::new(SmoothMix { alpha: self.value()?, mode: self.mode()?, prob: self.value()? }),
-            "resizemix" => {
-                Box::new(ResizeMix { scale: (self.value()?, self.value()?), mode: self.mode()?, prob: self.value()? })
-            }
-            "one_of" => {
-                let count = self.value()?;
-                let rules = (0..count).map(|_| self.rule()).collect::<Result<_>>()?;
-                let (probs, mode) = (self.values(count)?, self.mode()?);
-                Box::new(OneOf { rules, choice: Choice::new(count, probs, mode).map_err(|error| error.to_string())? })
-            }
-            other => return Err(format!("there is no rule {other}")),
-        })
-    }
-}
-
-fn parsed<T: FromStr>(word: &str) -> Result<T> {
-    word.parse().map_err(|_| format!("{word} is not a value of this option"))
-}
 
 /// A plan, and its boxes as the page reads them: the starts along three axes, then the ends.
 pub struct Plan {
@@ -108,14 +22,14 @@ thread_local! {
 }
 
 /// What `result` holds; if that is an error, `failed`, and [`message`] says why.
-fn or_message<T, E: ToString>(result: std::result::Result<T, E>, failed: T) -> T {
+fn or_message<T, E: ToString>(result: Result<T, E>, failed: T) -> T {
     result.unwrap_or_else(|error| {
         MESSAGE.replace(error.to_string());
         failed
     })
 }
 
-fn owned<E: ToString>(plan: std::result::Result<MixPlan, E>) -> *mut Plan {
+fn owned<E: ToString>(plan: Result<MixPlan, E>) -> *mut Plan {
     let plan = plan.map(|plan| {
         let bounds = |rect: &Rect| [rect.start, rect.end].concat();
         let boxes = plan.boxes().map(|boxes| boxes.iter().flat_map(bounds).collect());
@@ -149,10 +63,10 @@ pub extern "C" fn message_length() -> usize {
     MESSAGE.with_borrow(|text| text.len())
 }
 
-/// Draws a plan for `n` samples of `height` × `width` by the rule of these words, in UTF-8, with a key of whole numbers.
+/// Draws a plan for `n` samples of `height` × `width` by the rule of this text, in UTF-8, with a key of whole numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn draw(
-    words: *const u8,
+    text: *const u8,
     length: usize,
     key: *const u64,
     items: usize,
@@ -161,9 +75,9 @@ pub unsafe extern "C" fn draw(
     width: usize,
 ) -> *mut Plan {
     // SAFETY: the page has written as many of each.
-    let (words, key) = unsafe { (std::slice::from_raw_parts(words, length), std::slice::from_raw_parts(key, items)) };
-    let drawn = std::str::from_utf8(words).map_err(|error| error.to_string()).and_then(|words| {
-        let rule = Words(words.split_whitespace()).rule()?;
+    let (text, key) = unsafe { (std::slice::from_raw_parts(text, length), std::slice::from_raw_parts(key, items)) };
+    let drawn = std::str::from_utf8(text).map_err(|error| error.to_string()).and_then(|text| {
+        let rule: Box<dyn Rule> = text.parse().map_err(|error: MixError| error.to_string())?;
         rule.plan(n, &[height, width], Key::new(key)).map_err(|error| error.to_string())
     });
     owned(drawn)

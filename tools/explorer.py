@@ -1,8 +1,8 @@
 """Builds what the page docs/explorer loads, docs/explorer/built/data.js: `python tools/explorer.py`.
 
-It holds the Rust core, compiled to WebAssembly, and two photographs that scikit-learn ships, as text, so that the page
-works from a file. Where no compiler for WebAssembly can be had, or with --planned, it holds plans drawn now instead,
-and the page says so.
+It holds the Rust core, compiled to WebAssembly, two photographs that scikit-learn ships, as text, so that the page
+works from a file, and the rules with their options, read from the Python classes. Where no compiler for WebAssembly can
+be had, or with --planned, it holds plans drawn now instead, and the page says so.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import mixup_rs
-from mixup_rs import CutMix, Mixup, OneOf
+from mixup_rs.rules import kinds
 
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / "docs" / "explorer" / "built" / "data.js"
@@ -35,8 +35,10 @@ WIDTH = 400
 SIDE, PICTURES = 192, 9
 #: The seed of the plans drawn now, that of the page when it opens, and the number of batches.
 SEED, BATCHES = 42, 24
-#: The rules of the plans drawn now, as the page has them when it opens.
-PLANNED = [Mixup(), CutMix(), OneOf([Mixup(), CutMix()])]
+#: The rules of the plans drawn now, as the page writes them when it opens.
+PLANNED = ["Mixup(alpha=0.4)", "CutMix(alpha=1.0)", "OneOf([Mixup(alpha=0.4), CutMix(alpha=1.0)])"]
+#: Options that the page has not: with two pictures there is no choice of partners, and there are no maps of them.
+LEFT_OUT = {"partners", "saliency", "k"}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -47,7 +49,8 @@ def main(args: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(args)
     wasm = None if chosen.planned else compiled()
     core = {"plans": plans()} if wasm is None else {"wasm": text(wasm)}
-    built = json.dumps(core | {"seed": SEED, "photos": photos(), "version": mixup_rs.__version__}, ensure_ascii=False)
+    said = {"seed": SEED, "rules": entries(), "photos": photos(), "version": mixup_rs.__version__}
+    built = json.dumps(core | said, ensure_ascii=False)
     chosen.out.parent.mkdir(exist_ok=True)
     chosen.out.write_text(f'"use strict";\nconst BUILT = {built};\n', encoding="utf-8")
     kind = "plans drawn now" if wasm is None else f"the core, {len(wasm) >> 10} KiB"
@@ -88,38 +91,45 @@ def compiler() -> tuple[list[str], dict[str, str]] | None:
     return None
 
 
-#: Options that the page has not, and their values there: with two pictures there is no choice of partners, and there
-#: are no maps of them.
-LEFT_OUT = {"partners": None, "saliency": None, "k": 2}
+def entries() -> list[dict[str, Any]]:
+    """Each rule as the page shows it: its name, what it does, and its options with their defaults."""
+    return [
+        {
+            "name": kind.__name__,
+            "about": _about(kind),
+            "options": [_option(kind, field) for field in dataclasses.fields(kind) if field.name not in LEFT_OUT],
+        }
+        for kind in cast("Iterable[Any]", kinds().values())
+    ]
 
 
-def words(rule: Any) -> str:
-    """The words of a rule, as examples/explorer.rs reads them; ValueError if an option that the page has not is set."""
-    for name, value in LEFT_OUT.items():
-        if (got := getattr(rule, name, value)) != value:
-            raise ValueError(f"the page has {name}={value} alone, got {got!r}")
-    options = [getattr(rule, field.name) for field in dataclasses.fields(rule) if field.name not in LEFT_OUT]
-    return " ".join([rule._rule, *map(_words, options)])
+def _about(kind: type) -> str:
+    """The first line of the docstring, without the name of the rule and the number of its paper."""
+    said = str(kind.__doc__).splitlines()[0].removeprefix(f"{kind.__name__}: ").partition(", [1]_")[0]
+    return said[0].upper() + said[1:].rstrip(".") + "."
 
 
-def _words(value: Any) -> str:
+def _option(kind: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """An option, by the kind of its default. The rules of `OneOf` have none: docs/explorer/rules.js says which."""
+    value = field.default
+    option = {"name": field.name, "value": value}
     match value:
-        case None:
-            return "none"
+        case dataclasses.MISSING:
+            return {"name": field.name}
         case bool():
-            return str(value).lower()
-        case float() | int():
-            # As JavaScript writes a number.
-            return repr(float(value)).removesuffix(".0")
-        case tuple() if dataclasses.is_dataclass(value[0]):
-            return " ".join([str(len(value)), *map(words, value)])
-        case tuple():
-            return " ".join(map(_words, value))
-    return value
+            return option | {"kind": "switch"}
+        case int() | float():
+            return option | {"kind": "slider", "whole": isinstance(value, int)}
+        case str():
+            choices = get_args(eval(str(field.type), vars(sys.modules[kind.__module__])))
+            return option | {"kind": "choice", "choices": choices}
+        case None | tuple():
+            return option | {"kind": "list", "whole": all(isinstance(item, int) for item in value or [0.5])}
+    raise TypeError(f"{kind.__name__}.{field.name} has a default that the page cannot show, {value!r}")
 
 
 def plans() -> dict[str, list[dict[str, Any]]]:
-    """Plans of each rule for the first keys, by the words of the rule."""
+    """Plans of each rule for the first keys, by the text of the rule."""
 
     def drawn(rule: Any, batch: int) -> dict[str, Any]:
         plan = rule.plan(PICTURES, (SIDE, SIDE), rng=(SEED, batch))
@@ -129,7 +139,8 @@ def plans() -> dict[str, list[dict[str, Any]]]:
         lists = {name: getattr(plan, name).tolist() for name in ("lam", "weight", "partner")}
         return lists | {"boxes": boxes}
 
-    return {words(rule): [drawn(rule, batch) for batch in range(BATCHES)] for rule in PLANNED}
+    made = {text: eval(text, vars(mixup_rs)) for text in PLANNED}
+    return {text: [drawn(rule, batch) for batch in range(BATCHES)] for text, rule in made.items()}
 
 
 def photos() -> list[dict[str, str]]:

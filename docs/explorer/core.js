@@ -12,10 +12,11 @@ class Core {
     return core;
   }
 
-  /** The plan that a rule, in words, draws for `n` samples of `shape` with a key of whole numbers. */
-  draw(words, n, [height, width], key) {
-    const plan = this.#with([new TextEncoder().encode(words), BigUint64Array.from(key, BigInt)], (text, items) =>
-      this.wasm.draw(text, new TextEncoder().encode(words).length, items, key.length, n, height, width),
+  /** The plan that a rule, as Python writes it, draws for `n` samples of `shape` with a key of whole numbers. */
+  draw(rule, n, [height, width], key) {
+    const letters = new TextEncoder().encode(rule);
+    const plan = this.#with([letters, BigUint64Array.from(key, BigInt)], (text, items) =>
+      this.wasm.draw(text, letters.length, items, key.length, n, height, width),
     );
     return new Plan(this, plan, n);
   }

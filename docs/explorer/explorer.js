@@ -32,7 +32,7 @@ async function start() {
   }
   state.seed = BUILT.seed;
   find("seed").value = state.seed;
-  const offered = RULES.filter((entry) => state.core.any || state.core.words.includes(words(entry)));
+  const offered = RULES.filter((entry) => state.core.any || state.core.rules.includes(python(entry)));
   find("rule").replaceChildren(...offered.map(({ name }) => element("option", { value: name, textContent: name })));
   find("page").hidden = false;
   listen();
@@ -195,13 +195,13 @@ function showDrawn() {
   fill();
 }
 
-const drawn = (step) => state.core.draw(words(state.entry, state.chosen), PICTURES, SHAPE, [state.seed, step]);
+const drawn = (step) => state.core.draw(python(state.entry, state.chosen), PICTURES, SHAPE, [state.seed, step]);
 
 /** Fills the histogram with the λ of the first batches of this seed, a few between two frames. */
 function fill() {
   const counts = new Uint32Array(BINS);
   let [step, sum] = [0, 0];
-  const last = state.core.any ? BATCHES : BUILT.plans[words(state.entry)].length;
+  const last = state.core.any ? BATCHES : BUILT.plans[python(state.entry)].length;
   const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const filling = ++state.filling;
   const draw = () => {
@@ -258,11 +258,12 @@ function showBatch() {
   const key = `(${state.seed}, ${state.step})`;
   const shape = `(${SHAPE.join(", ")})`;
   find("key").textContent = key;
+  const rule = python(state.entry, state.chosen);
   find("batch-code").textContent = [
-    "import mixup_rs",
+    `from mixup_rs import ${[...new Set(rule.match(/\w+(?=\()/g))].sort().join(", ")}`,
     "",
     `# x: nine pictures, (${[PICTURES, 3, ...SHAPE].join(", ")}); y: their classes, [${CLASSES.join(", ")}]`,
-    `rule = ${python(state.entry, state.chosen)}`,
+    `rule = ${rule}`,
     `plan = rule.plan(${PICTURES}, ${shape}, rng=${key})`,
     ...APPLIED,
   ].join("\n");

@@ -8,13 +8,13 @@ class PlannedCore {
     this.plans = plans;
   }
 
-  /** The rules, in words, that there are plans of. */
-  get words() {
+  /** The rules, as Python writes them, that there are plans of. */
+  get rules() {
     return Object.keys(this.plans);
   }
 
-  draw(words, n, shape, [seed, step]) {
-    const plans = this.plans[words];
+  draw(rule, n, shape, [seed, step]) {
+    const plans = this.plans[rule];
     const { lam, weight, partner, boxes } = plans[step % plans.length];
     return new PlannedPlan(lam, weight, partner, boxes);
   }

@@ -8,7 +8,7 @@ const [folder, built] = process.argv.slice(2);
 for (const file of [built, `${folder}/core.js`, `${folder}/planned.js`, `${folder}/rules.js`]) {
   vm.runInThisContext(readFileSync(file, "utf8"), file);
 }
-const page = vm.runInThisContext("({ BUILT, Core, RULES, words, python, defaultsOf })");
+const page = vm.runInThisContext("({ BUILT, Core, RULES, python })");
 
 const text = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
@@ -36,9 +36,7 @@ async function main() {
   const requests = JSON.parse(readFileSync(0, "utf8"));
   const rules = page.RULES.map((entry) => ({
     name: entry.name,
-    word: entry.word,
     options: entry.options.map(({ name }) => name),
-    words: page.words(entry),
     python: page.python(entry),
   }));
   const imports = WebAssembly.Module.imports(new WebAssembly.Module(Buffer.from(page.BUILT.wasm, "base64")));
