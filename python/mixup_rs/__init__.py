@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mixup_rs import lightning as lightning
     from mixup_rs import losses as losses
     from mixup_rs import plot as plot
+    from mixup_rs import ray as ray
     from mixup_rs import timm as timm
     from mixup_rs import torch as torch
     from mixup_rs import torchvision as torchvision
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
-_MODULES = ("fastai", "jax", "lightning", "losses", "plot", "timm", "torch", "torchvision")
+_MODULES = ("fastai", "jax", "lightning", "losses", "plot", "ray", "timm", "torch", "torchvision")
 #: The extra that installs a library.
 _EXTRAS = {
     "fastai": "fastai",

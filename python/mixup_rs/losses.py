@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("mixup_rs.losses needs torch: pip install 'mixup-rs[torch]'", name="torch") from error
 
 from mixup_rs.batches.targets import PairedTarget
 from mixup_rs.torch.losses import as_pair, mixed_loss

@@ -11,10 +11,12 @@ from mixup_rs._core import MixPlan
 
 try:
     from ray.data.collate_fn import NumpyBatchCollateFn
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("mixup_rs.ray needs Ray Data: pip install 'mixup-rs[ray]'", name=error.name) from error
 
-from mixup_rs import torch as _torch
+    from mixup_rs import torch as _torch
+except ModuleNotFoundError as error:
+    text = "mixup_rs.ray needs torch and Ray Data: pip install 'mixup-rs[ray]'"
+    raise ModuleNotFoundError(text, name=error.name) from error
+
 from mixup_rs.batches.arrays import NUMPY, Arrays
 from mixup_rs.batches.content import content_key
 from mixup_rs.batches.roles import Path

@@ -5,6 +5,7 @@ import doctest
 import importlib.metadata
 import inspect
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -272,6 +273,41 @@ for name in ("RustMixUp", "torch"):
     ]
 
 
+@pytest.mark.parametrize(
+    ("module", "library", "extra"),
+    [("losses", "torch", "torch"), ("torch", "torch", "torch"), ("fastai", "torch", "fastai"),
+     ("fastai", "fastai", "fastai"), ("lightning", "torch", "lightning"), ("ray", "torch", "ray")],
+)  # fmt: skip
+def test_an_import_that_needs_what_is_not_installed_names_its_extra(run_python, module, library, extra):
+    code = f"""
+import sys
+sys.modules[{library!r}] = None
+try:
+    import mixup_rs.{module}
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    said = run_python(code)
+    assert said.endswith(f": pip install 'mixup-rs[{extra}]'\n")
+    assert said.startswith("mixup_rs.")
+
+
 def test_modules_are_found_without_being_imported(run_python):
     assert run_python("import mixup_rs; print(mixup_rs.plot.__name__)") == "mixup_rs.plot\n"
     assert run_python("import mixup_rs; print(hasattr(mixup_rs, 'nothing'))") == "False\n"
+
+
+def test_each_module_of_a_framework_is_an_attribute(run_python):
+    folder = Path(mixup_rs.__file__).parent
+    needing = {path.stem for path in folder.glob("*.py") if "pip install" in path.read_text(encoding="utf-8")}
+    assert {"jax", "lightning", "ray", "timm", "torchvision"} <= needing <= {*dir(mixup_rs), "__init__"}
+    code = """
+import sys
+import mixup_rs
+sys.modules["ray"] = None
+try:
+    mixup_rs.ray
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    assert run_python(code).endswith("needs torch and Ray Data: pip install 'mixup-rs[ray]'\n")
