@@ -57,8 +57,9 @@ class Mix(_CountsEpochs):
 
     Batches are lists or dicts, as a DataLoader's `default_collate` makes them. New tensors are put into them, and none
     is written to. Batches of validation, test and prediction are left as they are. The key of a batch is (seed, epoch,
-    batch, rank): a run that is resumed at an epoch has the mixes that it would have had. Where workers load, it costs
-    less to mix in the DataLoader, by `mixup_rs.torch.MixCollate`.
+    batch, rank): a run that is resumed at an epoch has the mixes that it would have had. Several of these may mix the
+    batches of several loaders, each entries of its own. Where workers load, it costs less to mix in the DataLoader, by
+    `mixup_rs.torch.MixCollate`.
 
     Parameters
     ----------
@@ -96,6 +97,10 @@ class Mix(_CountsEpochs):
         # fmt: on
         super().__init__()
         self._mixer = Mixer(rule, inputs, targets, num_classes, label_smoothing, rng)
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(inputs=self._mixer.inputs, targets=self._mixer.targets)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if not isinstance(batch, list | MutableMapping):

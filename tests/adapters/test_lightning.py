@@ -328,6 +328,18 @@ class TestMix:
         with pytest.raises(TypeError, match="a list or a dict, got NoneType"):
             trainer_of(Mix(RULE), max_epochs=1).fit(TakesIterator(), DataLoader(SAMPLES, BATCH))
 
+    def test_two_of_them_mix_two_loaders(self, tmp_path):
+        """Lightning asks callbacks of one class for the names of their states."""
+        mixes = [Mix(RULE, inputs=[(name, 0)], targets=[(name, 1)], num_classes=CLASSES, rng=SEED) for name in "ab"]
+        loaders, seen = {name: DataLoader(SAMPLES, BATCH) for name in "ab"}, []
+        for path, options in ((None, {"max_epochs": 2}), (tmp_path / "last.ckpt", {"max_epochs": 3})):
+            trainer, model = trainer_of(*mixes, **options), Recorder()
+            trainer.fit(model, loaders, ckpt_path=path)
+            trainer.save_checkpoint(tmp_path / "last.ckpt")
+            seen += model.trained
+        for name in "ab":
+            assert_are([batch[name] for batch in seen], expected_of(range(3)))
+
     def test_arguments_are_checked(self):
         with pytest.raises(TypeError, match="rule must be a rule"):
             Mix(0.4)
