@@ -58,9 +58,13 @@ impl<T: Element> Batch<'_, T> {
                     };
                     match (scratch.as_mut(), recipe) {
                         (None, _) => mix(0, out),
-                        (Some(_), Recipe::KeepOwn) if region.is_none() => stream::copy(own, out, while_storing),
-                        (Some(_), Recipe::TakePartner) if region.is_none() => stream::copy(partner, out, while_storing),
-                        (Some(scratch), _) => stream::by_blocks(out, while_storing, scratch, mix),
+                        (Some(_), Recipe::KeepOwn) if region.is_none() => {
+                            stream::copy(self.level, own, out, while_storing)
+                        }
+                        (Some(_), Recipe::TakePartner) if region.is_none() => {
+                            stream::copy(self.level, partner, out, while_storing)
+                        }
+                        (Some(scratch), _) => stream::by_blocks(self.level, out, while_storing, scratch, mix),
                     }
                 }
             }

@@ -6,6 +6,12 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m128i, __m512i, _mm_loadu_si128, _mm_stream_si128, _mm512_loadu_si512, _mm512_stream_si512};
+
+use super::level::Level;
+#[cfg(target_arch = "x86_64")]
+use super::level::Set;
 use super::prefetch::{Ahead, CACHE_LINE};
 use crate::arithmetic::Element;
 
@@ -32,6 +38,7 @@ impl<T: Element> Scratch<T> {
 ///
 /// The result is visible to other threads only after [`fence`].
 pub(crate) fn by_blocks<T: Element>(
+    level: Level,
     out: &mut [T],
     ahead: Option<Ahead<T>>,
     scratch: &mut Scratch<T>,
@@ -42,7 +49,7 @@ pub(crate) fn by_blocks<T: Element>(
     for (at, out) in out.chunks_mut(step).enumerate() {
         let block = &mut block[..out.len()];
         fill(at * step, block);
-        copy(block, out, ahead.map(|ahead| ahead.skip(at * step)));
+        copy(level, block, out, ahead.map(|ahead| ahead.skip(at * step)));
     }
 }
 
@@ -50,11 +57,10 @@ pub(crate) fn by_blocks<T: Element>(
 ///
 /// The copy is visible to other threads only after [`fence`].
 #[allow(unsafe_code)]
-pub(crate) fn copy<T: Element>(from: &[T], to: &mut [T], ahead: Option<Ahead<T>>) {
+pub(crate) fn copy<T: Element>(level: Level, from: &[T], to: &mut [T], ahead: Option<Ahead<T>>) {
     assert_eq!(from.len(), to.len());
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
         /// Lines that are fetched at once. With four, 64 × 3 × 224 × 224 float32 take 1.03 times as long, with all lines
         /// of a block 1.25 times (Zen 3).
         const LINES: usize = 8;
@@ -70,17 +76,54 @@ pub(crate) fn copy<T: Element>(from: &[T], to: &mut [T], ahead: Option<Ahead<T>>
                 let len = size_of_val(vectors) / size_of::<T>();
                 ahead.skip(group * VECTORS * size_of::<__m128i>() / size_of::<T>()).fetch(len);
             }
-            for (i, vector) in vectors.iter_mut().enumerate() {
-                // SAFETY: `middle` has as many bytes as all vectors, which are aligned; every x86-64 processor has SSE2.
-                unsafe { _mm_stream_si128(vector, _mm_loadu_si128(middle.add(group * VECTORS + i))) };
+            // SAFETY: `middle` has as many bytes as all vectors, and a level proves that the processor supports it.
+            unsafe {
+                let from = middle.add(group * VECTORS);
+                match level.set() {
+                    Set::Avx512 => copy_lines(from, vectors),
+                    _ => copy_vectors(from, vectors),
+                }
             }
         }
         tail.copy_from_slice(last);
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        let _ = ahead;
+        let _ = (level, ahead);
         to.copy_from_slice(from);
+    }
+}
+
+/// # Safety
+/// There must be as many vectors at `from`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn copy_vectors(from: *const __m128i, to: &mut [__m128i]) {
+    for (i, vector) in to.iter_mut().enumerate() {
+        // SAFETY: as required above; the vector is aligned, and every x86-64 processor has SSE2.
+        unsafe { _mm_stream_si128(vector, _mm_loadu_si128(from.add(i))) };
+    }
+}
+
+/// The same by whole lines, in 0.9 times the time of a new result of 64 × 3 × 224 × 224 float32, 0.85 times of float16; if
+/// what is before and after the lines goes through the cache, rows of 1 KiB take 1.7 times as long (Zen 5).
+///
+/// # Safety
+/// As above.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code)]
+unsafe fn copy_lines(from: *const __m128i, to: &mut [__m128i]) {
+    // SAFETY: every bit pattern is a valid vector. There are as many at `from` as required above.
+    unsafe {
+        let (head, lines, tail) = to.align_to_mut::<__m512i>();
+        copy_vectors(from, head);
+        let from = from.add(head.len()).cast::<__m512i>();
+        for (i, line) in lines.iter_mut().enumerate() {
+            _mm512_stream_si512(line, _mm512_loadu_si512(from.add(i)));
+        }
+        copy_vectors(from.add(lines.len()).cast(), tail);
     }
 }
 
@@ -115,12 +158,15 @@ mod tests {
         use crate::simd::Cache;
 
         let from: Vec<u16> = (0..3000).collect();
-        for (start, len) in [(0, 3000), (1, 2999), (3, 700), (7, 5), (8, 0)] {
-            for ahead in [None, Some(Ahead::new(from.as_ptr(), Cache::Second))] {
+        let lengths = [(0, 3000), (1, 2999), (3, 700), (7, 5), (8, 0), (9, 31), (31, 64)];
+        let aheads = [None, Some(Ahead::new(from.as_ptr(), Cache::Second))];
+        for level in Level::available() {
+            for ((start, len), ahead) in lengths.iter().flat_map(|&at| aheads.map(|ahead| (at, ahead))) {
                 let mut to = vec![0; 3000];
-                copy(&from[..len], &mut to[start..start + len], ahead);
+                copy(level, &from[..len], &mut to[start..start + len], ahead);
                 fence();
-                assert!(to[start..start + len] == from[..len] && to[..start].iter().all(|&value| value == 0));
+                assert!(to[start..start + len] == from[..len]);
+                assert!(to[..start].iter().chain(&to[start + len..]).all(|&value| value == 0));
             }
         }
     }

@@ -64,7 +64,7 @@ fn check_levels<T: Element + std::fmt::Debug + PartialEq>(bits: impl Fn(usize) -
                 let mut scratch = stream::Scratch::new(32);
                 out.fill(T::default());
                 let ahead = Ahead::new(own.as_ptr(), Cache::Second);
-                stream::by_blocks(out, Some(ahead), &mut scratch, |start, block| {
+                stream::by_blocks(level, out, Some(ahead), &mut scratch, |start, block| {
                     let at = start..start + block.len();
                     blend_into(level, recipe, block, &own[at.clone()], &partner[at], None);
                 });
