@@ -57,11 +57,14 @@ impl Beta {
 /// Fills `lam` by Jöhnk's method. The draws are the accepted pairs in order, however many are computed at once.
 fn fill_from_pairs(level: Level, per_alpha: f64, rng: &mut impl Rng, mut lam: &mut [f64]) {
     let [mut u, mut v, mut sum, mut front] = [[0.0; PAIRS]; 4];
+    let mut bits = [[0; 8]; 2 * PAIRS];
     while !lam.is_empty() {
         let pairs = (lam.len() + lam.len() / 4).next_multiple_of(LANES).min(PAIRS);
         let (u, v, sum) = (&mut u[..pairs], &mut v[..pairs], &mut sum[..pairs]);
-        for (u, v) in u.iter_mut().zip(&mut *v) {
-            (*u, *v) = (open01(rng.next_u64()), open01(rng.next_u64()));
+        let bits = &mut bits[..2 * pairs];
+        rng.fill_bytes(bits.as_flattened_mut());
+        for ((u, v), bits) in u.iter_mut().zip(&mut *v).zip(bits.as_chunks::<2>().0) {
+            [*u, *v] = bits.map(|bits| open01(u64::from_le_bytes(bits)));
         }
         vectorised(level, Pairs { per_alpha, u, v, sum });
         // Moves the accepted draws to the front, without a branch, which could not be predicted.
