@@ -12,10 +12,10 @@ import strategies as some
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_same_bits, mix_plan, name, patches, soft_targets, ulp, values
-from rules import EXAMPLES, draws_soft_masks
+from rules import EXAMPLES, KINDS, draws_soft_masks, examples
 
 import mixup_rs.jax
-from mixup_rs import CutMix, FMix, GridMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget, SmoothMix
+from mixup_rs import CutMix, Mixer, MixPlan, Mixup, PairedTarget
 from mixup_rs.jax import TracedPlan, apply, apply_labels
 
 N, SIZE = 6, (8, 10)
@@ -148,8 +148,7 @@ def test_float64():
 
 
 def test_a_plan_is_a_pytree():
-    rules = (Mixup(), CutMix(), OneOf([Mixup(), CutMix()]), FMix(), SmoothMix(mode="elem"), GridMix(mode="elem"))
-    plans = [rule.plan(N, SIZE, rng=seed) for rule in rules for seed in range(5)]
+    plans = [examples(kind)[0].plan(N, SIZE, rng=seed) for kind in KINDS for seed in range(2)]
     plans += [plan.with_label_lam(np.linspace(0, 1, N)) for plan in plans[::5]]
     hot = np.eye(3)[np.arange(N) % 3].astype(np.float32)
     traced = jax.jit(lambda plan: (plan.lam, plan.partner, plan, plan.without_region()))
@@ -166,15 +165,16 @@ def test_a_plan_is_a_pytree():
         np.testing.assert_allclose(apply_labels(inner, hot)[0], plan.apply_labels(hot)[0], atol=1e-6)
         np.testing.assert_allclose(apply_labels(flat, hot)[0], plan.apply_labels(hot)[0], atol=1e-6)
     compiled = jax.jit(lambda plan, x: apply(plan, x) + 1)
-    for plan in plans[:5]:
-        compiled(plan, jnp.zeros((N, 2)))
+    for seed in range(5):
+        compiled(Mixup().plan(N, rng=seed), jnp.zeros((N, 2)))
     assert compiled._cache_size() == 1, "another plan of the kind is no other program"
 
 
 def test_what_only_copies_moves_anything():
     x = np.arange(N * 80, dtype=np.int32).reshape(N, *SIZE) + 2**30
-    for rule in (CutMix(mode="elem"), FMix(), FMix(mode="elem")):
-        plan = rule.plan(N, SIZE, rng=1)
+    for plan in (rule.plan(N, SIZE, rng=1) for rule in EXAMPLES):
+        if not plan.only_copies:
+            continue
         for array in (x, x > 2**30 + 100):
             expected = plan.apply(array)
             for got in (apply(plan, jnp.asarray(array)), jax.jit(apply)(plan, array)):
@@ -335,7 +335,7 @@ def test_mixer_under_jit_without_a_key_is_refused(rng, key):
 
 def test_a_plan_is_a_static_argument():
     x = np.random.default_rng(0).random((N, *SIZE), np.float32)
-    for plan in (Mixup(1.0).plan(N, rng=1), CutMix(1.0).plan(N, SIZE, rng=1), FMix().plan(N, SIZE, rng=1)):
+    for plan in (examples(kind)[0].plan(N, SIZE, rng=1) for kind in KINDS):
         same = pickle.loads(pickle.dumps(plan))
         assert hash(same) == hash(plan)
         assert_near(jax.jit(apply, static_argnums=0)(plan, x), x, plan)

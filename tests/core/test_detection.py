@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rules import EXAMPLES, takes
 
-from mixup_rs import CutMix, FMix, GridMix, MixPlan, Mixup, OneOf, ResizeMix, SmoothMix
+from mixup_rs import CutMix, FMix, MixPlan, OneOf, ResizeMix
 
 SIDE = 12
-RULES = [
-    Mixup(1.0),
-    CutMix(1.0, mode="elem"),
-    OneOf([Mixup(1.0), CutMix(1.0)], mode="elem"),
-    FMix(mode="elem"),
-    GridMix(mode="elem"),
-    SmoothMix(mode="elem"),
-]
+#: All but those that resize the partner, which move its boxes.
+RULES = [rule for rule in EXAMPLES if takes(rule, (SIDE,))]
 LEFT_THEN_RIGHT = MixPlan.from_boxes([[0, 0, 8, 4], [0, 0, 0, 0]], (8, 8), partner=[1, 0])
 
 

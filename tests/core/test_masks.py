@@ -18,6 +18,7 @@ from oracle import (
     values,
 )
 from refusals import HUGE, INF, NAN, case, raises, refused
+from rules import OF_MASKS
 from scipy import stats
 
 import mixup_rs
@@ -296,7 +297,7 @@ def test_a_batch_of_another_shape_is_refused():
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0)], ids=str)
-@pytest.mark.parametrize("kind", [FMix, GridMix, SmoothMix])
+@pytest.mark.parametrize("kind", sorted({type(rule) for rule in OF_MASKS}, key=str))
 def test_samples_without_a_pixel_are_not_mixed(kind, shape):
     x = np.zeros((4, 3, *shape))
     for mode in ("batch", "elem", "pair"):
@@ -373,7 +374,7 @@ class TestLaws:
 
 def test_mix_batch_takes_rules_of_masks_along_any_axes():
     x, y = values((6, 12, 10, 3), np.uint8), np.arange(6)
-    for rule in (FMix(), GridMix(mode="elem"), SmoothMix(mode="pair")):
+    for rule in OF_MASKS:
         mixed, plan = mix_batch(x, y, rule=rule, spatial_axes=(1, 2), rng=3), rule.plan(6, (12, 10), rng=3)
         assert_same_bits(mixed.x, plan.apply(x, spatial_axes=(1, 2)))
         assert_same_bits(mixed.lam, plan.lam)

@@ -47,6 +47,12 @@ def assert_is_matching(partner):
     assert np.count_nonzero(partner == np.arange(len(partner))) == len(partner) % 2
 
 
+def test_every_option_is_drawn():
+    drawn = {*some.OPTIONS, *some.NOT_DRAWN}
+    lacks = {name for kind in KINDS for name in options(kind)} - drawn
+    assert not lacks, f"add a strategy of {lacks} to OPTIONS in tests/support/strategies.py"
+
+
 @given(n=COUNTS, rng=some.KEYS, data=st.data())
 def test_plans_keep_their_laws(n, rng, data):
     options, instead = data.draw(drawing(n))

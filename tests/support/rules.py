@@ -120,7 +120,16 @@ def takes(rule, shape):
     )
 
 
+def draws_masks(rule, n=8, shape=(12, 16)):
+    """Whether a rule draws masks."""
+    return any(rule.plan(n, shape, rng=seed).masks is not None for seed in range(8))
+
+
 def draws_soft_masks(rule, n, shape):
     """Whether a rule draws masks that blend pixels: those cut no mask of classes."""
     plans = [rule.plan(n, shape, rng=seed) for seed in range(8)]
     return any(plan.masks is not None and not plan.only_copies for plan in plans)
+
+
+#: Those of one rule that draw masks.
+OF_MASKS = [rule for rule in EXAMPLES if not isinstance(rule, OneOf) and draws_masks(rule)]

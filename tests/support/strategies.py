@@ -309,3 +309,5 @@ OPTIONS = {
     "scale": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
     "minmax": st.none() | st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
 }
+#: Options that `rules` draws otherwise, and those of the tests of several partners and of saliency.
+NOT_DRAWN = {"partners", "rules", "probs", "k", "saliency"}

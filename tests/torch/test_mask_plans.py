@@ -5,6 +5,7 @@ import pytest
 import torch
 from device import SHAPE, N, Operations
 from oracle import FLOATS, assert_applied, mix_plan, name, shares, values
+from rules import OF_MASKS
 
 from mixup_rs import CutMix, FMix, GridMix, MixPlan, Mixup, OneOf, SmoothMix
 from mixup_rs.batches.targets import TargetOptions, mix_target
@@ -94,10 +95,7 @@ def test_another_size_is_refused():
         mix_on_device(PLANS["hard"], torch.zeros(N, 3, 24, 20), False)
 
 
-RULES = [FMix(), FMix(mode="elem", soft=0.1), GridMix(mode="elem"), SmoothMix(mode="pair")]
-
-
-@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("rule", OF_MASKS, ids=repr)
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_collate_mixes_images_and_labels(rule, channels_last):
     shape = (12, 16, 3) if channels_last else (3, 12, 16)
