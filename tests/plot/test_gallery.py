@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from rules import KINDS, OF_MASKS, draws_soft_masks
+from rules import KINDS, OF_MASKS, Fixed, draws_soft_masks
 
 from mixup_rs import CutMix, FMix, MixPlan, Mixup, OneOf
 
@@ -71,6 +71,24 @@ def test_the_contour_of_a_mask_lies_between_own_and_partner(rule):
         around = image[top : top + 2, left : left + 2]
         assert around.min() == 0
         assert around.max() == 1
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 40])
+def test_the_outline_of_stripes_leaves_them_visible(width):
+    """Of the pixels of the partner, blue, and of the image, green, most are seen, however narrow."""
+    x = np.zeros((2, 3, 120, 120), np.float32)
+    x[0, 1], x[1, 2] = 1, 1
+    inside = np.broadcast_to(np.arange(120) // width % 2 == 1, (120, 120))
+    axes = gallery(x, {"": Fixed(MixPlan.from_masks(~inside, [1, 0]))}).axes[2]
+    figure = axes.figure
+    figure.set_dpi(720)
+    figure.canvas.draw()
+    box = axes.get_window_extent()
+    drawn = np.asarray(figure.canvas.buffer_rgba())[::-1]
+    drawn = drawn[round(box.y0) + 9 : round(box.y1) - 9, round(box.x0) + 9 : round(box.x1) - 9, :3].astype(int)
+    is_blue, is_green = ((drawn == color).all(axis=-1) for color in ([0, 0, 255], [0, 255, 0]))
+    assert is_blue.mean() > 0.3
+    assert is_green.mean() > 0.3
 
 
 def test_a_blend_has_no_outline():

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _COLUMNS = 4
 #: Plans tried for each rule, and the weight that the one shown comes nearest to: both images are then to be seen.
 _TRIES, _LAM = 64, 0.6
+#: Regions that are narrower than this have a thinner outline, which leaves them visible.
+_BROAD_POINTS = 12
 #: The size of titles, and the characters of it that fit above a picture.
 _TITLE_POINTS, _TITLE_CHARACTERS = 10, 26
 
@@ -148,16 +150,29 @@ def _outline(axes: Axes, plan: MixPlan) -> None:
     from matplotlib import patheffects
     from matplotlib.patches import Rectangle
 
-    halo: list[patheffects.AbstractPathEffect] = [patheffects.withStroke(linewidth=3, foreground="white")]
+    def line(inside: np.ndarray) -> tuple[float, list[patheffects.AbstractPathEffect]]:
+        thin = min(1.0, _breadth(inside) * PICTURE_INCHES * 72 / inside.shape[1] / _BROAD_POINTS)
+        return 1.4 * thin, [patheffects.withStroke(linewidth=3 * thin, foreground="white")]
+
     if plan.boxes is not None:
         top, left, bottom, right = (int(edge) for edge in plan.boxes[0])
         if bottom > top and right > left:
+            inside = np.zeros(plan.spatial_shape or (), bool)
+            inside[top:bottom, left:right] = True
+            wide, halo = line(inside)
             corner, sides = (left - 0.5, top - 0.5), (right - left, bottom - top)
-            box = Rectangle(corner, *sides, fill=False, edgecolor=PARTNER, linewidth=1.4, path_effects=halo)
+            box = Rectangle(corner, *sides, fill=False, edgecolor=PARTNER, linewidth=wide, path_effects=halo)
             box.set_clip_on(False)
             axes.add_patch(box)
     elif plan.masks is not None:
         mask = plan.masks[0]
         if mask.min() < 0.5 < mask.max():
-            lines = axes.contour(mask, levels=[0.5], colors=PARTNER, linewidths=1.4)
+            wide, halo = line(mask < 0.5)
+            lines = axes.contour(mask, levels=[0.5], colors=PARTNER, linewidths=wide)
             lines.set_path_effects(halo)
+
+
+def _breadth(inside: np.ndarray) -> float:
+    """How broad a region or the rest is, in pixels: of stripes the narrower ones, of a square half its side."""
+    edges = sum(np.count_nonzero(np.diff(inside, axis=axis)) for axis in (0, 1))
+    return 2 * min(np.count_nonzero(inside), np.count_nonzero(~inside)) / max(edges, 1)
