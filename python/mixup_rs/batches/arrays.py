@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from mixup_rs._core import DTYPES, MixPlan
 __all__ = [
     "NUMPY",
     "Arrays",
+    "Elements",
     "Kind",
     "blended_by",
     "has_region_shape",
@@ -28,6 +29,15 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 #: Of this machine's byte order. That of bfloat16 is known where ml_dtypes is installed.
 _MIXABLE = {np.dtype(name) for name in DTYPES if name != "bfloat16"}
+
+
+class Elements(NamedTuple):
+    """Elements of an array of a known shape."""
+
+    #: Their numbers in C order.
+    flat: np.ndarray
+    #: Their indices along each axis.
+    along: tuple[np.ndarray, ...]
 
 
 class Arrays:
@@ -87,9 +97,9 @@ class Arrays:
         """The samples of the given numbers."""
         return x[rows]
 
-    def pick(self, x: Any, elements: tuple[np.ndarray, ...]) -> Any:
-        """Of each sample the elements of the given indices along its axes."""
-        return x[(slice(None), *elements)]
+    def pick(self, x: Any, elements: Elements) -> np.ndarray:
+        """Some elements, as NumPy has them."""
+        return x.reshape(-1).take(elements.flat) if x.flags.c_contiguous else x[elements.along]
 
     def join(self, parts: list[Any]) -> Any:
         """The rows of arrays, one after the other, of at least one array: a plain one, of no subclass."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixup_rs._core import DTYPES, MixPlan
-from mixup_rs.batches.arrays import Arrays, Kind
+from mixup_rs.batches.arrays import Arrays, Elements, Kind
 from mixup_rs.batches.patches import Taps, taps_of
 from mixup_rs.batches.several import steps_of
 
@@ -108,11 +108,10 @@ class NamespaceArrays(Arrays):
     def take(self, x: Any, rows: np.ndarray) -> Any:
         return self.xp.take(x, self.asarray(rows, x), axis=0)
 
-    def pick(self, x: Any, elements: tuple[np.ndarray, ...]) -> Any:
+    def pick(self, x: Any, elements: Elements) -> np.ndarray:
         if (seen := view(x)) is not None:
             return super().pick(seen, elements)
-        flat = np.ravel_multi_index(elements, x.shape[1:])
-        return self.xp.take(self.xp.reshape(x, (x.shape[0], -1)), self.asarray(flat, x), axis=1)
+        return self.host(self.xp.take(self.xp.reshape(x, (-1,)), self.asarray(elements.flat, x)))
 
     def join(self, parts: list[Any]) -> Any:
         return self.xp.concat(parts, axis=0)

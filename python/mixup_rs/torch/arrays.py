@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.arrays import Arrays, Kind
+from mixup_rs.batches.arrays import Arrays, Elements, Kind
 from mixup_rs.torch.apply import MIXABLE_DTYPES, apply_labels, as_numpy, from_numpy, mix_tensor, refuse_layout
 from mixup_rs.torch.apply import like as as_class_of
 from mixup_rs.torch.device import send_pairs
@@ -52,8 +52,10 @@ class TorchArrays(Arrays):
     def take(self, x: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         return x.index_select(0, torch.from_numpy(rows).to(x.device))
 
-    def pick(self, x: torch.Tensor, elements: tuple[np.ndarray, ...]) -> torch.Tensor:
-        return x[(slice(None), *(torch.from_numpy(index).to(x.device) for index in elements))]
+    def pick(self, x: torch.Tensor, elements: Elements) -> np.ndarray:
+        if (seen := as_numpy(x.detach().as_subclass(torch.Tensor))) is not None:
+            return super().pick(seen, elements)
+        return self.host(x[tuple(torch.from_numpy(index).to(x.device) for index in elements.along)])
 
     def join(self, parts: list[torch.Tensor]) -> torch.Tensor:
         return torch.cat([part.as_subclass(torch.Tensor) for part in parts])
