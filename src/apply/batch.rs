@@ -23,7 +23,9 @@ use super::columns::{Column, Columns, Samples, Stretch};
 use super::grid::Grid;
 use super::layout::Layout;
 use super::masked::Pixels;
-use super::tuning::{COLUMN_BYTES_MIN, PAGE, column_bytes, fetched_to, lookahead};
+use super::tuning::{
+    COLUMN_BYTES_MIN, OTHER_COLUMN_BYTES, OTHER_LONG_BYTES, PAGE, column_bytes, fetched_to, lookahead,
+};
 use crate::arithmetic::Element;
 use crate::plan::{Order, Rect, Region};
 use crate::runtime::{self, Machine};
@@ -190,8 +192,13 @@ impl<T: Element> Batch<'_, T> {
     pub(super) fn columns(&self) -> (Columns<'_>, usize) {
         let jobs = runtime::jobs(self.threads);
         let run_bytes = self.layout.run.len * size_of::<T>();
-        let fair = run_bytes * self.layout.runs() / jobs;
-        let bytes = fair.clamp(COLUMN_BYTES_MIN, column_bytes(self.machine, self.bytes)).next_multiple_of(CACHE_LINE);
+        let (most, samples) = if self.mixing.is_other {
+            (OTHER_COLUMN_BYTES, self.layout.n)
+        } else {
+            (column_bytes(self.machine, self.bytes), 1)
+        };
+        let fair = run_bytes * self.layout.runs() * samples / jobs;
+        let bytes = fair.clamp(COLUMN_BYTES_MIN, most).next_multiple_of(CACHE_LINE);
         let lead = self.target.first as usize % PAGE;
         let mut columns = Columns::new(self.layout, bytes / size_of::<T>(), lead / size_of::<T>());
         if let Some(pixels) = self.mixing.different_masks() {
@@ -214,6 +221,9 @@ impl<T: Element> Batch<'_, T> {
         }
         let in_place = self.is_in_place();
         let is_other = self.mixing.is_other;
+        if is_other && len * size_of::<T>() >= OTHER_LONG_BYTES {
+            return None;
+        }
         let batch_bytes = if in_place { self.bytes } else { 2 * self.bytes };
         let to = fetched_to(self.machine, len * size_of::<T>(), batch_bytes, in_place)?;
         if if is_other { !self.mixing.reads_all(sample) } else { in_place && !self.is_read(place, sample) } {
@@ -400,6 +410,28 @@ pub(super) mod tests {
         // But at least 4 KiB each: then the samples are divided among threads.
         assert_eq!(columns(&[3, 1000], &[1000, 1], 2), (1000, 1, 8));
         assert_eq!(columns(&[3, 4, 1500], &[8000, 2000, 1], 2), (1024, 8, 1));
+    }
+
+    #[test]
+    fn long_runs_beside_another_batch_are_left_to_the_hardware_prefetcher() {
+        let of = |shape: &[usize], threads| {
+            look(shape, &[shape[1] as isize, 1], &[shape[1] as isize, 1], threads, |batch| {
+                let (weight, partner, order) = (vec![0.5; shape[0]], vec![0; shape[0]], Order::new(&vec![0; shape[0]]));
+                let mixing =
+                    Mixing { weight: &weight, partner: &partner, is_other: true, order: &order, regions: None };
+                let batch = Batch { mixing, ..*batch };
+                let (columns, parts) = batch.columns();
+                let here = Stretch { column: columns.get(0), places: 0..shape[0] };
+                let next = Stretch { column: columns.get(0), places: 0..shape[0] };
+                (columns.len, columns.count(), parts, batch.ahead(0, &here, &next).is_some())
+            })
+        };
+        // Columns of 1 MiB; samples are divided among threads, and the runs of too few.
+        assert_eq!(of(&[64, 150_528], 1), (150_528, 1, 1, false));
+        assert_eq!(of(&[64, 1 << 20], 1), (1 << 18, 4, 1, false));
+        assert_eq!(of(&[64, 150_528], 2), (150_528, 1, 8, false));
+        assert_eq!(of(&[2, 150_528], 2), (37_632, 4, 2, false));
+        assert_eq!(of(&[64, 256], 1), (256, 1, 1, true));
     }
 
     #[test]
