@@ -12,6 +12,7 @@ mod in_place;
 mod interleaved;
 mod layout;
 mod masked;
+mod means;
 mod normalized;
 mod other;
 mod overlap;

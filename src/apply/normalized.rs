@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::finish::{Finish, StretchOf};
+use super::means::{BLOCK, Mean};
 use crate::arithmetic::normalize::{Table, blend_normalized, normalized};
 use crate::arithmetic::{NormalizedOutput, Pixel};
 use crate::simd::vectorised::Loop;
@@ -56,6 +57,58 @@ impl<T: Pixel, O: NormalizedOutput> Finish<T> for Normalized<O> {
             ShareRun::Single(shares) => vectorised(level, Masked { part, shares: &shares[at] }),
             ShareRun::Double(shares) => vectorised(level, Masked { part, shares: &shares[at] }),
         });
+    }
+
+    type Wide = f64;
+    type Scratch = Means;
+
+    fn finish_mean<'s>(
+        &self,
+        level: Level,
+        mean: &Mean<f64>,
+        out: &mut [O],
+        at: usize,
+        scratch: &mut Means,
+        read: impl Fn(usize) -> &'s [T],
+    ) {
+        if let Some(only) = mean.only() {
+            let (own, partner) = (read(only), read(only));
+            return self.finish(level, 1.0, out, StretchOf { own, partner, at, ahead: None });
+        }
+        let Means { wide, widened, mean: of } = scratch;
+        let of = &mut of[..out.len()];
+        mean.fill(level, of, wide, widened, |i, to: &mut [f64]| {
+            vectorised(level, Widen { from: read(i), to });
+            None
+        });
+        let stretch = StretchOf { own: of, partner: of, at, ahead: None };
+        self.by_parts(out, stretch, |_, part| vectorised(level, Run { part, weight: 1.0 }));
+    }
+}
+
+/// What a thread needs to take means.
+pub(super) struct Means {
+    wide: [Vec<f64>; 2],
+    widened: [Vec<f64>; 2],
+    mean: Vec<f64>,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        let block = || vec![0.0; BLOCK];
+        Self { wide: [block(), block()], widened: [block(), block()], mean: block() }
+    }
+}
+
+struct Widen<'a, T> {
+    from: &'a [T],
+    to: &'a mut [f64],
+}
+
+impl<T: Pixel> Loop for Widen<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        self.to.iter_mut().zip(self.from).for_each(|(to, from)| *to = from.to_f64());
     }
 }
 

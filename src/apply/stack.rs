@@ -10,6 +10,7 @@ use ndarray::{ArrayViewMut, IxDyn, RawArrayView};
 use super::columns::Samples;
 use super::finish::{Finish, StretchOf};
 use super::layout::{dense_like, sample_axes};
+use super::means::{self, BLOCK, Mean};
 use super::normalized::Normalized;
 use super::resized::Scratch;
 use super::tuning::{COLLATE_COLUMN_BYTES, fetched_to};
@@ -31,6 +32,21 @@ impl<T: Element> Finish<T> for Blended {
     fn finish_masked(&self, level: Level, shares: ShareRun<'_>, out: &mut [T], stretch: StretchOf<'_, T>) {
         let StretchOf { own, partner, ahead, .. } = stretch;
         blend_masked(level, MaskedRun { out, own: Some(own), partner, ahead }, shares);
+    }
+
+    type Wide = T::Wide;
+    type Scratch = means::Scratch<T>;
+
+    fn finish_mean<'s>(
+        &self,
+        level: Level,
+        mean: &Mean<T::Wide>,
+        out: &mut [T],
+        _: usize,
+        scratch: &mut means::Scratch<T>,
+        read: impl Fn(usize) -> &'s [T],
+    ) {
+        mean.mix(level, out, scratch, |i, _| Some(read(i)));
     }
 }
 
@@ -143,7 +159,6 @@ impl MixPlan {
     ) -> Result<()> {
         self.check_batch(&[samples.len()])?;
         self.check_other(None)?;
-        self.check_one_partner("mixing while stacking")?;
         let len: usize = shape.iter().product();
         assert!(samples.iter().all(|sample| sample.len() == len) && batch.len() == samples.len() * len);
         let batch_shape = [&[samples.len()], shape].concat();
@@ -151,6 +166,10 @@ impl MixPlan {
         let grid = self.grid(&batch_shape, spatial_axes, || sample_axes(&batch_shape, &strides, &strides))?;
         let patches = self.patches(&batch_shape, &strides, spatial_axes)?;
         if batch.is_empty() {
+            return Ok(());
+        }
+        if self.has_several() {
+            self.stack_several(samples, batch, limit, finish);
             return Ok(());
         }
         let mixing = self.mixing(grid.as_ref());
@@ -217,6 +236,33 @@ impl MixPlan {
             }
         });
         Ok(())
+    }
+
+    /// Stacks the means of several samples.
+    #[allow(unsafe_code)]
+    fn stack_several<T: Element, F: Finish<T>>(
+        &self,
+        samples: &[&[T]],
+        batch: &mut [F::Out],
+        limit: usize,
+        finish: &F,
+    ) {
+        let (n, len, level) = (samples.len(), batch.len() / samples.len(), Level::current());
+        let means: Vec<Mean<F::Wide>> = (0..n).map(|i| Mean::new(i, self.terms(i))).collect();
+        let threads = runtime::worth((self.k() - 1) * size_of_val(batch), limit);
+        let columns = len.div_ceil(BLOCK);
+        let part = n.div_ceil(runtime::jobs(threads).div_ceil(columns));
+        let parts = n.div_ceil(part);
+        let target = Samples { first: batch.as_mut_ptr(), step: len as isize };
+        runtime::for_each(columns * parts, threads, F::Scratch::default, |scratch, job| {
+            let (start, first) = (job / parts * BLOCK, job % parts * part);
+            let end = (start + BLOCK).min(len);
+            for (i, mean) in (first..n.min(first + part)).zip(&means[first..]) {
+                // SAFETY: the column lies in the batch of n × len elements. No other job has these samples of it.
+                let out = unsafe { target.from(start as isize).get_mut(i, end - start) };
+                finish.finish_mean(level, mean, out, start, scratch, |i| &samples[i][start..end]);
+            }
+        });
     }
 }
 

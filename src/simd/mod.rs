@@ -10,6 +10,7 @@
 mod blend;
 #[cfg(target_arch = "x86_64")]
 mod blocks;
+mod convert;
 mod lanes;
 mod level;
 mod masked;
@@ -23,6 +24,7 @@ pub(crate) mod vectorised;
 mod vectors;
 
 pub(crate) use blend::{Recipe, blend_in_place, blend_into};
+pub(crate) use convert::{converts_apart, narrow, widen};
 pub(crate) use lanes::Lanes;
 pub use level::{ENVIRONMENT, Level};
 pub(crate) use masked::{MaskedRun, Share, ShareRun, blend_masked};

@@ -12,7 +12,7 @@ from torch.utils.data import get_worker_info
 from mixup_rs._core import MixPlan, collate
 from mixup_rs.batches.roles import Path, named
 from mixup_rs.torch._compat import new_shared_storage
-from mixup_rs.torch.apply import as_numpy, from_numpy, mix_tensor
+from mixup_rs.torch.apply import as_numpy, from_numpy
 
 __all__ = ["as_arrays", "is_array", "refuse_unlike", "stack"]
 
@@ -70,11 +70,8 @@ def _as_array(value: Any) -> np.ndarray:
 def stack(arrays: Sequence[np.ndarray], plan: MixPlan, dtype: torch.dtype, **options: Any) -> torch.Tensor:
     """Stack samples into a new tensor of `dtype`, mixed by a plan; `options` are those of `mixup_rs.collate`.
 
-    In a worker the tensor is in shared memory, as that of `default_collate`, so that it is sent without a copy. More
-    than two samples at a time are mixed after they are stacked, and normalised if they are.
+    In a worker the tensor is in shared memory, as that of `default_collate`, so that it is sent without a copy.
     """
-    if plan.k > 2:
-        return mix_tensor(plan, stack(arrays, MixPlan.identity(len(plan)), dtype, **options))
     if get_worker_info() is None and ("normalize" not in options or dtype == torch.float32):
         # In recycled memory: mapping the pages of a new tensor takes longer than mixing.
         return from_numpy(collate(arrays, plan, **options), dtype)

@@ -1,8 +1,10 @@
 //! Compares stacking with mixing a batch, and normalising with the formula.
 
 use super::*;
+use crate::Key;
 use crate::error::MixError;
 use crate::plan::{Lam, Rect};
+use crate::rules::{Mixup, Rule};
 use half::{bf16, f16};
 use ndarray::Array;
 
@@ -49,6 +51,29 @@ fn collating_equals_stacking_and_mixing() {
             }
         }
     }
+}
+
+#[test]
+fn means_of_several_are_stacked_as_they_are_mixed() {
+    fn check<T: Element + PartialEq + std::fmt::Debug>(value: impl Fn(u8) -> T) {
+        let shape = [3, 40, 30];
+        for (n, k) in [(1, 3), (2, 4), (9, 3), (9, 16)] {
+            let batch = stack(n, &shape).mapv(&value);
+            let samples: Vec<&[T]> = batch.as_slice().unwrap().chunks(3600).collect();
+            let rule = Mixup { alpha: 0.3, k, prob: 0.7, fold: false, ..Mixup::default() };
+            let plan = rule.plan(n, &[], Key::new(&[7])).unwrap();
+            let expected = plan.apply(batch.view()).unwrap();
+            for threads in [1, 2, 8] {
+                let mut got = vec![T::default(); batch.len()];
+                plan.collate(&samples, &shape, None, &mut got, threads).unwrap();
+                assert_eq!(got, expected.as_slice().unwrap());
+            }
+        }
+    }
+    check(|byte| byte);
+    check(|byte| f32::from(byte) / 7.0);
+    check(|byte| f64::from(byte) / 7.0);
+    check(|byte| f16::from_f32(f32::from(byte) / 7.0));
 }
 
 #[test]
@@ -123,14 +148,20 @@ fn check_normalized<T: Pixel + Into<f64>, O: NormalizedOutput + Into<f64>>(
     let (mean, std) = ([0.5, 0.25, 0.4], [0.25, 0.5, 0.125]);
     let lam = [0.3, 0.7, 1.0, 0.0, 0.5];
     let plan = MixPlan::new(Lam::Each(lam.to_vec()), vec![1, 2, 3, 4, 0]).unwrap();
+    // The third of three is the sample two after it.
+    let three = lam.iter().flat_map(|lam| [0.8 * lam, 0.8 * (1.0 - lam), 0.2]).collect();
+    let three = MixPlan::from_weights(3, three, vec![1, 2, 2, 3, 3, 4, 4, 0, 0, 1]).unwrap();
     let len: usize = shape.iter().product();
     let pixels: Vec<T> = (0..5 * len).map(value).collect();
     let samples: Vec<&[T]> = pixels.chunks(len).collect();
     for channels in [1, 3] {
         let normalize = Normalize::new(mean[..channels].to_vec(), std[..channels].to_vec()).unwrap();
-        let mut out: Vec<O> = vec![O::round(f64::NAN); 5 * len];
-        plan.collate_normalized(&samples, shape, None, &normalize, None, &mut out, 1).unwrap();
-        for (at, got) in out.into_iter().enumerate() {
+        let run = |plan: &MixPlan| {
+            let mut out: Vec<O> = vec![O::round(f64::NAN); 5 * len];
+            plan.collate_normalized(&samples, shape, None, &normalize, None, &mut out, 1).unwrap();
+            out
+        };
+        for (at, (got, of_three)) in run(&plan).into_iter().zip(run(&three)).enumerate() {
             let (i, k) = (at / len, at % len);
             let channel = match channels {
                 1 => 0,
@@ -142,6 +173,11 @@ fn check_normalized<T: Pixel + Into<f64>, O: NormalizedOutput + Into<f64>>(
             let expected = (mixed - mean[channel]) / std[channel];
             let got: f64 = got.into();
             assert!((got - expected).abs() <= error, "{shape:?} {channels} {at}: {got}, not {expected}");
+            let third: f64 = samples[(i + 2) % 5][k].into();
+            let expected = ((0.8 * mixed + 0.2 * third / T::UNIT) - mean[channel]) / std[channel];
+            // Computed in float64 and rounded once: to one of the two nearest values, almost always to the same.
+            let (got, rounded): (f64, f64) = (of_three.into(), O::round(expected).into());
+            assert!((got - expected).abs() <= (rounded - expected).abs() + 1e-9, "{shape:?} {channels} {at}");
         }
     }
 }
