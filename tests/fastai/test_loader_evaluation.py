@@ -23,7 +23,7 @@ from fastai.vision.all import (
     accuracy,
     nn,
 )
-from fastai_cases import data_sets
+from fastai_trials import data_sets
 from learners import Constant, EitherMix, Fixed, digits, fit, learner, one_batch_of, tiny_model
 
 from mixup_rs import Mixup

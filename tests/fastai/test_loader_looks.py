@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from fastai.vision.all import Callback, DataLoaders, F, nn
-from fastai_cases import data_sets
+from fastai_trials import data_sets
 from learners import EitherMix, digits, fit, learner
 from torch.utils.data import DataLoader as TorchLoader
 

@@ -17,7 +17,7 @@ from fastai.vision.all import (
     accuracy,
     nn,
 )
-from fastai_cases import data_sets
+from fastai_trials import data_sets
 from fastcore.foundation import L
 from learners import BatchLosses, EitherMix, digits, fit, learner, loaders
 

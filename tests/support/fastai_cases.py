@@ -15,7 +15,6 @@ from fastai.vision.all import (
     CancelFitException,
     CrossEntropyLossFlat,
     CutMix,
-    Datasets,
     F,
     FocalLossFlat,
     GradientAccumulation,
@@ -24,38 +23,26 @@ from fastai.vision.all import (
     MixUp,
     MSELossFlat,
     ShortEpochCallback,
-    TensorCategory,
-    TensorImage,
     TerminateOnNaNCallback,
     accuracy,
     load_learner,
     nn,
 )
-from learners import digits, fit, learner, loaders, tiny_model
+from fastai_cases_of_ours import (
+    labels_within,
+    loader_mixes,
+    one_of_two_targets,
+    reduction_set_meanwhile,
+    rounds,
+    until_an_epoch,
+)
+from fastai_trials import CLASSES, IMAGES, check, data_sets, of, through, trains, weighted_samples
+from learners import fit, learner, loaders, tiny_model
 
 from mixup_rs.fastai import MixedAccuracy, RustCutMix, RustMixUp
 from mixup_rs.fastai.mixing import Mixing
 
-IMAGES, CLASSES = digits()
 ONE_HOT = F.one_hot(CLASSES, 10).float()
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
-
-
-def trains(callback, **options):
-    learn = learner(callback, **options)
-    loss_func = learn.loss_func
-    losses = fit(learn)
-    check(all(torch.isfinite(torch.tensor(losses))), f"losses {losses}")
-    check(learn.loss_func is loss_func, "the loss function stayed replaced")
-    return learn
-
-
-def of(images=None, targets=None, **options):
-    return partial(loaders, images=images, targets=targets, typed=False, **options)
 
 
 class Typed(nn.Module):
@@ -207,19 +194,6 @@ def training_metric(callback):
     check(torch.allclose(got, expected), f"an accuracy of {float(got):.2f} where {float(expected):.2f} is right")
 
 
-def image_of(index):
-    return TensorImage(IMAGES[index])
-
-
-def class_of(index):
-    return TensorCategory(CLASSES[index])
-
-
-def data_sets():
-    sets = Datasets(list(range(192)), [[image_of], [class_of]], splits=[list(range(160)), list(range(160, 192))])
-    return sets.dataloaders(bs=32, device="cpu")
-
-
 def export(callback):
     learn = trains(callback, dls=data_sets)
     with tempfile.TemporaryDirectory() as folder:
@@ -239,15 +213,6 @@ def finds_lr(callback):
     with learn.no_bar(), learn.no_logging():
         learn.lr_find(num_it=8, show_plot=False)
     fit(learn)
-
-
-def through(callback, loss_func, xb, yb):
-    """The learner once a batch has gone through `before_batch`, and the targets that were."""
-    learn = learner(callback, loss_func=loss_func)
-    learn.epoch, learn.iter, learn.training, learn.xb, learn.yb = 0, 0, True, xb, yb
-    callback("before_train")
-    callback("before_batch")
-    return learn
 
 
 def pair_of(loss_func, pred, *targets):
@@ -274,10 +239,6 @@ def triplet(pred, target):
     distance = torch.cdist(pred, pred)
     same = target[:, None] == target[None]
     return F.relu((distance * same).max(1).values - (distance + 1e6 * same).min(1).values + 1).mean()
-
-
-def weighted_samples(pred, target, weight):
-    return (F.cross_entropy(pred, target, reduction="none") * weight).mean()
 
 
 def two_classes_and_a_share(pred, a, b, share):
@@ -430,13 +391,21 @@ MIXUP = {
     "a boolean mask beside the image: refused": alone(IMAGES[:8], IMAGES[:8, 0] > 0.5),
     "lam and yb1 after the fit": after_the_fit,
     "get_preds of the training set": predicts_the_training_set,
+    "class numbers that the loss rounds: refused": rounds,
+    "labels among the inputs: refused": labels_within,
+    "one of two targets": one_of_two_targets,
+    "a reduction set within the fit": reduction_set_meanwhile,
+    "a MixCollate in the loader": loader_mixes,
+    "off_epoch": until_an_epoch,
     "ShortEpochCallback": lambda cb: trains([cb, ShortEpochCallback(0.5)]),
 }
 OF_CUTMIX = """last batch of one|alpha=1, an int|nn.CrossEntropyLoss()|x in uint8|y in float64|segmentation, CE(axis=1)|
 several inputs|several targets|KeyboardInterrupt in a batch|ignore_index|accuracy of training batches|
 export, load_learner|a function with class weights|a loss over the batch, triplet|weights of samples as a target|
 two classes and a share as targets|-100 among the targets|predictions in a dict|heads in a dict of targets|
-tags, boolean|a boolean mask beside the image: refused|lam and yb1 after the fit|get_preds of the training set"""
+tags, boolean|a boolean mask beside the image: refused|lam and yb1 after the fit|get_preds of the training set|
+class numbers that the loss rounds: refused|labels among the inputs: refused|one of two targets|
+a MixCollate in the loader"""
 CUTMIX = {name: MIXUP[name] for name in OF_CUTMIX.replace("\n", "").split("|")}
 CUTMIX["a second image of another size"] = alone(IMAGES[:8], IMAGES[:8, :, ::2, ::2])
 CUTMIX["a sequence before the image"] = alone(torch.rand(8, 7, 12), IMAGES[:8])

@@ -18,7 +18,7 @@ from mixup_rs.batches.roles import LABEL_NAMES, entries_of, mask_role
 from mixup_rs.batches.targets import PairedTarget, TargetOptions, mix_target
 from mixup_rs.torch.apply import is_mixable, mix_tensor, only_copies
 from mixup_rs.torch.arrays import TORCH
-from mixup_rs.torch.nest import tree_leaves, tree_map
+from mixup_rs.torch.nest import is_flat, tree_leaves, tree_map
 
 __all__ = [
     "MixedTargets",
@@ -109,7 +109,7 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False, other: Any = None)
     (tensor([3., 4.]), tensor([7, 8]))
     """
     every, names = tree_leaves(xb), _mask_names(xb)
-    leaves = [x for x, name in zip(every, names, strict=True) if not name]
+    leaves = every if not any(names) else [x for x, name in zip(every, names, strict=True) if not name]
     for x in leaves:
         TORCH.check(x, "an input")
         refuse_boxes(x, "an input")
@@ -128,7 +128,7 @@ def mix_inputs(plan: MixPlan, xb: Any, inplace: bool = False, other: Any = None)
         )
 
     def mix(x: torch.Tensor, name: str, partners: torch.Tensor | None) -> torch.Tensor:
-        if (role := mask_role(name)) is not None:
+        if name and (role := mask_role(name)) is not None:
             if partners is None:
                 return joined(TORCH, plan, x, role, name)
             return first_samples(
@@ -172,6 +172,8 @@ def refuse_labels(xb: Any, yb: Any) -> None:
     --------
     >>> refuse_labels((torch.zeros(2, 3), torch.tensor([7, 8])), (torch.tensor([0, 1]),))
     """
+    if is_flat(xb) and all(x.is_floating_point() for x in xb):
+        return
     named = list(_named_leaves(xb))
     labels = [y for y in tree_leaves(yb) if len(named) > 1 and not y.is_floating_point()]
     for name, x in named:
@@ -199,6 +201,8 @@ def _named_leaves(value: Any, name: int | str = "") -> Iterator[tuple[int | str,
 
 def _mask_names(value: Any) -> list[str]:
     """The names of masks of where samples have data, "" for other tensors, in the order of `tree_leaves`."""
+    if is_flat(value):
+        return [""] * len(value)
     if isinstance(value, torch.Tensor):
         return [""]
     names: list[str] = []
@@ -276,6 +280,8 @@ def mix_targets(
         return _mix_beside(plan, yb, options, partner_on, other)
     # Class indices need no look: they stay, and so does the rest beside them.
     stays = [plan.k == 2 and _is_class_index(plan, y, options) for y in leaves]
+    if stays and all(stays):
+        return MixedTargets(yb, lambda: tree_map(lambda y: y.index_select(0, partner_on(y.device)), yb))
     mixed = [None if stay else mix_target(TORCH, plan, y, options) for y, stay in zip(leaves, stays, strict=True)]
     if all(isinstance(y, torch.Tensor) for y in mixed):
         return MixedTargets(_nest(yb, mixed), None)
@@ -293,8 +299,6 @@ def mix_targets(
 
         return _nest(yb, [of(y, other) for y, other in zip(leaves, mixed, strict=True)])
 
-    if all(other is None for other in mixed):
-        return MixedTargets(yb, partners)
     own_targets = _nest(yb, [own(y, other) for y, other in zip(leaves, mixed, strict=True)])
     return MixedTargets(own_targets, partners, _lam_of_masks(plan, leaves))
 
@@ -321,7 +325,7 @@ def refuse_targets(n: int, yb: Any) -> None:
     >>> refuse_targets(2, (torch.zeros(2), {"a": [torch.zeros(2, 3)], "b": None}))
     """
     if isinstance(yb, torch.Tensor):
-        if yb.ndim == 0 or len(yb) != n:
+        if yb.ndim == 0 or yb.shape[0] != n:
             raise ValueError(
                 f"a target must have a row for each of the {n} samples, got the shape {tuple(yb.shape)}{_NAME_THEM}"
             )
@@ -385,6 +389,8 @@ def _is_class_index(plan: MixPlan, y: torch.Tensor, options: TargetOptions) -> b
 
 def _nest(like_this: Any, leaves: Sequence[Any]) -> Any:
     """A nest of the same structure with other leaves."""
+    if is_flat(like_this):
+        return tuple(leaves)
     rest = iter(leaves)
     return tree_map(lambda _: next(rest), like_this)
 

@@ -9,7 +9,17 @@ import torch
 
 from mixup_rs.batches.nest import children, rebuilt
 
-__all__ = ["tree_leaves", "tree_map"]
+__all__ = ["is_flat", "tree_leaves", "tree_map"]
+
+
+def is_flat(value: Any) -> bool:
+    """Whether a value is a plain tuple of tensors, as most batches are: these need no walk."""
+    if type(value) is not tuple:
+        return False
+    for item in value:
+        if not isinstance(item, torch.Tensor):
+            return False
+    return True
 
 
 def tree_leaves(value: Any) -> list[torch.Tensor]:
@@ -27,6 +37,8 @@ def tree_leaves(value: Any) -> list[torch.Tensor]:
     """
     if isinstance(value, torch.Tensor):
         return [value]
+    if is_flat(value):
+        return list(value)
     leaves: list[torch.Tensor] = []
     for item in children(value) or ():
         if isinstance(item, torch.Tensor):
