@@ -1,4 +1,4 @@
-"""The `MixCollate` of a loader within a fit: looks at a batch by hand, other learners, and options that are not its."""
+"""A fit beside others: looks at a batch by hand, loaders of other learners, options and targets that others change."""
 
 import warnings
 from functools import partial
@@ -177,3 +177,58 @@ def test_a_pair_for_the_loss_needs_one_lam_from_the_collate():
     for loss, (x, (y, y_partner, lam)) in zip(losses, learn.kept.batches, strict=True):
         expected = of_both(learn.model(torch.Tensor(x)), *map(torch.Tensor, (y.long(), y_partner.long(), lam[0])))
         assert loss == pytest.approx(expected.item(), rel=1e-4)
+
+
+class Changes(Callback):
+    """Changes the targets of a training batch."""
+
+    def __init__(self, change, order, event="before_batch"):
+        self.change, self.order = change, order
+        setattr(self, event, self.go)
+
+    def go(self):
+        if self.training:
+            self.learn.yb = tuple(map(self.change, self.learn.yb))
+
+
+CHANGES = {
+    "other classes": lambda y: (y + 1) % 10,
+    "other rows": lambda y: y.flip(0),
+    "another dtype": lambda y: y.float(),
+}
+
+
+@pytest.mark.parametrize("mixed_by", ["callback", "loader"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("event", ["before_batch", "after_pred"])
+def test_targets_that_are_changed_after_the_mix_are_refused(mixed_by, change, event):
+    """The partners' would stay as they were."""
+    dls = mixing if mixed_by == "loader" else data_sets
+    learn = learner([RustMixUp(1.0), Changes(CHANGES[change], 90, event)], dls)
+    with pytest.raises(ValueError, match=r"another callback changed the targets after RustMixUp .* an order below 0"):
+        fit(learn, 1)
+
+
+@pytest.mark.parametrize("change", [lambda y: y.clone(), lambda y: y.as_subclass(torch.Tensor)])
+def test_targets_of_the_same_values_are_not(change):
+    losses = [fit(learner([RustMixUp(1.0), Changes(how, 90)], data_sets), 1) for how in (change, lambda y: y)]
+    assert (losses[0] == losses[1]).all()
+
+
+def test_those_that_are_changed_before_are_mixed():
+    class Check(Callback):
+        order, count = 99, 0
+
+        def after_loss(self):
+            if self.training:
+                mix_up, log = self.learn.mix_up, torch.Tensor(self.learn.pred.detach()).log_softmax(1)
+                y, partner = torch.Tensor(self.learn.y).long(), torch.Tensor(mix_up.yb1[0]).long()
+                assert torch.equal(partner, y[torch.from_numpy(mix_up.plan.partner)])
+                losses = [-log.gather(1, one[:, None])[:, 0] for one in (y, partner)]
+                expected = (mix_up.lam * losses[0] + (1 - mix_up.lam) * losses[1]).mean()
+                assert self.learn.loss.item() == pytest.approx(expected.item(), rel=1e-4)
+                self.count += 1
+
+    learn = learner([RustMixUp(1.0), Changes(lambda y: (y + 1) % 10, -1), Check()], data_sets)
+    fit(learn, 1)
+    assert learn.check.count == 5

@@ -23,11 +23,12 @@ from mixup_rs.batches.targets import ONE_LAM, TargetOptions, labels_among
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.chosen import chosen, positions, put_back
 from mixup_rs.fastai.elsewhere import Batch, elsewhere
-from mixup_rs.fastai.keys import BANK, TURN, Keys
+from mixup_rs.fastai.keys import BANK, Keys
 from mixup_rs.fastai.loaded import are_soft, refuse_several, unpaired, warn_of_unused
 from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
 from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
+from mixup_rs.fastai.others import is_its_turn, refuse_changed, refuse_fastais
 from mixup_rs.rule import Rule, check_rule, draw_by
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.batch import (
@@ -50,7 +51,7 @@ __all__ = ["Mixing"]
 
 #: The attributes that describe the current batch, as they are without one.
 _NO_BATCH: dict[str, Any] = {"_yb": ()} | dict.fromkeys(
-    ("plan", "_partners", "_partner_targets", "_hidden", "_place", "_batch_loss", "_loaded", "_loss_lam")
+    ("plan", "_partners", "_partner_targets", "_hidden", "_place", "_batch_loss", "_loaded", "_loss_lam", "_own")
 )
 
 
@@ -87,6 +88,7 @@ class Mixing(Keys):
     _place: float | None = None
     _hidden: tuple[Any, ...] | None
     _partners: Batch | None  # the batch that partners come from, if not the current one
+    _own: Any  # the targets of the current batch as this callback gives them to the loss
     #: Returns the partners' targets of the current batch; None if all are blended.
     _partner_targets: Callable[[], Any] | None
     #: Computes the loss of the current batch from the prediction; None if fastai's own is right.
@@ -173,23 +175,13 @@ class Mixing(Keys):
 
         return picture_of(self, dls, max_n)
 
-    def _refuse_fastais(self) -> None:
-        """Refuse a callback of fastai that would mix as well."""
-        others = [cb for cb in self.learn.cbs if isinstance(cb, MixHandler) and not isinstance(cb, Mixing)]
-        if others:
-            names = ", ".join(type(cb).__name__ for cb in others)
-            raise ValueError(
-                f"{type(self).__name__} and fastai's {names} would both mix a batch; take one of them: "
-                f"cbs={type(self).__name__}, or learn.remove_cb(...)"
-            )
-
     def after_create(self) -> None:
         """Refuse a second callback that mixes."""
-        self._refuse_fastais()
+        refuse_fastais(self, Mixing)
 
     def before_fit(self) -> None:
         """Forget a batch that was interrupted in an earlier fit; refuse a second callback that mixes."""
-        self._refuse_fastais()
+        refuse_fastais(self, Mixing)
         self._forget()
         set_attributes(self, _is_first_epoch=True)
         self._loader.end()
@@ -235,7 +227,7 @@ class Mixing(Keys):
         """Mix the inputs, and the targets that can be blended or cut."""
         learn = self.learn
         xb, yb = learn.xb, learn.yb
-        if not self._is_its_turn() or self._is_off(learn.epoch):
+        if not is_its_turn(self, Mixing) or self._is_off(learn.epoch):
             return self._forget()
         if self._loader.collate is not None:
             return self._take_over(yb)
@@ -251,6 +243,7 @@ class Mixing(Keys):
         set_attributes(
             self,
             _yb=yb,
+            _own=targets.own,
             _loaded=None,
             _loss_lam=targets.lam,
             _partner_targets=targets.partner,
@@ -315,7 +308,7 @@ class Mixing(Keys):
         elif are_soft(self.old_lf, yb):
             set_attributes(self, _batch_loss=self._soft_loss)
         if self._batch_loss is not None:
-            set_attributes(self, _yb=yb, _place=LAST)
+            set_attributes(self, _yb=yb, _own=self.learn.yb, _place=LAST)
 
     @property
     def alpha(self) -> float:
@@ -343,21 +336,14 @@ class Mixing(Keys):
         """Whether the current batch is mixed, by this callback or by the loader."""
         return self.plan is not None or self._loaded is not None
 
-    def _is_its_turn(self) -> bool:
-        """Whether this callback mixes the batch: of several in one learner, one is drawn for each batch."""
-        mixers = [cb for cb in self.learn.cbs if isinstance(cb, Mixing) and cb.run]
-        if len(mixers) < 2 or self not in mixers:
-            return True
-        if self is mixers[0]:
-            set_attributes(self, _turn=self._draw_below(len(mixers), TURN))
-        return self is mixers[mixers[0]._turn]
-
     def after_pred(self) -> None:
         """Hide targets whose loss fastai cannot compute.
 
         As the last callback of this event: the others see the targets. In the next event it is the first.
         """
         if self._batch_loss is not None:
+            if self._partner_targets is not None:
+                refuse_changed(self)
             set_attributes(self, _hidden=self.learn.yb, _place=FIRST)
             self.learn.yb = ()
 
