@@ -15,12 +15,20 @@ from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import NUMPY, Arrays, blended_by, is_blended, joined
 from mixup_rs.batches.axes import Images
 from mixup_rs.batches.content import content_key
-from mixup_rs.batches.heads import Heads, are_numbers, numbers, refuse_box_name, refuse_box_shape, refuse_target
-from mixup_rs.batches.namespace import NamespaceArrays, is_traced, namespace_of
+from mixup_rs.batches.heads import (
+    Heads,
+    are_numbers,
+    is_table,
+    numbers,
+    refuse_box_name,
+    refuse_box_shape,
+    refuse_target,
+)
+from mixup_rs.batches.namespace import NamespaceArrays, is_traced, is_tracer, namespace_of
 from mixup_rs.batches.nest import children, rebuilt
 from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, objects_beside, with_weights
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
-from mixup_rs.batches.roles import Named, Path, Role, Roles, entries_of, named
+from mixup_rs.batches.roles import Named, Path, Role, Roles, at, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, labels_among, mix_target
 from mixup_rs.rule import Rule, check_rule, draw_by, frozen
 
@@ -290,7 +298,11 @@ class _Mixing:
         """The number of samples: the length of the first input, which all entries must have."""
         first = next((path for path, entry in self.entries.items() if entry.role == "input"), None)
         if first is None:
-            raise TypeError(f"no input of this batch is an array, got {type(self.batch).__name__}; name it: inputs=...")
+            value = next((at(self.batch, path) for path, role in self.role_of.items() if role == "input"), self.batch)
+            hint = "name it: inputs=..."
+            if is_table(value):
+                hint = "of a table give a dict of arrays, as Ray Data does with batch_format='numpy'"
+            raise TypeError(f"no input of this batch is an array, got {type(value).__name__}; {hint}")
         n = None
         for path in (first, *self.entries):
             shape = tuple(self.entries[path].value.shape)
@@ -354,6 +366,10 @@ class _Mixing:
             return (*seed, *(given if isinstance(given, tuple) else (given,)))
         if not seed:
             return None
+        if any(is_tracer(entry.value) for entry in self.entries.values()):
+            raise TypeError(
+                "what a batch holds cannot be read within jax.grad and jax.vmap: ints as key=... say which plan it is"
+            )
         sides: dict[str, list[Any]] = {"input": [], "target": []}
         for path, (role, arrays, value) in self.entries.items():
             if arrays.kind(value) != "text":

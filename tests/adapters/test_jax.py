@@ -333,6 +333,14 @@ def test_mixer_under_jit_without_a_key_is_refused(rng, key):
         assert jax.grad(lambda x: mixed(x).sum())(x).shape == x.shape
 
 
+def test_mixer_cannot_read_a_batch_within_a_transformation():
+    x, mix = jnp.ones((N, 3)), Mixer(Mixup(), rng=1)
+    for function in (jax.grad(lambda x: mix(x).sum()), jax.vmap(lambda x: mix(x[:, None]))):
+        with pytest.raises(TypeError, match=r"what a batch holds cannot be read.*key="):
+            function(x)
+    assert jax.grad(lambda x: mix(x, key=1).sum())(x).shape == x.shape
+
+
 def test_a_plan_is_a_static_argument():
     x = np.random.default_rng(0).random((N, *SIZE), np.float32)
     for plan in (examples(kind)[0].plan(N, SIZE, rng=1) for kind in KINDS):

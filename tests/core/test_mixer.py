@@ -351,6 +351,24 @@ def test_targets_that_the_options_do_not_fit(y, options, error, message):
         Mixer(FIXED, **options)((X, y))
 
 
+class Table:
+    """A data frame, as pandas, pyarrow and Ray have them, or a column of one."""
+
+    def to_numpy(self):
+        raise AssertionError
+
+
+def test_tables_are_refused_with_what_to_give_instead():
+    mix = Mixer(Mixup())
+    for batch in (Table(), (Table(), [0, 1])):
+        with pytest.raises(TypeError, match=r"is an array, got Table; of a table give a dict of arrays.*batch_format="):
+            mix(batch)
+    with pytest.raises(TypeError, match=r"a target of type Table, which cannot be mixed; .to_numpy\(\) makes it"):
+        mix((np.zeros((2, 3)), Table()))
+    with pytest.raises(TypeError, match=r"is an array, got memoryview; name it: inputs="):
+        mix((memoryview(b"ab"), [0, 1]))
+
+
 def test_regions_need_a_height_and_a_width():
     with pytest.raises(ValueError, match=r"no input of this batch has a height and a width, which CutMix.* may need"):
         Mixer(CutMix())((X[:, 0, 0], Y))

@@ -13,7 +13,7 @@ from mixup_rs.batches.objects import BOX_NAMES, POINTS
 from mixup_rs.batches.roles import Path, Role
 from mixup_rs.batches.targets import TargetOptions
 
-__all__ = ["Heads", "are_numbers", "numbers", "refuse_box_name", "refuse_box_shape", "refuse_target"]
+__all__ = ["Heads", "are_numbers", "is_table", "numbers", "refuse_box_name", "refuse_box_shape", "refuse_target"]
 
 
 class Heads:
@@ -105,10 +105,16 @@ def numbers(values: Sequence[Any], name: str) -> np.ndarray:
 
 def refuse_target(value: Any, name: str) -> NoReturn:
     """Refuses what is no array, nor numbers, as a target."""
+    hint = ".to_numpy() makes it an array" if is_table(value) else "convert it to a number"
     raise TypeError(
-        f"{name} is a target of type {type(value).__name__}, which cannot be mixed; convert it to a number, or name "
-        "other targets: targets=..."
+        f"{name} is a target of type {type(value).__name__}, which cannot be mixed; {hint}, or name other targets: "
+        "targets=..."
     )
+
+
+def is_table(value: Any) -> bool:
+    """Whether a value is a table or a column of one, of pandas, pyarrow or polars."""
+    return hasattr(value, "to_numpy") or hasattr(value, "to_pandas")
 
 
 def refuse_box_name(path: Path, name: str) -> None:

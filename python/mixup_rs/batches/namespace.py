@@ -17,7 +17,7 @@ from mixup_rs.batches.arrays import Arrays, Elements, Kind
 from mixup_rs.batches.patches import Taps, taps_of
 from mixup_rs.batches.several import steps_of
 
-__all__ = ["Drawn", "NamespaceArrays", "blend", "is_traced", "mean", "namespace_of", "sent", "view"]
+__all__ = ["Drawn", "NamespaceArrays", "blend", "is_traced", "is_tracer", "mean", "namespace_of", "sent", "view"]
 
 #: The type of device by which DLPack means the memory of the CPU.
 _CPU = 1
@@ -46,10 +46,16 @@ def view(x: Any) -> np.ndarray | None:
     return seen if seen.dtype.kind != "O" else None
 
 
+def is_tracer(x: Any) -> bool:
+    """Whether an array is one that JAX transforms, as under grad, vmap and jit."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.core.Tracer)
+
+
 def is_traced(x: Any) -> bool:
     """Whether an array is one of JAX whose values are not known, while a function is compiled."""
     jax, inner = sys.modules.get("jax"), x
-    if jax is None or not isinstance(x, jax.core.Tracer):
+    if jax is None or not is_tracer(x):
         return False
     while isinstance(inner, jax.core.Tracer):  # those of grad and of vmap have another within
         inner = getattr(inner, "primal", getattr(inner, "val", None))
