@@ -17,12 +17,9 @@ pub enum MixError {
     Alpha(f64),
     #[error("prob must lie in [0, 1], got {0}")]
     Prob(f64),
-    #[error("decay must be a finite number >= 0, got {0}")]
-    Decay(f64),
-    #[error("soft must lie in [0, 0.5], got {0}")]
-    Soft(f64),
-    #[error("cells must be two numbers, 1 <= min <= max <= {limit}, got ({least}, {most})")]
-    Cells { least: usize, most: usize, limit: usize },
+    /// An option of a rule that is refused by its own words.
+    #[error("{name} must {expected}, got {got}")]
+    Option { name: &'static str, expected: String, got: String },
     #[error("expected {expected} probs, each >= 0 and together at most 1, got {got:?}")]
     Probs { got: Vec<f64>, expected: usize },
     #[error("expected at least one rule to choose from, got none")]
@@ -80,8 +77,6 @@ pub enum MixError {
     ClassIndex { index: usize, value: i128, num_classes: usize },
     #[error("minmax must be two fractions, 0 <= min <= max <= 1, got ({least}, {most})")]
     MinMax { least: f64, most: f64 },
-    #[error("scale must be two fractions, 0 <= min <= max <= 1, got ({least}, {most})")]
-    Scale { least: f64, most: f64 },
     #[error("a box must have starts <= ends within {shape:?}, got {value:?} at index {index}")]
     Box { index: usize, value: Vec<usize>, shape: Vec<usize> },
     #[error("the bounds of a box must be at least 0, got {value} in the box at index {index}")]

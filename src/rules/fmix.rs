@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::masks::Masks;
-use super::{Rule, Slot, check_alpha, check_prob};
-use crate::error::{MixError, Result};
+use super::{Rule, Slot, check_alpha, check_prob, wrong};
+use crate::error::Result;
 use crate::plan::{Mask, MixPlan, Mode, Shares};
 use crate::random::{Key, draw_field};
 
@@ -51,10 +51,10 @@ impl Rule for FMix {
         check_alpha(self.alpha)?;
         check_prob(self.prob)?;
         if !(self.decay.is_finite() && self.decay >= 0.0) {
-            return Err(MixError::Decay(self.decay));
+            return Err(wrong("decay", "be a finite number >= 0", self.decay));
         }
         if !(0.0..=0.5).contains(&self.soft) {
-            return Err(MixError::Soft(self.soft));
+            return Err(wrong("soft", "lie in [0, 0.5]", self.soft));
         }
         Ok(())
     }

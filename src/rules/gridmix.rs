@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::masks::Masks;
-use super::{Rule, Slot, check_alpha, check_prob};
-use crate::error::{MixError, Result};
+use super::{Rule, Slot, check_alpha, check_prob, wrong};
+use crate::error::Result;
 use crate::plan::{Mask, MixPlan, Mode};
 use crate::random::{Key, draw_cells};
 
@@ -44,7 +44,8 @@ impl Rule for GridMix {
         if 1 <= least && least <= most && most <= MOST_CELLS {
             Ok(())
         } else {
-            Err(MixError::Cells { least, most, limit: MOST_CELLS })
+            let expected = format!("be two numbers, 1 <= min <= max <= {MOST_CELLS}");
+            Err(wrong("cells", expected, format!("({least}, {most})")))
         }
     }
 

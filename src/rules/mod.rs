@@ -108,6 +108,11 @@ pub fn named(name: &str) -> Option<Box<dyn Rule>> {
     })
 }
 
+/// The error of an option: `name` must `expected`, got `got`.
+fn wrong(name: &'static str, expected: impl ToString, got: impl ToString) -> MixError {
+    MixError::Option { name, expected: expected.to_string(), got: got.to_string() }
+}
+
 fn check_alpha(alpha: f64) -> Result<()> {
     if alpha.is_finite() && alpha >= 0.0 { Ok(()) } else { Err(MixError::Alpha(alpha)) }
 }

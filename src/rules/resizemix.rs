@@ -2,8 +2,8 @@
 
 use super::cutmix::rect;
 use super::partners::partners;
-use super::{Rule, Slot, check_prob, check_shape, draws, keep, share};
-use crate::error::{MixError, Result};
+use super::{Rule, Slot, check_prob, check_shape, draws, keep, share, wrong};
+use crate::error::Result;
 use crate::plan::{Lam, MixPlan, Mode, Rect};
 use crate::random::{Key, draw_patches};
 
@@ -43,7 +43,11 @@ impl Rule for ResizeMix {
     fn check(&self) -> Result<()> {
         check_prob(self.prob)?;
         let (least, most) = self.scale;
-        if 0.0 <= least && least <= most && most <= 1.0 { Ok(()) } else { Err(MixError::Scale { least, most }) }
+        if 0.0 <= least && least <= most && most <= 1.0 {
+            Ok(())
+        } else {
+            Err(wrong("scale", "be two fractions, 0 <= min <= max <= 1", format!("({least}, {most})")))
+        }
     }
 
     fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
@@ -73,6 +77,7 @@ impl Rule for ResizeMix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::MixError;
 
     #[test]
     fn options_and_shapes_are_checked() {
