@@ -61,7 +61,8 @@ class Mixer:
         first entry of a tuple; of a dict or a dataclass those with usual names (image, pixel_values, x, ...).
     targets : int, str or sequence, optional
         The entries that are targets. By default the other entries of a tuple; of a dict or a dataclass those with usual
-        names (label, labels, target, mask, y, ...). Entries of neither role are left as they are.
+        names (label, labels, target, mask, y, ...). Entries of neither role are left as they are, but numbers
+        with a name like that of a target (fine_label) must be named.
     num_classes : int, sequence or dict, optional
         Class indices become float32 soft targets of shape (n, num_classes). Several targets may have numbers of their
         own: one each, in order, or by name. Without it class indices become a `PairedTarget` (y, y_partner, lam).

@@ -6,6 +6,8 @@ import collections.abc
 import dataclasses
 import pathlib
 import pickle
+import re
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -172,7 +174,42 @@ def test_classes_without_a_target_are_an_error(mixes):
     mixed = mixes()(Mixup(), num_classes=10, targets="digit")(samples)
     assert mixed["digit"].shape == (4, 10)
     assert mixes()(Mixup(), num_classes=10, targets=[])(samples)["digit"].tolist() == [0, 1, 2, 3]
-    assert mixes()(Mixup())(samples)["digit"].tolist() == [0, 1, 2, 3]
+    with pytest.warns(UserWarning, match=r"no target with them: if one of \['digit'\] .*targets=\[\] if there is none"):
+        assert mixes()(Mixup())(samples)["digit"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["fine_label", "label2", "Label", "class_id", "seg_mask", "target_lengths"])
+@pytest.mark.parametrize("with_label", [True, False])
+@pytest.mark.parametrize("mixes", [MixCollate, lambda *a, **b: lambda x: Mixer(*a, **b)(default_collate(x))])
+def test_what_has_the_name_of_a_target_is_not_left_as_it_is(mixes, with_label, name):
+    samples = [{"img": images(i), "label": i, name: 3 - i} for i in range(4)]
+    if not with_label:
+        samples = [{key: value for key, value in sample.items() if key != "label"} for sample in samples]
+    targets = ["label", name] if with_label else [name]
+    with pytest.raises(ValueError, match=rf"entry '{name}' may be a target.*targets={re.escape(str(targets))}"):
+        mixes(Mixup(1.0))(samples)
+    mixed = mixes(Mixup(1.0), targets=targets)(samples)
+    assert mixed[name].y.tolist() == [3, 2, 1, 0]
+    assert mixes(Mixup(1.0), targets=targets[:-1])(samples)[name].tolist() == [3, 2, 1, 0]
+
+
+def test_names_of_what_is_no_target():
+    sample = {"image_id": 1, "index": 2, "class_name": "cat", "label_weight": 0.5, "decoder_attention_mask": [1, 0]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mixed = MixCollate(Mixup(1.0))([{"image": images(i), "label": i, **sample} for i in range(4)])
+        MixCollate(Mixup(1.0))([{"image": images(i), "idx": i, "path": "p"} for i in range(4)])
+    assert mixed["image_id"].tolist() == [1] * 4
+    assert mixed["label_weight"].tolist() == [0.5] * 4
+
+
+def test_the_pixel_mask_of_a_mixed_image_is_that_of_both():
+    """As of DETR: 1 where there is an image, which is padded."""
+    masks = [(torch.arange(4) <= i).long().expand(4, 4) for i in range(4)]
+    samples = [{"pixel_values": images(i), "pixel_mask": masks[i], "labels": i} for i in range(4)]
+    mixed, plan = MixCollate(Mixup(1.0), rng=1, return_plan=True)(samples)
+    both = [torch.maximum(masks[i], masks[j]) if plan.lam[i] < 1 else masks[i] for i, j in enumerate(plan.partner)]
+    assert torch.equal(mixed["pixel_mask"], torch.stack(both))
 
 
 def test_labels_alone_are_never_mixed():

@@ -6,6 +6,8 @@ Inputs are blended or cut, targets are mixed as labels, other entries are left a
 from __future__ import annotations
 
 import dataclasses
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -35,8 +37,17 @@ TARGET_NAMES = frozenset(
 #: Those of them that are labels, and not masks, wherever they are.
 LABEL_NAMES = frozenset("y label labels target targets class_labels mask_labels".split())
 #: Masks that are true, or lengths that end, where there is data; and masks that are true where there is none.
-_PRESENT, _LENGTHS = frozenset(["attention_mask"]), frozenset("length lengths input_length input_lengths".split())
+_PRESENT, _LENGTHS = (
+    frozenset(["attention_mask", "pixel_mask"]),
+    frozenset("length lengths input_length input_lengths".split()),
+)
 _ABSENT = frozenset("padding_mask key_padding_mask src_key_padding_mask".split())
+#: Words in names of targets; in names that are none beside one of these; and in names of what is no target.
+_LIKE_TARGETS = frozenset(
+    "label labels target targets class classes category categories mask masks segmentation".split()
+)
+_NOT_TARGETS = frozenset("attention padding special pos name names weight weights".split())
+_MARKS = frozenset("id ids idx index indices length lengths key path name".split())
 
 
 class Roles:
@@ -67,7 +78,7 @@ class Roles:
     """
 
     def __init__(self, inputs: Named = None, targets: Named = None, lengths: bool = False):
-        self._present = _PRESENT | _LENGTHS if lengths else _PRESENT
+        self._present, self._warned = _PRESENT | _LENGTHS if lengths else _PRESENT, False
         self.inputs, self.targets = _paths("inputs", inputs), _paths("targets", targets)
         if both := {*(self.inputs or ())} & {*(self.targets or ())}:
             raise ValueError(f"inputs and targets both name {_text(min(both, key=str))}")
@@ -126,6 +137,15 @@ class Roles:
             raise ValueError(f"no entry is known to be an input; name it: inputs=... (the entries are {names})")
         if self.inputs is None and self.targets is None:
             _refuse_alike(value, roles)
+        if self.targets is None and (has_names or by_name):
+            others = _refuse_forgotten(value, roles)
+            if others and "target" not in roles.values() and not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"the inputs are mixed and no target with them: if one of {others} is a target, name it: "
+                    "targets=...; targets=[] if there is none",
+                    stacklevel=2,
+                )
         for path in [path for path, role in roles.items() if role == "input"]:
             self._find_masks(at(value, path), path, roles)
         return roles
@@ -148,6 +168,32 @@ class Roles:
                 )
             elif inner not in roles:
                 self._find_masks(item, inner, roles)
+
+
+def _refuse_forgotten(value: Any, roles: Mapping[Path, Role]) -> list[str]:
+    """Refuses numbers that have the name of a target, and would be left as they are. Returns the names of others."""
+    known, others = {path[0] for path in roles}, []
+    for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
+        if key in known or not isinstance(key, str) or not _is_numeric(item):
+            continue
+        words = {*re.findall("[a-z]+", key.lower())}
+        if words & _LIKE_TARGETS and not words & _NOT_TARGETS:
+            targets = [*(path[0] for path, role in roles.items() if role == "target"), key]
+            raise ValueError(
+                f"entry {key!r} may be a target by its name, and would be left as it is; name the targets: "
+                f"targets={targets}, or those without it, [] for none"
+            )
+        if not words & _MARKS:
+            others.append(key)
+    return others
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether a value is a number, an array of numbers, or a list of them."""
+    first = value[0] if isinstance(value, list | tuple) and value else value
+    return isinstance(first, int | float) or any(
+        kind in str(getattr(first, "dtype", "")) for kind in ("int", "float", "bool")
+    )
 
 
 def _refuse_alike(value: Any, roles: Mapping[Path, Role]) -> None:

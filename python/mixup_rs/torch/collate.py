@@ -45,7 +45,8 @@ class MixCollate(SharedSettings):
         The entries of a sample that are inputs, and those that are targets: positions, names, or paths, which are
         tuples of these. By default the first entry of a tuple is the input and the others are targets; of a dict the
         entries with usual names (image, pixel_values, x, ...; label, labels, target, mask, y, ...). Entries of neither
-        role go through torch's `default_collate`.
+        role go through torch's `default_collate`, but numbers with a name like that of a target (fine_label) must be
+        named.
     num_classes : int, sequence or dict, optional
         Class indices become float32 soft targets of shape (n, num_classes). Several targets may have numbers of their
         own: one each, in order, or by name. Without it class indices become a `PairedTarget`
@@ -74,7 +75,7 @@ class MixCollate(SharedSettings):
     pad : float, optional
         Inputs of different lengths along any axis are padded with this number, at the end, to the longest one of the
         batch. A mixed sample is as long as the longer of the two: so are entries called `length`, `lengths`,
-        `input_length` or `input_lengths`, and `attention_mask` and `padding_mask` become those of both.
+        `input_length` or `input_lengths`, and `attention_mask`, `pixel_mask` and `padding_mask` become those of both.
     other : map-style data set, optional
         Take partners from the samples of this data set, which are like those of the first: unlabelled images, another
         domain. Those of a batch are drawn by its key, whatever the number of workers, and read by the worker that
