@@ -145,6 +145,7 @@ def test_float64():
         got = jax.jit(apply)(plan, jnp.asarray(x))
         assert got.dtype == np.float64
         np.testing.assert_allclose(got, plan.apply(x), rtol=1e-14)
+        assert jax.jit(apply_labels, static_argnums=2)(plan, jnp.arange(N), N)[0].dtype == np.float32
 
 
 def test_a_plan_is_a_pytree():

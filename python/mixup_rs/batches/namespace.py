@@ -106,10 +106,13 @@ class NamespaceArrays(Arrays):
 
     def soft(self, plan: MixPlan, y: Any, num_classes: int, label_smoothing: float) -> Any:
         if is_traced(y):
-            hot = self.floats(y[:, None] == self.xp.arange(num_classes))
-            hot = hot * (1 - label_smoothing) + label_smoothing / num_classes
-            return blend(self.xp, Drawn.of(plan.for_labels()), hot)
+            return self.soft_by(Drawn.of(plan.for_labels()), y, num_classes, label_smoothing)
         return self.asarray(plan.apply_labels(self.host(y), num_classes, label_smoothing)[0], y)
+
+    def soft_by(self, drawn: Drawn, y: Any, num_classes: int, label_smoothing: float) -> Any:
+        """Soft targets of class indices (n,), mixed by the operations of the library."""
+        hot = self.floats(y[:, None] == self.xp.arange(num_classes))
+        return blend(self.xp, drawn, hot * (1 - label_smoothing) + label_smoothing / num_classes)
 
     def take(self, x: Any, rows: np.ndarray) -> Any:
         return self.xp.take(x, self.asarray(rows, x), axis=0)
