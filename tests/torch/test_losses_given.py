@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from collections import namedtuple
 from collections.abc import Mapping
 from functools import partial
 
@@ -275,3 +276,37 @@ def test_what_is_said_of_several_lams_leads_to_a_loss():
     assert loss_of(Triplet(), Mixup(1.0, mode="batch")).isfinite()
     soft = loss_of(lambda pred, y: F.cross_entropy(pred, y), num_classes=2)
     torch.testing.assert_close(soft, loss_of(nn.CrossEntropyLoss()))
+
+
+Heads = namedtuple("Heads", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda *pairs: dict(zip("ab", pairs, strict=True)), lambda *pairs: list(pairs), Heads], ids=str
+)
+def test_pairs_within_a_target(make):
+    """As MixCollate makes them of several heads."""
+
+    def loss(pred, heads):
+        a, b = heads.values() if isinstance(heads, dict) else heads
+        return F.cross_entropy(pred, a) + 2 * F.cross_entropy(pred, b)
+
+    pred, lam = torch.eye(6)[:, :3], torch.tensor(0.75)
+    a, b = Y, (Y + 1) % 3
+    expected = 0.75 * loss(pred, [a, b]) + 0.25 * loss(pred, [a.flip(0), b.flip(0)])
+    torch.testing.assert_close(mixed_loss(loss, pred, make(pair(lam, a), pair(lam, b))), expected)
+    with pytest.raises(ValueError, match="one lam, got several"):
+        mixed_loss(loss, pred, make(pair(lam, a), pair(lam / 2, b)))
+    plain = make(a, b)
+    torch.testing.assert_close(mixed_loss(loss, pred, plain), loss(pred, plain))
+
+
+@pytest.mark.parametrize("third", [Y % 2, Y.numpy() % 2, torch.rand(6) > 0.5], ids=["int64", "array", "bool"])
+def test_three_heads_are_no_pair(third):
+    """Outside of training, where nothing is mixed."""
+
+    def loss(pred, heads):
+        return sum(F.cross_entropy(pred, torch.as_tensor(head).long()) for head in heads)
+
+    pred, heads = torch.eye(6)[:, :3], [Y, (Y + 1) % 3, third]
+    torch.testing.assert_close(mixed_loss(loss, pred, heads), loss(pred, heads))

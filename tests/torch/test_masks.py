@@ -199,3 +199,20 @@ def test_a_plan_of_weights_and_boxes_of_a_rule_of_ones_own():
     assert torch.equal(target.y_partner[only_cut], target.y[only_cut])
     assert torch.equal(target.y_partner[~only_cut], CLASSES.roll(1, 0)[~only_cut])
     np.testing.assert_array_equal(target.lam, np.where(only_cut, plan.lam, plan.weight).astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(1, *SIZE), SIZE])
+def test_float_masks_of_classes_are_not_averaged_as_numbers(shape):
+    """As MONAI and others keep them. With the number of classes they are known from what is a picture."""
+    masks = [mask.float().view(shape) for mask in CLASSES]
+    for rule in (Mixup(1.0), BOTH):
+        with pytest.raises(TypeError, match=r"floats that look like class numbers, with num_classes=4.*y.long\(\)"):
+            collated(masks, rule, num_classes=4)
+    plan = CutMix().plan(N, SIZE, rng=KEY)
+    assert torch.equal(collated(masks, CutMix(), num_classes=4)[1], cut(plan, torch.stack(masks)))
+    shares = [(mask > 1).float() for mask in masks]  # of one class
+    plan, both = Mixup(1.0).plan(N, rng=KEY), torch.stack(shares)
+    lam = torch.from_numpy(plan.lam).float().view(N, *[1] * len(shape))
+    torch.testing.assert_close(
+        collated(shares, Mixup(1.0), num_classes=4)[1], lam * both + (1 - lam) * both[plan.partner]
+    )

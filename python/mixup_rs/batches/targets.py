@@ -203,7 +203,7 @@ def mix_target(arrays: Arrays, plan: MixPlan, y: Any, options: TargetOptions, na
         return _pair(arrays, plan, y, one_lam=True, name=name)
     is_mask = ndim > 2 or has_region_shape(plan, y)
     if kind == "float":
-        _refuse_class_numbers(arrays, y, options, name)
+        _refuse_class_numbers(arrays, y, options, name, plan)
         if ndim == 2 and y.shape[1] == options.num_classes:
             _refuse_smoothing(options, name)
         # What is blended outside of the regions is blended by `weight`, as the image is.
@@ -256,9 +256,15 @@ def _refuse_smoothing(options: TargetOptions, name: str) -> None:
         raise ValueError(f"label_smoothing needs class indices, but {name} has a column for each class")
 
 
-def _refuse_class_numbers(arrays: Arrays, y: Any, options: TargetOptions, name: str) -> None:
+def _refuse_class_numbers(arrays: Arrays, y: Any, options: TargetOptions, name: str, plan: MixPlan) -> None:
     """Refuses floats that are class numbers: they would be blended as the numbers they look like."""
-    if options.num_classes is None or y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1):
+    if options.num_classes is None:
+        return
+    if y.ndim > 2 or has_region_shape(plan, y):
+        # A mask that is cut keeps its classes, and one of 0 and 1 becomes the share of a class.
+        if (plan.only_copies and has_region_shape(plan, y)) or arrays.all(y < 2):
+            return
+    elif y.ndim == 2 and y.shape[1] > 1:
         return
     # A missing label is NaN, one that is ignored -100.
     if arrays.all(((y == arrays.floor(y)) & (y >= 0) & (y < options.num_classes)) | (y != y) | (y == -100)):

@@ -24,7 +24,7 @@ from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.chosen import chosen, positions, put_back
 from mixup_rs.fastai.elsewhere import Batch, elsewhere
 from mixup_rs.fastai.keys import BANK, Keys
-from mixup_rs.fastai.loaded import are_soft, refuse_several, unpaired, warn_of_unused
+from mixup_rs.fastai.loaded import are_soft, refuse_several, warn_of_unused
 from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
 from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
@@ -42,7 +42,7 @@ from mixup_rs.torch.batch import (
 )
 from mixup_rs.torch.device import send_pairs
 from mixup_rs.torch.loading import Epochs, mixing_collate, pause
-from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy
+from mixup_rs.torch.losses import pair_of_losses, refuse_rounding, soft_cross_entropy, unpaired
 from mixup_rs.torch.nest import tree_leaves, tree_map
 from mixup_rs.torch.separable import parts_of
 from mixup_rs.torch.shared import rank

@@ -23,7 +23,7 @@ from mixup_rs.torch.separable import (
     wide_sum,
 )
 
-__all__ = ["as_pair", "common_lam", "mixed_loss", "pair_of_losses", "refuse_rounding", "soft_cross_entropy"]
+__all__ = ["as_pair", "common_lam", "mixed_loss", "pair_of_losses", "refuse_rounding", "soft_cross_entropy", "unpaired"]
 
 
 def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tensor:
@@ -42,7 +42,8 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     pred : Any
         What the model returned, batch first.
     *targets : PairedTarget, (y, y_partner, lam) or torch.Tensor
-        The targets as `MixCollate` makes them. Tensors, which are mixed already, are part of both losses.
+        The targets as `MixCollate` makes them, or lists and dicts of them. Tensors, which are mixed already, are part
+        of both losses.
 
     Returns
     -------
@@ -71,13 +72,36 @@ def mixed_loss(loss_func: Callable[..., Any], pred: Any, *targets: Any) -> Tenso
     if isinstance(loss_func, type) or not callable(loss_func):
         got = f"the class {loss_func.__name__}" if isinstance(loss_func, type) else type(loss_func).__name__
         raise TypeError(f"loss_func must be a function or a module, such as nn.CrossEntropyLoss(), got {got}")
-    pairs = [as_pair(target) for target in targets]
-    lams = [pair.lam for pair in pairs if pair is not None]
-    if not lams:
+    pairs = map(as_pair, targets)
+    given = tuple(target if pair is None else pair for target, pair in zip(targets, pairs, strict=True))
+    own, partner, lam = unpaired(given)
+    if lam is None:
         return loss_func(pred, *targets)
-    own = [target if pair is None else pair.y for target, pair in zip(targets, pairs, strict=True)]
-    partner = [target if pair is None else pair.y_partner for target, pair in zip(targets, pairs, strict=True)]
-    return pair_of_losses(loss_func, pred, own, partner, common_lam(lams))
+    return pair_of_losses(loss_func, pred, own, partner, lam)
+
+
+def unpaired(targets: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...], Tensor | None]:
+    """The own targets, those of the partners, and lam; None where no target is a pair.
+
+    Examples
+    --------
+    >>> pair = PairedTarget(torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([0.75, 1.0]))
+    >>> unpaired(({"label": pair},))
+    (({'label': tensor([0, 1])},), ({'label': tensor([1, 0])},), tensor([0.7500, 1.0000]))
+    """
+    lams: list[Tensor] = []
+
+    def side(target: Any, at: int) -> Any:
+        if isinstance(target, PairedTarget):
+            lams.append(torch.as_tensor(target.lam))
+            return target[at]
+        if isinstance(target, tuple | list):
+            items = [side(item, at) for item in target]
+            return type(target)(*items) if hasattr(target, "_fields") else type(target)(items)
+        return {key: side(item, at) for key, item in target.items()} if isinstance(target, dict) else target
+
+    own, partners = (tuple(side(target, at) for target in targets) for at in (0, 1))
+    return own, partners, common_lam(lams) if lams else None
 
 
 def common_lam(lams: Sequence[Tensor]) -> Tensor:
@@ -93,11 +117,19 @@ def as_pair(target: Any) -> PairedTarget | None:
     if isinstance(target, PairedTarget) or (
         is_triple
         and all(isinstance(part, Tensor) for part in target[:2])
-        and isinstance(target[2], Tensor | np.ndarray | np.floating | float | int)
+        and target[0].shape == target[1].shape
+        and _is_lam(target[2])
     ):
         own, partner, lam = target
         return PairedTarget(own, partner, torch.as_tensor(lam))
     return None
+
+
+def _is_lam(value: Any) -> bool:
+    """Whether a value may be weights. Integers are the classes of a third head."""
+    if isinstance(value, Tensor):
+        return value.is_floating_point()
+    return value.dtype.kind == "f" if isinstance(value, np.ndarray) else isinstance(value, np.floating | float | int)
 
 
 def pair_of_losses(
