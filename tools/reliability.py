@@ -19,7 +19,7 @@ PROMISES = [
         "`src/simd/mod.rs`, `src/apply/tests.rs`, `tests/properties.rs`",
         "`make test`; `make fuzz-rust`",
     ),
-    ("Values drawn from a key never change", "`tests/core/test_sample.py`", "`make test`"),
+    ("Values drawn from a key never change", "`tests/core/test_goldens.py`", "`make test`"),
     (
         "A wrong argument is a ValueError or TypeError, and nothing is written",
         "`tests/core/test_errors.py`, `tests/core/test_properties_plans.py`",
