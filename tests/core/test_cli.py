@@ -117,6 +117,7 @@ def test_a_rule_is_typed_as_in_python(text, rule):
         ),
         (["demo", "--rule", "fmix(soft=2)"], r"FMix: soft must lie in \[0, 0.5\], got 2"),
         (["demo", "--rule", "fmix(soft='2')"], "FMix: soft must be a real number, got str"),
+        (["demo", "--rule", "fmix(**{'soft': 0.1})"], r"FMix: got an unexpected keyword argument .\*\*{'soft': 0.1}"),
         (["demo", "--rule", "fmix(soft=x)"], "expected the value of an option, got x"),
         (["demo", "--rule", "OneOf([Blur()])"], "unknown rule 'Blur'"),
         (["demo", "--rule", "mixup", "--alpha", "-1"], "alpha must be .* got -1"),

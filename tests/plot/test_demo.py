@@ -100,6 +100,18 @@ def test_demo_without_a_key_mixes_each_picture_with_another(tmp_path, shown, cap
     np.testing.assert_array_equal(shown[1][1][2].lam, plan.lam)
 
 
+def test_a_rule_of_several_partners_is_shown(tmp_path, folder, capsys):
+    paths = [
+        save(tmp_path / name, colour) for name, colour in [("a.png", "#f00"), ("b.png", "#0f0"), ("c.png", "#00f")]
+    ]
+    args = ["--rule", "Mixup(1.0, k=3)", "--out", str(tmp_path / "several.png")]
+    assert cli.main(["demo", *paths, *args]) == 0
+    said = capsys.readouterr().out.splitlines()
+    plan = Mixup(1.0, k=3).plan(3, rng=(int(said[0].split()[-1]),))
+    assert f"partner {', '.join('abc'[i] for i in plan.partner[0])} soft target {plan.weights[0, 0]:.2f} a" in said[1]
+    assert cli.main(["preview", str(folder), *args]) == 0
+
+
 def test_a_picture_is_shown_upright(tmp_path, shown):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter

@@ -40,14 +40,16 @@ def run(options: Namespace) -> int:
 def _one_rule(options: Namespace, rule: mixup_rs.Rule, x: np.ndarray, names: list[str]) -> None:
     labels = np.arange(len(names))
     key = options.rng or _clear_key(rule, x)
-    mixed = mixup_rs.mix_batch(x, labels, rule=rule, num_classes=len(names), rng=key)
+    plan = rule.plan(len(x), x.shape[2:], rng=key)
+    targets, _ = plan.apply_labels(labels, num_classes=len(names))
     print(f"{rule}, --rng {','.join(map(str, key))}")
     wide = max(map(len, names))
-    for name, lam, partner, target in zip(names, mixed.lam, mixed.partner, mixed.y, strict=True):
+    for name, lam, partner, target in zip(names, plan.lam, plan.partner, targets, strict=True):
+        partners = ", ".join(names[i] for i in np.atleast_1d(partner))
         soft = ", ".join(f"{share:.2f} {other}" for share, other in zip(target, names, strict=True) if share)
-        print(f"{name:{wide}} lam {lam:.2f}, partner {names[partner]:{wide}} soft target {soft}")
+        print(f"{name:{wide}} lam {lam:.2f}, partner {partners:{wide}} soft target {soft}")
     draw(options.out, lambda plot: plot.plot_mixed_batch(
-        x, mixed.x, mixed, labels, names, max_n=len(x), path=options.out
+        x, plan.apply(x), plan, labels, names, max_n=len(x), path=options.out
     ))  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def _clear_key(rule: mixup_rs.Rule, x: np.ndarray) -> tuple[int, ...]:
 
     def is_unclear(key: int) -> tuple[int, float]:
         plan = rule.plan(len(x), x.shape[2:], rng=(key,))
-        is_alone = (plan.partner == np.arange(len(x))) | (plan.lam == 1)
+        is_alone = (plan.partner.T == np.arange(len(x))) | (plan.lam == 1)
         return int(is_alone.sum()), float(abs(plan.lam - 0.6).mean())
 
     return (min(range(_KEYS), key=is_unclear),)

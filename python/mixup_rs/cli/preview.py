@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-import mixup_rs
 from mixup_rs.cli.drawing import draw
 from mixup_rs.cli.fault import Fault
 from mixup_rs.cli.pictures import read
@@ -39,15 +38,15 @@ def run(options: Namespace) -> int:
     x = read(progress(chosen, "images read", n))
     # One class is no label: weights alone are shown then.
     labels = np.array([classes.index(path.parent.name) for path in chosen]) if len(classes) > 1 else None
-    mixed = mixup_rs.mix_batch(x, rule=rule, rng=key)
-    kept = np.maximum(mixed.lam, 1 - mixed.lam)
+    plan = rule.plan(n, x.shape[2:], rng=key)
+    kept = np.maximum(plan.lam, 1 - plan.lam)
     print(
-        f"{rule} on {n} of them: lam {mixed.lam.min():.2f} to {mixed.lam.max():.2f}; "
+        f"{rule} on {n} of them: lam {plan.lam.min():.2f} to {plan.lam.max():.2f}; "
         f"{np.count_nonzero(kept >= _HARDLY)} are hardly mixed, with {1 - _HARDLY:.0%} of another or less"
     )
-    shown = varied_samples(mixed, options.samples)
+    shown = varied_samples(plan, options.samples)
     draw(options.out, lambda plot: plot.plot_mixed_batch(
-        x, mixed.x, mixed, labels, classes, samples=shown, path=options.out
+        x, plan.apply(x), plan, labels, classes, samples=shown, path=options.out
     ))  # fmt: skip
     return 0
 

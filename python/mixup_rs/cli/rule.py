@@ -41,7 +41,8 @@ def _rule(typed: ast.expr) -> Rule:
     try:
         signature = inspect.signature(kind)
         given = [_value(option) for option in typed.args]
-        bound = signature.bind(*given, **{str(option.arg): _value(option.value) for option in typed.keywords})
+        named = {option.arg or f"**{ast.unparse(option.value)}": _value(option.value) for option in typed.keywords}
+        bound = signature.bind(*given, **named)
     except TypeError as error:
         options = ", ".join(field.name for field in dataclasses.fields(kind))
         raise Fault(f"{kind.__name__}: {error}; its options are {options}") from error
