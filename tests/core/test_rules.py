@@ -37,6 +37,23 @@ def test_every_rule_has_examples_of_each_of_its_options(kind):
     assert not same, f"add examples of {kind.__name__} with another {', '.join(same)} to tests/support/rules.py"
 
 
+@each_kind
+def test_the_core_reads_each_option(kind):
+    """One that the dataclass has and the core does not know would be ignored without a word."""
+    read = set()
+
+    class Watched(kind):
+        def __getattribute__(self, name):
+            read.add(name)
+            return super().__getattribute__(name)
+
+    rule = Watched(**{name: getattr(examples(kind)[0], name) for name in options(kind)})
+    read.clear()
+    rule.plan(2, SHAPE, rng=1)
+    lacks = {*options(kind)} - read
+    assert not lacks, f"the core does not read {lacks} of {kind.__name__}: name it in its `options`, in src/rules"
+
+
 class TestValues:
     @each_rule
     def test_rules_are_frozen(self, rule):
