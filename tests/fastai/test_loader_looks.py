@@ -7,7 +7,7 @@ import pytest
 import torch
 from fastai.vision.all import Callback, DataLoaders, F, nn
 from fastai_trials import data_sets
-from learners import EitherMix, digits, fit, learner
+from learners import EitherMix, digits, fit, learner, tiny_model
 from torch.utils.data import DataLoader as TorchLoader
 
 from mixup_rs import CutMix, Mixup
@@ -232,3 +232,25 @@ def test_those_that_are_changed_before_are_mixed():
     learn = learner([RustMixUp(1.0), Changes(lambda y: (y + 1) % 10, -1), Check()], data_sets)
     fit(learn, 1)
     assert learn.check.count == 5
+
+
+def test_labels_given_to_the_model_after_the_mix_are_refused():
+    """As for a model that is taught by what it should have said; before the mix they are refused as well."""
+
+    class Teach(Callback):
+        def before_batch(self):
+            self.learn.xb = (*self.learn.xb, *self.learn.yb)
+
+    class Taught(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = tiny_model()
+
+        def forward(self, x, y):
+            return self.model(x) + F.one_hot(y, 10)
+
+    for order in (-1, 10):
+        learn = learner([RustMixUp(1.0), teach := Teach()], data_sets, Taught)
+        teach.order = order
+        with pytest.raises(TypeError, match=r"give labels to the loss alone, with pair=True if it needs both"):
+            fit(learn, 1)

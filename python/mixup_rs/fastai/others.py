@@ -9,6 +9,7 @@ from fastai.callback.mixup import MixHandler
 
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.keys import TURN
+from mixup_rs.torch.apply import is_mixable
 from mixup_rs.torch.nest import tree_leaves
 
 __all__ = ["is_its_turn", "refuse_changed", "refuse_fastais"]
@@ -36,12 +37,21 @@ def is_its_turn(callback: Any, ours: type) -> bool:
 
 
 def refuse_changed(callback: Any) -> None:
-    """Refuse targets that another callback changed since they were mixed: those of the partners are as they were."""
+    """Refuse what another callback did since a batch was mixed.
+
+    Other targets would have partners as they were; labels among the inputs are the own ones.
+    """
     given, found = tree_leaves(callback._own), tree_leaves(callback.learn.yb)
     if len(given) == len(found) and not all(map(_are_same, given, found)):
         raise ValueError(
             f"another callback changed the targets after {type(callback).__name__} mixed them, and those of the "
             f"partners are as they were: change them before, with an order below {callback._order}"
+        )
+    labels = {y.data_ptr() for y in found if y.numel()}
+    if any(x.data_ptr() in labels and not is_mixable(x) for x in tree_leaves(callback.learn.xb)):
+        raise TypeError(
+            f"another callback gave the model labels after {type(callback).__name__} mixed its input, and they "
+            "are the own ones: give labels to the loss alone, with pair=True if it needs both"
         )
 
 
