@@ -64,16 +64,20 @@ class Asked:
     ----------
     check : callable
         Called with the learner whose epoch of training asks for a batch.
+    epoch : Running, optional
+        An epoch that needs no check.
     """
 
-    def __init__(self, check: Callable[[Any], None]):
-        self._check = check
+    def __init__(self, check: Callable[[Any], None], epoch: Running | None = None):
+        self._check, self._epoch = check, None if epoch is None else epoch._frame
 
     def __bool__(self) -> bool:
         """Look at the innermost event or epoch of a learner; True where there is none."""
         is_lasting = False  # an event in which a worker was started says nothing of its later batches
         for frame in _calls(sys._getframe()):
-            is_lasting |= is_lasting_worker(frame)
+            if frame is self._epoch:
+                break
+            is_lasting = is_lasting or is_lasting_worker(frame)
             if frame.f_code is _EVENT and not is_lasting:
                 return False
             if frame.f_code is _EPOCH:

@@ -27,7 +27,7 @@ def move(left: MixCollate | None, joined: MixCollate | None) -> None:
 
 def _refuse_without_callback(learn: Any) -> None:
     """Refuse to train with batches that are left as they are because of the callback of another learner."""
-    if not any(isinstance(getattr(cb, "_loader", None), TrainingLoader) for cb in learn.cbs):
+    if not any(isinstance(vars(cb).get("_loader"), TrainingLoader) for cb in learn.cbs):
         raise ValueError(
             "the MixCollate of this DataLoader would not mix: it waits for the callback of another learner. Give this "
             "learner one as well, RustMixUp() or MixCollateEpoch(), or take that one away: learn.remove_cb(...)"
@@ -46,8 +46,8 @@ class TrainingLoader:
         self.collate, self._is_training = collate, True
         resume(collate, epoch, offset)
         if collate is not None:
-            collate._mixes_while = Running(learn._do_epoch_train)
-            collate._is_asked = Asked(_refuse_without_callback)
+            collate._mixes_while = running = Running(learn._do_epoch_train)
+            collate._is_asked = Asked(_refuse_without_callback, running)
 
     def end(self) -> None:
         """Leave batches as they are until the next epoch."""
