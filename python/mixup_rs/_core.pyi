@@ -397,7 +397,11 @@ class MixPlan:
         other: ArrayLike | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
     def apply_boxes(
-        self, boxes: Sequence[Any], labels: Sequence[Any], min_visible: float = 0.1
+        self,
+        boxes: Sequence[Any],
+        labels: Sequence[Any],
+        min_visible: float = 0.1,
+        other: tuple[Sequence[Any], Sequence[Any]] | None = None,
     ) -> tuple[list[Any], list[Any], list[Any]]:
         """Mix the boxes of objects.
 
@@ -414,6 +418,8 @@ class MixPlan:
             An entry for each sample: (k, ...), a row for each box.
         min_visible : float, default 0.1
             In [0, 1]: a box stays if at least this part of its area in the image is visible.
+        other : (sequence, sequence), optional
+            The boxes and the labels of the batch that partners come from, if the plan has an `other`.
 
         Returns
         -------
@@ -426,7 +432,10 @@ class MixPlan:
             If an argument is not as described, or the plan cuts samples of other than two axes.
         """
     def apply_keypoints(
-        self, points: Sequence[Any], labels: Sequence[Any] | None = None
+        self,
+        points: Sequence[Any],
+        labels: Sequence[Any] | None = None,
+        other: tuple[Sequence[Any], Sequence[Any] | None] | None = None,
     ) -> tuple[list[Any], list[Any] | None, list[Any]]:
         """Mix keypoints.
 
@@ -437,6 +446,8 @@ class MixPlan:
             behind x and y, it is 0 for points that are not labelled.
         labels : sequence of arrays, optional
             An entry for each sample: (k, ...), a row for each point or instance.
+        other : (sequence, sequence or None), optional
+            The points and the labels of the batch that partners come from, if the plan has an `other`.
 
         Returns
         -------

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.namespace import Drawn, NamespaceArrays, blend, view
+from mixup_rs.batches.others import both_batches
 from mixup_rs.batches.traced import Plan, TracedPlan, flatten, unflatten
 
 __all__ = ["TracedPlan", "apply", "apply_labels"]
@@ -22,16 +23,15 @@ __all__ = ["TracedPlan", "apply", "apply_labels"]
 _ARRAYS = NamespaceArrays(jnp)
 
 
-def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> jax.Array:
+def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None, other: Any = None) -> jax.Array:
     """Mix an array by a plan.
 
     Without boxes the result is ``lam[i] * x[i] + (1 - lam[i]) * x[partner[i]]``. With boxes, each sample is blended by
     `plan.weight`, and then its box is copied from its partner. With masks, each pixel is blended by its share.
 
     In the memory of the CPU the Rust kernel mixes, without a copy of `x`. Under jit, grad and vmap and on accelerators
-    it is one gather and one blend, within rounding of the kernel's result: there pass the plan as an argument, like an
-    array. A plan that is a static argument, or that a jitted function closes over, is compiled into it, anew for each
-    plan.
+    it is one gather and one blend, within rounding of the kernel's result: there pass the plan as an argument. One that
+    is a static argument, or that a jitted function closes over, is compiled into it, anew for each plan.
 
     Parameters
     ----------
@@ -42,6 +42,8 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
         copies (CutMix) any dtype.
     spatial_axes : sequence of int, optional
         The axes of `x` that boxes or masks are along; by default the last ones.
+    other : jax.Array, optional
+        The batch that partners come from, if the plan has an `other`. Close over such a plan to transform a function.
 
     Returns
     -------
@@ -50,14 +52,8 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
 
     Raises
     ------
-    TypeError
-        If the dtype cannot be mixed.
-    ValueError
-        If `x` is a batch of another length, or its spatial axes are not those of the boxes or masks.
-
-    See Also
-    --------
-    apply_labels : Mix the labels of the batch.
+    TypeError, ValueError
+        If the dtype cannot be mixed, `x` is a batch of another length, or its spatial axes are not those of regions.
 
     Examples
     --------
@@ -69,11 +65,12 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
     >>> apply(plan, x)
     Array([[6., 1.],
            [0., 4.]], dtype=float32)
-    >>> jax.jit(apply)(plan, x)
-    Array([[6., 1.],
-           [0., 4.]], dtype=float32)
+    >>> bool((jax.jit(apply)(plan, x) == apply(plan, x)).all())
+    True
     """
     x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    if (both := both_batches(_ARRAYS, plan, x, other)) is not None:
+        return apply(*both, spatial_axes=spatial_axes)[: len(plan)]
     drawn = plan.image if isinstance(plan, TracedPlan) else None if plan.k > 2 else Drawn.of(plan)
     is_moved = drawn is not None and drawn.spatial_shape is not None and drawn.only_copies
     if x.ndim == 0 or not (_ARRAYS.is_mixable(x) or is_moved):
@@ -89,7 +86,7 @@ def apply(plan: Plan, x: Any, *, spatial_axes: Sequence[int] | None = None) -> j
 
 
 def apply_labels(
-    plan: Plan, labels: Any, num_classes: int | None = None, label_smoothing: float = 0.0
+    plan: Plan, labels: Any, num_classes: int | None = None, label_smoothing: float = 0.0, other: Any = None
 ) -> tuple[jax.Array, jax.Array | None]:
     """Mix labels by a plan.
 
@@ -101,10 +98,11 @@ def apply_labels(
         As for `MixPlan.apply_labels`: floats are blended; class indices (n,) become float32 soft targets with
         `num_classes`, else they are returned beside those of the partners; booleans (n, k) are blended as float32.
     num_classes : int, optional
-        At least 1. Class indices must be in [0, num_classes), which under a transformation cannot be checked: there one
-        that is not has a row of zeros.
+        At least 1. Under a transformation a class index that is not below it is not refused, but has a row of zeros.
     label_smoothing : float, default 0.0
         s in [0, 1], for class indices: 1 - s + s/C for the class, s/C for the others.
+    other : jax.Array, optional
+        The labels of the batch that partners come from, if the plan has an `other`.
 
     Returns
     -------
@@ -127,6 +125,9 @@ def apply_labels(
            [0.  , 0.  , 1.  ]], dtype=float32)
     """
     y = labels if isinstance(labels, jax.Array) else jnp.asarray(labels)
+    if (both := both_batches(_ARRAYS, plan, y, other)) is not None:
+        own, partner = apply_labels(*both, num_classes, label_smoothing)
+        return own[: len(plan)], None if partner is None else partner[: len(plan)]
     if isinstance(plan, MixPlan) and (seen := view(y)) is not None:
         own, partner = plan.apply_labels(seen, num_classes, label_smoothing)
         return (_ARRAYS.asarray(own, y), None) if partner is None else (y, _ARRAYS.asarray(partner, y))

@@ -341,25 +341,30 @@ impl PyMixPlan {
 
     #[allow(clippy::doc_lazy_continuation)] // a docstring
     #[doc = include_str!("apply_boxes.txt")]
-    #[pyo3(signature = (boxes, labels, min_visible=None), text_signature = "(self, boxes, labels, min_visible=0.1)")]
+    #[pyo3(
+        signature = (boxes, labels, min_visible=None, other=None),
+        text_signature = "(self, boxes, labels, min_visible=0.1, other=None)"
+    )]
     fn apply_boxes<'py>(
         slf: &Bound<'py, Self>,
         boxes: &Bound<'py, PyAny>,
         labels: &Bound<'py, PyAny>,
         min_visible: Option<&Bound<'py, PyAny>>,
+        other: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("mixup_rs.detection")?.call_method1("apply_boxes", (slf, boxes, labels, min_visible))
+        slf.py().import("mixup_rs.detection")?.call_method1("apply_boxes", (slf, boxes, labels, min_visible, other))
     }
 
     #[allow(clippy::doc_lazy_continuation)] // a docstring
     #[doc = include_str!("apply_keypoints.txt")]
-    #[pyo3(signature = (points, labels=None))]
+    #[pyo3(signature = (points, labels=None, other=None))]
     fn apply_keypoints<'py>(
         slf: &Bound<'py, Self>,
         points: &Bound<'py, PyAny>,
         labels: Option<&Bound<'py, PyAny>>,
+        other: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("mixup_rs.detection")?.call_method1("apply_keypoints", (slf, points, labels))
+        slf.py().import("mixup_rs.detection")?.call_method1("apply_keypoints", (slf, points, labels, other))
     }
 
     fn __len__(&self) -> usize {

@@ -15,7 +15,7 @@ from oracle import assert_same_bits, mix_plan, name, patches, soft_targets, ulp,
 from rules import EXAMPLES, KINDS, draws_soft_masks, examples
 
 import mixup_rs.jax
-from mixup_rs import CutMix, Mixer, MixPlan, Mixup, PairedTarget
+from mixup_rs import CutMix, FMix, Mixer, MixPlan, Mixup, PairedTarget
 from mixup_rs.jax import TracedPlan, apply, apply_labels
 
 N, SIZE = 6, (8, 10)
@@ -370,3 +370,27 @@ def test_several_samples():
         jax.jit(apply)(plan, x)
     with pytest.raises(ValueError, match=r"pair.*num_classes"):
         apply_labels(plan, jnp.arange(N) % 4)
+
+
+@pytest.mark.parametrize("rule", [Mixup(1.0), CutMix(mode="elem"), examples(FMix)[1]], ids=repr)
+def test_partners_from_another_batch(rule):
+    x, z, plan = values((N, *SIZE), np.float32), values((3, *SIZE), np.float32, 1), rule.plan(N, SIZE, rng=1, other=3)
+    x, z = np.clip(x, -100, 100), np.clip(z, -100, 100)
+    expected = plan.apply(x, other=z)
+    assert_same_bits(np.asarray(apply(plan, jnp.asarray(x), other=jnp.asarray(z))), expected)
+    np.testing.assert_allclose(jax.jit(lambda x, z: apply(plan, x, other=z))(x, z), expected, atol=1e-4)
+    grads = jax.grad(lambda z: apply(plan, x, other=z).sum())(jnp.asarray(z))
+    shares = np.bincount(plan.partner, 1 - plan.lam, minlength=3) * np.prod(SIZE)
+    np.testing.assert_allclose(grads.sum(axis=(1, 2)), shares, rtol=1e-4, atol=1e-3)
+    y, yz = np.arange(N) % 3, np.array([2, 1, 0])
+    for got in (apply_labels(plan, y, 3, other=yz), jax.jit(lambda y, yz: apply_labels(plan, y, 3, other=yz))(y, yz)):
+        np.testing.assert_allclose(got[0], plan.apply_labels(y, 3, other=yz)[0], atol=1e-6)
+    own, partner = apply_labels(plan, y, other=yz)
+    assert (own.tolist(), partner.tolist()) == (y.tolist(), yz[plan.partner].tolist())
+    for wrong in (None, z[:2], z[:, :1], z.astype(np.float16)):
+        with pytest.raises(ValueError, match="other"):
+            apply(plan, x, other=wrong)
+    with pytest.raises(ValueError, match=r"got another batch: other="):
+        apply(rule.plan(N, SIZE, rng=1), x, other=z)
+    with pytest.raises(ValueError, match="close over it"):
+        jax.jit(apply)(plan, x)

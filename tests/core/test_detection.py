@@ -26,9 +26,9 @@ def own_shares(plan):
 
 
 def painted(plan, boxes, labels, min_visible):
-    """The boxes, labels and weights, from the pixels of each box."""
+    """The boxes, labels and weights, from the pixels of each box; those of another batch are behind the others."""
     shares = own_shares(plan)
-    for i, partner in enumerate(plan.partner):
+    for i, partner in enumerate(plan.partner if plan.other is None else plan.partner + len(plan)):
         found = []
         for source in dict.fromkeys([i, int(partner)]):
             share = np.ones((SIDE, SIDE)) if partner == i else shares[i] if source == i else 1 - shares[i]
@@ -67,6 +67,34 @@ def test_boxes_are_what_is_left_of_the_painted_ones(boxes, rule, seed, min_visib
         assert (got.dtype, weights.dtype) == (np.int64, np.float32)
 
 
+def takes_others(rule):
+    chosen = rule.rules if isinstance(rule, OneOf) else [rule]
+    return all(takes_others(one) if one is not rule else one.partners is None and one.mode != "pair" for one in chosen)
+
+
+OTHERS = [rule for rule in RULES if takes_others(rule)]
+
+
+@given(pictures(), pictures(), st.sampled_from(OTHERS), st.integers(0, 1000))
+def test_boxes_of_another_batch(own, theirs, rule, seed):
+    n = len(own)
+    plan, boxes = rule.plan(n, (SIDE, SIDE), rng=seed, other=len(theirs)), [*own, *theirs]
+    labels = [np.full(len(rows), i) for i, rows in enumerate(boxes)]
+    mixed = plan.apply_boxes(own, labels[:n], 0.25, other=(theirs, labels[n:]))
+    for expected, got, names, weights in zip(painted(plan, boxes, labels, 0.25), *mixed, strict=True):
+        assert got.tolist() == [one for one, _, _ in expected]
+        assert names.tolist() == [label for _, label, _ in expected]
+        np.testing.assert_allclose(weights, [weight for _, _, weight in expected], rtol=1e-6)
+    points = [np.minimum(rows[:, :2], SIDE - 1) for rows in boxes]
+    shares = own_shares(plan)
+    mixed, labels, weights = plan.apply_keypoints(points[:n], points[:n], other=(points[n:], points[n:]))
+    for i, partner in enumerate(plan.partner):
+        expected = [(point, shares[i, point[1], point[0]]) for point in points[i].tolist()]
+        expected += [(point, 1 - shares[i, point[1], point[0]]) for point in points[n + partner].tolist()]
+        assert mixed[i].tolist() == labels[i].tolist() == [point for point, share in expected if share > 0]
+        np.testing.assert_allclose(weights[i], [share for _, share in expected if share > 0], rtol=1e-6)
+
+
 @given(pictures(), st.sampled_from(RULES), st.integers(0, 1000))
 def test_points_are_seen_where_their_pixel_has_a_share(boxes, rule, seed):
     plan = rule.plan(len(boxes), (SIDE, SIDE), rng=seed)
@@ -99,6 +127,7 @@ def test_hidden_points_of_an_instance_are_marked():
 
 BOXES = [np.array([[0, 0, 4, 4]]), np.array([[2, 2, 6, 6]])]
 LABELS = [np.array([1]), np.array([2])]
+OF_OTHER, THREE = MixPlan(0.5, [2, 0], other=3), [*BOXES, BOXES[0]]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +143,12 @@ LABELS = [np.array([1]), np.array([2])]
         (None, BOXES, LABELS, {"min_visible": 2}, ValueError, r"min_visible must lie in \[0, 1\], got 2"),
         (None, BOXES, LABELS, {"min_visible": "all"}, TypeError, "min_visible must be a float"),
         (CutMix().plan(2, (8,), rng=0), BOXES, LABELS, {}, ValueError, "a height and a width"),
+        (OF_OTHER, BOXES, LABELS, {}, ValueError, "other must be the boxes and the labels of 3 samples, got none"),
+        (OF_OTHER, BOXES, LABELS, {"other": 5}, TypeError, "the boxes and the labels of 3 samples, got a int"),
+        (OF_OTHER, BOXES, LABELS, {"other": (BOXES, LABELS)}, ValueError, "boxes of other .* each of 3 samples, got 2"),
+        (OF_OTHER, BOXES, LABELS, {"other": (THREE, LABELS)}, ValueError, "labels of other .* 3 samples, got 2"),
+        (OF_OTHER, BOXES, LABELS, {"other": (THREE, None)}, ValueError, "labels of other must be given"),
+        (None, BOXES, LABELS, {"other": (BOXES, LABELS)}, ValueError, "the batch itself, got boxes of another batch"),
     ],
 )
 def test_what_is_refused(plan, boxes, labels, options, error, message):

@@ -182,7 +182,10 @@ class Drawn(NamedTuple):
     def of(cls, plan: MixPlan) -> Drawn:
         """That of a plan, in arrays of NumPy."""
         if plan.other is not None:
-            raise ValueError("partners come from another batch, which a Mixer takes: Mixer(rule)(batch, other=batch2)")
+            raise ValueError(
+                "a plan of partners from another batch can be no argument of a function that is transformed; close "
+                "over it, and give the batch: apply(plan, x, other=...)"
+            )
         if plan.k > 2:
             raise ValueError(
                 f"a plan of more than two samples (k={plan.k}) can be no argument of a function that is transformed, "

@@ -13,7 +13,7 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays
 
-__all__ = ["beside_partners", "first_samples", "plan_of_both"]
+__all__ = ["beside_partners", "both_batches", "first_samples", "plan_of_both"]
 
 
 def plan_of_both(plan: MixPlan) -> MixPlan:
@@ -59,6 +59,29 @@ def beside_partners(arrays: Arrays, plan: MixPlan, x: Any, other: Any) -> Any:
     array([1, 2, 9, 7])
     """
     return arrays.like(arrays.join([x, arrays.take(other, plan.partner)]), x)
+
+
+def both_batches(arrays: Arrays, plan: Any, x: Any, other: Any) -> tuple[MixPlan, Any] | None:
+    """The plan that mixes the samples with their partners behind them, and these; None without another batch.
+
+    Raises
+    ------
+    ValueError
+        If another batch is given or is missing, or is not what the plan and `x` ask for.
+    """
+    expected = plan.other if isinstance(plan, MixPlan) else None
+    if other is None and expected is None:
+        return None
+    if other is None or expected is None:
+        got = "none" if other is None else "another batch"
+        raise ValueError(f"the plan has other={expected}, got {got}: other=...")
+    theirs = other if hasattr(other, "dtype") else np.asarray(other)
+    theirs = arrays.asarray(theirs, x) if isinstance(theirs, np.ndarray) else theirs
+    if (theirs.shape, theirs.dtype) != ((expected, *x.shape[1:]), x.dtype):
+        raise ValueError(
+            f"other must be {x.dtype} of shape {(expected, *x.shape[1:])}, got {theirs.dtype} of shape {theirs.shape}"
+        )
+    return plan_of_both(cast("MixPlan", plan)), beside_partners(arrays, plan, x, theirs)
 
 
 def first_samples(mixed: Any, n: int) -> Any:

@@ -47,7 +47,7 @@ class Sources:
     def of(cls, plan: MixPlan, counts: np.ndarray) -> Sources:
         """The rows that a plan may leave visible, of samples with so many rows each."""
         if plan.other is not None:
-            raise ValueError("partners come from another batch, whose boxes and points cannot be mixed yet")
+            raise ValueError("partners come from another batch: mix those behind the samples, by plan_of_both")
         if plan.k > 2:
             raise ValueError(f"boxes and points are of two samples each, but {plan.k} are mixed; use k=2")
         n, partner = len(plan), plan.partner
