@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixup_rs import MixPlan, Mixup, mix_batch
+from mixup_rs import GridMix, MixPlan, Mixup, SmoothMix, mix_batch
 
 DRAWS = 20_000
 
@@ -129,3 +129,57 @@ def test_given_weights_are_never_folded():
     lam = np.float32([0.1, 0.2])
     np.testing.assert_array_equal(mix_batch(np.zeros(2), lam=lam, rng=0).lam, lam)
     np.testing.assert_array_equal(MixPlan(lam, [1, 0]).lam, lam)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
+def test_the_cells_of_gridmix_that_stay(alpha):
+    """A share ~ Beta(alpha, alpha) of them, rounded, but neither none nor all; and any are as likely."""
+    plan = GridMix(alpha=alpha, cells=(4, 4), mode="elem").plan(4000, (4, 4), rng=(8, 1))
+    stays = plan.masks.reshape(-1, 16)
+    np.testing.assert_array_equal(plan.lam, stays.mean(axis=1))
+    ends = stats.beta(alpha, alpha).cdf((np.arange(1, 16) + 0.5) / 16)
+    expected = np.diff(np.concatenate([[0], ends[:-1], [1]]))
+    kept = stays.sum(axis=1).astype(int)
+    assert stats.chisquare(np.bincount(kept, minlength=16)[1:], expected * len(kept)).pvalue > 0.01
+    # Given how many of them stay, cell c does with the probability kept / 16.
+    of_each, likely = stays.sum(axis=0), (kept / 16).sum()
+    spread = np.sqrt((kept / 16 * (1 - kept / 16)).sum())
+    assert np.abs(of_each - likely).max() < 4 * spread
+    pairs = [tuple(np.flatnonzero(row)) for row in stays[kept == 2]]
+    assert uniformly_distributed(pairs, possible=120)
+
+
+def test_the_grids_of_gridmix():
+    """As many cells along each axis, and each number of them as likely."""
+    plan = GridMix(cells=(3, 5), mode="elem").plan(1500, (60, 60), rng=(8, 2))
+    seen = []
+    for mask in plan.masks:
+        edges = [np.flatnonzero(np.diff(mask, axis=axis).any(axis=1 - axis)) + 1 for axis in (0, 1)]
+        # Grids of 3, 4 and 5 cells have no edge in common.
+        (cells,) = (count for count in (3, 4, 5) if not (np.concatenate(edges) * count % 60).any())
+        seen.append(cells)
+    assert uniformly_distributed(seen, possible=3)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 3.0])
+@pytest.mark.parametrize("shape", [(301,), (49, 63)], ids=str)
+def test_the_bells_of_smoothmix(alpha, shape):
+    """A peak anywhere in the sample, and of the whole bell a share ~ Beta(alpha, alpha)."""
+    plan = SmoothMix(alpha=alpha, mode="elem").plan(1500, shape, rng=(8, 3))
+    np.testing.assert_allclose(plan.lam, plan.masks.reshape(1500, -1).mean(axis=1), atol=1e-12)
+    bells = 1 - plan.masks
+    peaks = np.unravel_index(bells.reshape(1500, -1).argmax(axis=1), shape)
+    share = np.ones(1500)
+    for axis, (peak, length) in enumerate(zip(peaks, shape, strict=True)):
+        assert uniformly_distributed(peak.tolist(), possible=length)
+        # Along a line through the peak, the root of -2 log(bell) rises by 1 / deviation for each pixel.
+        lines = np.moveaxis(bells, axis + 1, -1)[(np.arange(1500), *(p for a, p in enumerate(peaks) if a != axis))]
+        way = np.where(peak < length // 2, 1, -1)
+        near, far = (lines[np.arange(1500), peak + way * step] for step in (2, 8))
+        with np.errstate(divide="ignore", invalid="ignore"):  # of the narrowest bells, which are left out
+            root = [np.sqrt(-2 * np.log(part / lines.max(axis=1))) for part in (near, far)]
+            share *= 6 / (root[1] - root[0]) * np.sqrt(2 * np.pi) / length
+    wide = share > 0.1
+    expected = stats.beta(alpha, alpha)
+    assert abs(wide.mean() - expected.sf(0.1)) < 0.03
+    assert stats.kstest(share[wide], lambda s: (expected.cdf(s) - expected.cdf(0.1)) / expected.sf(0.1)).pvalue > 0.01
