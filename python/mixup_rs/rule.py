@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Rng: TypeAlias = int | Sequence[int] | np.random.Generator | np.random.SeedSequence | None
 
-__all__ = ["CoreRule", "Mode", "Rule", "check_rule", "draw_by", "frozen"]
+__all__ = ["CoreRule", "Mode", "Rule", "check_rule", "check_rule_of_all", "draw_by", "frozen"]
 
 Mode: TypeAlias = Literal["elem", "pair", "batch"]
 
@@ -102,6 +102,33 @@ def check_rule(rule: Any, name: str = "rule") -> None:
     if callable(getattr(getattr(rule, "rule", None), "plan", None)):
         hint = f"; it has one, {got}(...).rule"
     raise TypeError(f"{name} must be a rule, such as Mixup(0.4), got {got}{hint}")
+
+
+def check_rule_of_all(rule: Any, front: str) -> None:
+    """Refuse what is no rule, and one with the maps or labels of one batch, for what mixes many."""
+    check_rule(rule)
+    for one in _rules_in(rule):
+        if getattr(one, "saliency", None) is not None:
+            raise ValueError(
+                f"{type(one).__name__}(saliency=...) has the maps of one batch, but {front} mixes many; draw by a rule "
+                "for each batch: rule.plan(n, shape, labels, rng), or Mixer(rule)(batch)"
+            )
+        partners = getattr(one, "partners", None)
+        if getattr(partners, "labels", None) is not None:
+            name = type(partners).__name__
+            raise ValueError(
+                f"{name}(labels) has the labels of one batch, but {front} mixes many; {name} without labels takes "
+                "those of each batch"
+            )
+
+
+def _rules_in(rule: Any) -> Iterator[CoreRule]:
+    """The rules of this package that one is made of."""
+    if not isinstance(rule, CoreRule):
+        return
+    yield rule
+    for inner in (getattr(rule, "rule", None), *getattr(rule, "rules", ())):
+        yield from _rules_in(inner)
 
 
 def draw_by(

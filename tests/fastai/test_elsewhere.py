@@ -10,8 +10,8 @@ from learners import EitherMix, digits, fit, learner, loaders, tiny_model
 from oracle import mix_plan
 from other import mixed as mixed_with
 
-from mixup_rs import FMix, Mixup, OneOf, ResizeMix, Within
-from mixup_rs.fastai import RustCutMix, RustMix, RustMixUp
+from mixup_rs import CutMix, FMix, Mixup, OneOf, ResizeMix, Within
+from mixup_rs.fastai import RustCutMix, RustManifoldMixUp, RustMix, RustMixUp
 from mixup_rs.torch import MixCollate
 
 CALLBACKS = [RustMixUp, RustCutMix, EitherMix]
@@ -380,3 +380,18 @@ def test_a_bank_keeps_targets_that_a_loss_overwrites_as_they_were():
     assert len(learn.witness.losses) == 4
     for got, expected in learn.witness.losses:
         assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_holds_for_one_batch_is_refused():
+    maps = CutMix(saliency=np.ones((4, 8, 8)))
+    with pytest.raises(ValueError, match=r"the maps of one batch, but RustMix mixes many"):
+        RustMix(maps)
+    callback = RustMix(CutMix())
+    with pytest.raises(ValueError, match=r"the maps of one batch, but RustMix mixes many"):
+        callback.rule = maps
+
+
+@pytest.mark.parametrize("options", [{"bank": 4}, {"other": []}], ids=str)
+def test_a_layer_takes_no_other_batch(options):
+    with pytest.raises(ValueError, match=r"RustManifoldMixUp takes no bank= and other="):
+        RustManifoldMixUp(**options)

@@ -8,7 +8,7 @@ import torch
 from rules import EXAMPLES
 from torch.utils.data import DataLoader
 
-from mixup_rs import CutMix, MixPlan, Mixup, OneOf
+from mixup_rs import Across, Balanced, CutMix, MixPlan, Mixup, OneOf, Remix, Within
 from mixup_rs.torch import MixCollate, PairedTarget, apply, apply_labels
 
 RNG = np.random.default_rng(0)
@@ -213,3 +213,30 @@ def test_a_rule_of_ones_own():
     assert torch.equal(target.y_partner, target.y.roll(1))
     stack = torch.stack(IMAGES).double()
     assert ((images.double() - (stack + stack.roll(1, 0)) / 2).abs() <= 0.51).all()
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            CutMix(saliency=np.ones((4, 8, 8))),
+            r"CutMix\(saliency=...\) has the maps of one batch, but MixCollate mixes many",
+        ),
+        (
+            Mixup(partners=Within([0, 1, 0, 1])),
+            r"Within\(labels\) has the labels of one batch, but MixCollate mixes many",
+        ),
+        (Remix(Mixup(partners=Across([0, 1]))), r"Across\(labels\) has the labels of one batch"),
+        (
+            OneOf([Mixup(), OneOf([Mixup(partners=Balanced([0, 1]))])]),
+            r"Balanced\(labels\) has the labels of one batch",
+        ),
+    ],
+)
+def test_maps_and_labels_of_one_batch_are_refused(rule, message):
+    with pytest.raises(ValueError, match=message):
+        MixCollate(rule)
+    collate = MixCollate(Mixup(partners=Within()))
+    with pytest.raises(ValueError, match=message):
+        collate.rule = rule
+    assert collate.rule == Mixup(partners=Within())

@@ -35,6 +35,8 @@ class RustManifoldMixUp(Mixing, MixHandler):
         sentences, of any length.
     mode, fold, prob, off_epoch, rng, targets
         As for `RustMixUp`, without rng="torch".
+    bank, other : None
+        Not taken: partners are of the batch itself.
 
     Attributes
     ----------
@@ -71,7 +73,14 @@ class RustManifoldMixUp(Mixing, MixHandler):
         off_epoch: int | None = None,
         rng: Any = None,
         targets: Any = None,
+        bank: None = None,
+        other: None = None,
     ):
+        if bank is not None or other is not None:
+            raise ValueError(
+                f"{type(self).__name__} takes no bank= and other=: the inputs of a layer are mixed within a batch, as "
+                "those of another have not gone through the model; RustMixUp takes both"
+            )
         self._hook: Any = None
         self._mixes: _MixInputs | None = None
         super().__init__(Mixup(alpha, mode, fold, prob), rng, off_epoch=off_epoch, targets=targets)

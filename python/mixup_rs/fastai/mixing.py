@@ -29,7 +29,7 @@ from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
 from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.fastai.others import is_its_turn, refuse_changed, refuse_fastais
-from mixup_rs.rule import Rule, check_rule, draw_by
+from mixup_rs.rule import Rule, check_rule_of_all, draw_by
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.batch import (
     MixedTargets,
@@ -121,7 +121,7 @@ class Mixing(Keys):
         other: Any = None,
         targets: Any = None,
     ):
-        check_rule(rule)
+        check_rule_of_all(rule, type(self).__name__)
         if isinstance(rng, str):
             if rng != "torch":
                 raise ValueError(f"rng must be None, ints, a numpy Generator or 'torch', got {rng!r}")
@@ -477,7 +477,7 @@ class Mixing(Keys):
         if name == "learn":
             move(collate_of(self.__dict__.get("learn")), collate_of(value))
         elif name == "rule":
-            check_rule(value)
+            check_rule_of_all(value, type(self).__name__)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mixup_rs._core import MixPlan, collate
 from mixup_rs.batches.heads import Heads
 from mixup_rs.batches.roles import Roles
-from mixup_rs.rule import Rule, check_rule, draw_by
+from mixup_rs.rule import Rule, check_rule_of_all, draw_by
 from mixup_rs.rules import Mixup
 from mixup_rs.torch.shared import NEVER, RuleOption, Setting, Settings, SharedSettings
 from mixup_rs.torch.stacking import Stacking
@@ -135,7 +135,7 @@ class MixCollate(SharedSettings):
         pad: float | None = None,
         other: Any = None,
     ):
-        check_rule(rule)
+        check_rule_of_all(rule, "MixCollate")
         super().__init__(rule)
         if pad is not None and (isinstance(pad, bool) or not isinstance(pad, int | float)):
             raise TypeError(f"pad must be a number, got {type(pad).__name__}")

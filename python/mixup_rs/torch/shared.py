@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from mixup_rs.rule import Rule, check_rule
+from mixup_rs.rule import Rule, check_rule_of_all
 from mixup_rs.torch._compat import find_pass
 
 __all__ = ["NEVER", "RuleOption", "Setting", "Settings", "SharedFlag", "SharedSettings", "rank"]
@@ -150,7 +150,7 @@ class SharedSettings:
 
     @rule.setter
     def rule(self, rule: Rule) -> None:
-        check_rule(rule)
+        check_rule_of_all(rule, "MixCollate")
         data = pickle.dumps(rule)
         if len(data) + 8 > _RULE_BYTES:
             raise ValueError(f"expected a rule that pickles to at most {_RULE_BYTES - 8} bytes, got {len(data)}")
