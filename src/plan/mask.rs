@@ -40,16 +40,18 @@ impl Mask {
             Shares::Single(floats) => checked(floats).map(|of| of.map_or_else(Shares::Bytes, Shares::Single))?,
             Shares::Double(floats) => checked(floats).map(|of| of.map_or_else(Shares::Bytes, Shares::Double))?,
         };
-        let (unit, len, sum) = match &shares {
-            Shares::Bytes(bytes) => (255.0, bytes.len(), bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>() as f64),
-            Shares::Single(floats) => (1.0, floats.len(), sum(floats)),
-            Shares::Double(floats) => (1.0, floats.len(), sum(floats)),
+        let mean = match &shares {
+            Shares::Bytes(bytes) => {
+                bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>() as f64 / (255.0 * bytes.len() as f64)
+            }
+            Shares::Single(floats) => mean(floats),
+            Shares::Double(floats) => mean(floats),
         };
-        if len == 0 {
+        if mean.is_nan() {
             return Err(MixError::MaskEmpty);
         }
         let is_hard = matches!(&shares, Shares::Bytes(bytes) if bytes.iter().all(|byte| [0, 255].contains(byte)));
-        Ok(Self { shares, is_hard, mean: (sum / (unit * len as f64)).min(1.0) })
+        Ok(Self { shares, is_hard, mean: mean.min(1.0) })
     }
 
     /// A mask of pixels that stay or are taken.
@@ -131,9 +133,12 @@ fn checked<F: Copy + Into<f64>>(shares: Vec<F>) -> Result<std::result::Result<Ve
     })
 }
 
-/// The sum of shares, to a few units in the last place: sums of short stretches, added with the error carried along
-/// (Neumaier, 1974).
-fn sum<F: Copy + Into<f64>>(shares: &[F]) -> f64 {
+/// The mean of shares; NaN of none. That of equal ones is their share; of others it is exact to a few units in the last
+/// place: sums of short stretches, added with the error carried along (Neumaier, 1974).
+fn mean<F: Copy + Into<f64> + PartialEq>(shares: &[F]) -> f64 {
+    if let Some(first) = shares.first().filter(|&first| shares.iter().all(|share| share == first)) {
+        return (*first).into();
+    }
     let (mut sum, mut lost) = (0.0_f64, 0.0);
     for stretch in shares.chunks(64) {
         let part: f64 = stretch.iter().map(|&share| -> f64 { share.into() }).sum();
@@ -141,7 +146,7 @@ fn sum<F: Copy + Into<f64>>(shares: &[F]) -> f64 {
         lost += if sum >= part { (sum - next) + part } else { (part - next) + sum };
         sum = next;
     }
-    sum + lost
+    (sum + lost) / shares.len() as f64
 }
 
 #[cfg(test)]
@@ -173,9 +178,11 @@ mod tests {
     fn the_mean_is_exact() {
         assert_eq!(Mask::new(Shares::Bytes(vec![51; 1001])).unwrap().mean(), 0.2);
         assert_eq!(Mask::hard((0..1000).map(|i| i < 375)).mean(), 0.375);
-        // A tenth, rounded to float64, a million times. Adding one after another is off by 1e-11.
-        let tenths = Mask::new(Shares::Double(vec![0.1; 1_000_000])).unwrap();
-        assert!((tenths.mean() - 0.1).abs() < 1e-15);
+        // A tenth, rounded to float64, a million times and one half more. Adding one after another is off by 1e-11.
+        let tenths = |last: f64| [vec![0.1; 1_000_000], vec![last]].concat();
+        assert_eq!(Mask::new(Shares::Double(tenths(0.1))).unwrap().mean(), 0.1);
+        let mean = Mask::new(Shares::Double(tenths(0.5))).unwrap().mean();
+        assert!((mean - 100_000.5 / 1_000_001.0).abs() < 1e-15);
         assert_eq!(Mask::new(Shares::Single(vec![0.5; 99])).unwrap().mean(), 0.5);
     }
 

@@ -15,7 +15,7 @@ from oracle import assert_same_bits, mix_plan, name, patches, soft_targets, ulp,
 from rules import EXAMPLES, KINDS, draws_soft_masks, examples
 
 import mixup_rs.jax
-from mixup_rs import CutMix, FMix, Mixer, MixPlan, Mixup, PairedTarget
+from mixup_rs import CutMix, FMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget, SmoothMix
 from mixup_rs.jax import TracedPlan, apply, apply_labels
 
 N, SIZE = 6, (8, 10)
@@ -169,6 +169,15 @@ def test_a_plan_is_a_pytree():
     for seed in range(5):
         compiled(Mixup().plan(N, rng=seed), jnp.zeros((N, 2)))
     assert compiled._cache_size() == 1, "another plan of the kind is no other program"
+
+
+def test_boxes_beside_masks_come_back_as_masks():
+    rule = OneOf([Mixup(), CutMix(mode="elem"), FMix(), SmoothMix(mode="elem")], mode="elem")
+    x = np.random.default_rng(0).random((N, 3, *SIZE), np.float32)
+    for plan in (rule.plan(N, SIZE, rng=seed) for seed in range(4)):
+        restored = jax.tree.map(lambda leaf: leaf, plan)
+        np.testing.assert_allclose(restored.lam, plan.lam, rtol=3e-16)
+        assert_same_bits(restored.apply(x), plan.apply(x))
 
 
 def test_what_only_copies_moves_anything():

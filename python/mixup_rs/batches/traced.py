@@ -75,7 +75,7 @@ def flatten(plan: Plan) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 
 def unflatten(known: tuple[Any, ...], arrays: tuple[Any, ...]) -> Plan:
-    """The plan of such arrays: the very plan if nothing is traced."""
+    """The plan of such arrays: an equal one if nothing is traced, but that boxes beside masks come back as masks."""
     partner, weights, boxes, patches, taps = arrays
     shape, copies, takes_nearest = known
     parts = (partner, *(part for pair in weights for part in pair))
