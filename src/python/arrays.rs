@@ -141,6 +141,11 @@ pub(super) fn samples(name: &str, x: &Bound<'_, PyAny>) -> PyResult<usize> {
     x.shape().first().copied().ok_or_else(|| MixError::NoBatchAxis.into())
 }
 
+/// Whether samples of `x` have no element, so that nothing of them is mixed.
+pub(super) fn are_empty(x: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(plain_array("x", x)?.shape().iter().skip(1).any(|&len| len == 0))
+}
+
 /// The lengths of the spatial axes of `x`: of those given, else of the last two axes of three or more, else none.
 pub(super) fn spatial_shape(x: &Bound<'_, PyAny>, given: Option<&[isize]>) -> PyResult<Vec<usize>> {
     let x = plain_array("x", x)?;

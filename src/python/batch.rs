@@ -168,6 +168,11 @@ pub(super) fn mix_batch<'py>(
                 mixup.plan_given(limit, n, given, key)?
             }
         };
+        if y.is_some() && plan.lam().iter().any(|&lam| lam < 1.0) && arrays::are_empty(x)? {
+            return Err(PyValueError::new_err(
+                "samples of x have no element: labels are not mixed where nothing else is; give x alone",
+            ));
+        }
         let how = labels::soft_targets(num_classes, label_smoothing)?;
         // Labels come first, so that they are checked before anything is written.
         let (y, y_partner) = match y {

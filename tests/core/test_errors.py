@@ -206,6 +206,15 @@ def test_arguments_for_labels_are_checked_without_labels(arguments, expected):
     refused(lambda: mix_batch(batch, out=batch, rng=0, **arguments), [batch], expected)
 
 
+@pytest.mark.parametrize("shape", [(N, 0), (N, 3, 0, 5)], ids=str)
+def test_labels_are_not_mixed_where_there_is_nothing_else(shape):
+    empty, labels = np.zeros(shape), np.arange(N)
+    refused(lambda: mix_batch(empty, labels, rng=0), [labels], raises(ValueError, "samples of x have no element"))
+    assert mix_batch(empty, rng=0).x.shape == shape
+    assert np.array_equal(mix_batch(empty, labels, lam=1.0).y, labels)
+    assert mix_batch(empty[:0], labels[:0]).y.shape == (0,)
+
+
 def read_only(array):
     array.flags.writeable = False
     return array
