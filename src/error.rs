@@ -75,8 +75,6 @@ pub enum MixError {
     OutOverlapsItself { shape: Vec<usize>, strides: Vec<isize> },
     #[error("class indices must lie in [0, {num_classes}), got {value} at index {index}")]
     ClassIndex { index: usize, value: i128, num_classes: usize },
-    #[error("minmax must be two fractions, 0 <= min <= max <= 1, got ({least}, {most})")]
-    MinMax { least: f64, most: f64 },
     #[error("a box must have starts <= ends within {shape:?}, got {value:?} at index {index}")]
     Box { index: usize, value: Vec<usize>, shape: Vec<usize> },
     #[error("the bounds of a box must be at least 0, got {value} in the box at index {index}")]

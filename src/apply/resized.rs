@@ -15,6 +15,7 @@ use ndarray::{
 
 use super::columns::Samples;
 use super::taps::{Tap, taps};
+use super::tuning::RESIZED_ROWS_AHEAD;
 use crate::arithmetic::Element;
 use crate::error::{MixError, Result};
 use crate::plan::{MixPlan, Rect, Sampling, SpatialAxes};
@@ -299,9 +300,9 @@ impl<T: Element> Scratch<T> {
 /// Prefetches what a later row of the target is computed from, and that row: rows are skipped, so that the hardware
 /// prefetcher does not follow.
 fn fetch_rows<T>(at: usize, rows: &[Tap], partner: &ArrayView3<'_, T>, target: &ArrayViewMut3<'_, T>) {
-    let Some(later) = rows.get(at + ROWS_AHEAD) else { return };
+    let Some(later) = rows.get(at + RESIZED_ROWS_AHEAD) else { return };
     let row = |at: usize| partner.index_axis(Axis(0), at);
-    for row in [row(later.near), row(later.far), target.index_axis(Axis(0), at + ROWS_AHEAD)] {
+    for row in [row(later.near), row(later.far), target.index_axis(Axis(0), at + RESIZED_ROWS_AHEAD)] {
         if row.is_standard_layout() {
             Ahead::new(row.as_ptr(), Cache::First).fetch(row.len());
         }
@@ -341,10 +342,6 @@ struct Columns<'a, T: Element> {
     taps: &'a [Weighted<T>],
     out: &'a mut [T],
 }
-
-/// How many rows before it a row of a box is prefetched. In place, 64 samples of 3 × 224 × 224 float32 with boxes of 0.3,
-/// 0.5 and 0.8 of each side take 2.1, 3.3 and 7.1 ms so, and 3.9, 6.1 and 8.2 without; 8 of them the same (Zen 5).
-const ROWS_AHEAD: usize = 4;
 
 /// Elements that are gathered before they are blended: the second loop is then one of vectors.
 const GATHERED: usize = 64;

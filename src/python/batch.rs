@@ -169,9 +169,11 @@ pub(super) fn mix_batch<'py>(
             }
         };
         if y.is_some() && plan.lam().iter().any(|&lam| lam < 1.0) && arrays::are_empty(x)? {
-            return Err(PyValueError::new_err(
-                "samples of x have no element: labels are not mixed where nothing else is; give x alone",
-            ));
+            return Err(PyValueError::new_err(format!(
+                "y must be None where samples of x have no element, got labels beside x of shape {}: they are not mixed \
+                 where nothing else is",
+                x.getattr("shape")?
+            )));
         }
         let how = labels::soft_targets(num_classes, label_smoothing)?;
         // Labels come first, so that they are checked before anything is written.

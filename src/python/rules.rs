@@ -117,7 +117,7 @@ fn check_rule(name: &str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
     rule.py().import("mixup_rs.rule")?.call_method1("check_rule", (rule, name)).map(drop)
 }
 
-/// Refuses a rule of this package that draws several partners. What a rule of another calls `k` is its own affair.
+/// Refuses a rule of this package that draws several partners. In other rules `k` may mean anything.
 fn check_k(what: &'static str, rule: &Bound<'_, PyAny>) -> PyResult<()> {
     if !rule.hasattr(intern!(rule.py(), "_rule"))? {
         return Ok(());

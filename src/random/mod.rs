@@ -13,7 +13,7 @@ mod portable;
 
 pub use key::{Key, STREAM_VERSION};
 
-pub(crate) use boxes::{Spans, check_minmax, draw_boxes, draw_patches, draw_sizes};
+pub(crate) use boxes::{Spans, draw_boxes, draw_patches, draw_sizes};
 pub(crate) use dirichlet::draw_weights;
 pub(crate) use field::draw_field;
 pub(crate) use masks::{draw_cells, draw_point};

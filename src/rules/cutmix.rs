@@ -3,10 +3,10 @@
 //! The box is a span along one spatial axis, a rectangle along two, a cuboid along three.
 
 use super::partners::partners;
-use super::{Rule, Slot, check_alpha, check_prob, check_shape, draws, keep, share};
+use super::{Rule, Slot, check_alpha, check_fractions, check_prob, check_shape, draws, keep, share};
 use crate::error::Result;
 use crate::plan::{Lam, MixPlan, Mode, Rect};
-use crate::random::{Key, Spans, check_minmax, draw_boxes, draw_lam, draw_sizes};
+use crate::random::{Key, Spans, draw_boxes, draw_lam, draw_sizes};
 
 /// The CutMix rule. The box has the proportions of the sample and covers a share 1 − a of it, a ~ Beta(α, α). Its
 /// centre is uniform over the sample, and it is clipped to the sample. λ is the share of the sample outside the clipped
@@ -51,7 +51,7 @@ impl Rule for CutMix {
     fn check(&self) -> Result<()> {
         check_alpha(self.alpha)?;
         check_prob(self.prob)?;
-        self.minmax.map_or(Ok(()), check_minmax)
+        self.minmax.map_or(Ok(()), |minmax| check_fractions("minmax", minmax))
     }
 
     fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {

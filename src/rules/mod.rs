@@ -38,7 +38,7 @@ pub trait Rule: Debug + Send + Sync {
     /// The variant of [`MixError`] of the first invalid option.
     fn check(&self) -> Result<()>;
 
-    /// The options by name, in the order of the Python class. A rule that no text and no name makes has none.
+    /// The options by name, in the order of the Python class. A rule that [`named`] does not make has none.
     fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
         Vec::new()
     }
@@ -111,6 +111,15 @@ pub fn named(name: &str) -> Option<Box<dyn Rule>> {
 /// The error of an option: `name` must `expected`, got `got`.
 fn wrong(name: &'static str, expected: impl ToString, got: impl ToString) -> MixError {
     MixError::Option { name, expected: expected.to_string(), got: got.to_string() }
+}
+
+/// Checks that 0 <= min <= max <= 1.
+fn check_fractions(name: &'static str, (least, most): (f64, f64)) -> Result<()> {
+    if 0.0 <= least && least <= most && most <= 1.0 {
+        Ok(())
+    } else {
+        Err(wrong(name, "be two fractions, 0 <= min <= max <= 1", format!("({least}, {most})")))
+    }
 }
 
 fn check_alpha(alpha: f64) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::cutmix::rect;
 use super::partners::partners;
-use super::{Rule, Slot, check_prob, check_shape, draws, keep, share, wrong};
+use super::{Rule, Slot, check_fractions, check_prob, check_shape, draws, keep, share};
 use crate::error::Result;
 use crate::plan::{Lam, MixPlan, Mode, Rect};
 use crate::random::{Key, draw_patches};
@@ -42,12 +42,7 @@ impl Default for ResizeMix {
 impl Rule for ResizeMix {
     fn check(&self) -> Result<()> {
         check_prob(self.prob)?;
-        let (least, most) = self.scale;
-        if 0.0 <= least && least <= most && most <= 1.0 {
-            Ok(())
-        } else {
-            Err(wrong("scale", "be two fractions, 0 <= min <= max <= 1", format!("({least}, {most})")))
-        }
+        check_fractions("scale", self.scale)
     }
 
     fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {

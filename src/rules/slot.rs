@@ -20,6 +20,6 @@ pub enum Slot<'a> {
     Switch(&'a mut bool),
     /// Which samples share a draw.
     Mode(&'a mut Mode),
-    /// Whether there is a value, which only the one who makes the rule knows.
+    /// Whether there is a value. The core does not read it.
     Given(&'a mut bool),
 }
