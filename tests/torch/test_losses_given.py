@@ -229,7 +229,7 @@ def test_an_empty_batch_has_the_loss_of_one():
 @pytest.mark.parametrize(
     "loss",
     [nn.CrossEntropyLoss(), F.cross_entropy, nn.MSELoss(), nn.BCEWithLogitsLoss(), nn.NLLLoss(), F.one_hot, torch.sub],
-    ids=str,
+    ids=lambda loss: getattr(loss, "__name__", str(loss)),
 )
 def test_a_pair_given_to_a_loss_itself_says_what_to_write(loss):
     given = (torch.zeros(6, 3), pair(LAM))
