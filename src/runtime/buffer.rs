@@ -70,7 +70,8 @@ impl Buffer {
         Some(Self { start, layout })
     }
 
-    /// The smallest cached buffer that holds `layout` and is at most a quarter larger.
+    /// The smallest cached buffer that holds `layout` and is at most a quarter larger; of several the one that was used
+    /// last, which may still be in the processor's cache.
     fn recycled(layout: Layout) -> Option<Self> {
         let mut cache = CACHE.try_lock().ok()?;
         let fits = |buffer: &Buffer| {
@@ -78,7 +79,7 @@ impl Buffer {
                 && buffer.size() >= layout.size()
                 && buffer.size() - layout.size() <= layout.size() / 4
         };
-        let best = (0..cache.len()).filter(|&i| fits(&cache[i])).min_by_key(|&i| cache[i].size())?;
+        let best = (0..cache.len()).rev().filter(|&i| fits(&cache[i])).min_by_key(|&i| cache[i].size())?;
         Some(cache.remove(best))
     }
 
@@ -194,6 +195,16 @@ mod tests {
         let third = Buffer::new(SIZE - 1000).unwrap();
         assert_eq!(address, third.as_ptr());
         assert_eq!(waiting(SIZE), 0);
+    }
+
+    #[test]
+    fn the_buffer_that_was_used_last_comes_first() {
+        const SIZE: usize = 1_234_688;
+        let [first, second] = [(); 2].map(|()| Buffer::new(SIZE).unwrap());
+        let address = first.as_ptr();
+        drop(second);
+        drop(first);
+        assert_eq!(Buffer::new(SIZE).unwrap().as_ptr(), address);
     }
 
     #[test]
