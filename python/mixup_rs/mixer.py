@@ -30,7 +30,7 @@ from mixup_rs.batches.objects import are_objects, has_objects, mix_objects, obje
 from mixup_rs.batches.others import beside_partners, first_samples, plan_of_both
 from mixup_rs.batches.roles import Named, Path, Role, Roles, at, entries_of, named
 from mixup_rs.batches.targets import PairedTarget, labels_among, mix_target
-from mixup_rs.rule import Rule, check_rule, draw_by, frozen
+from mixup_rs.rule import Rule, check_rule_of_all, draw_by, frozen
 
 if TYPE_CHECKING:
     Key: TypeAlias = int | Sequence[int] | np.random.Generator | None
@@ -55,7 +55,7 @@ class Mixer:
     Parameters
     ----------
     rule : Rule
-        Draws the plan of each batch.
+        Draws the plan of each batch. One with the maps or labels of one batch is for `mix_batch` and `MixPlan`.
     inputs : int, str or sequence, optional
         The entries of a batch that are inputs: positions, names, or paths, which are tuples of these. By default the
         first entry of a tuple; of a dict or a dataclass those with usual names (image, pixel_values, x, ...).
@@ -118,7 +118,7 @@ class Mixer:
     channels_last: bool | None = None
 
     def __post_init__(self) -> None:
-        check_rule(self.rule)
+        check_rule_of_all(self.rule, "Mixer")
         object.__setattr__(self, "_roles", Roles(self.inputs, self.targets))
         Heads.check(self.num_classes, self.label_smoothing)
         if self.rng is not None:
@@ -206,7 +206,7 @@ class _Mixing:
                 "no input of this batch can be mixed; indices are not blended: mix their embeddings, or name other "
                 "entries: inputs=..."
             )
-        heads, mixed = Heads(self), {}
+        heads, mixed = Heads(self, self.role_of), {}
         for path, (role, arrays, value) in self.entries.items():
             if other is not None and (path in blended or role != "input"):
                 partners = other.entries[path].value

@@ -111,7 +111,7 @@ def check_rule_of_all(rule: Any, front: str) -> None:
         if getattr(one, "saliency", None) is not None:
             raise ValueError(
                 f"{type(one).__name__}(saliency=...) has the maps of one batch, but {front} mixes many; draw by a rule "
-                "for each batch: rule.plan(n, shape, labels, rng), or Mixer(rule)(batch)"
+                "for each batch: rule.plan(n, shape, labels, rng), or mix_batch(x, y, rule=rule)"
             )
         partners = getattr(one, "partners", None)
         if getattr(partners, "labels", None) is not None:

@@ -14,7 +14,7 @@ from oracle import DTYPES, assert_applied, assert_same_bits, inside, name, soft_
 from rules import EXAMPLES, Fixed
 
 import mixup_rs.batches
-from mixup_rs import CutMix, FMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget
+from mixup_rs import CutMix, FMix, Mixer, MixPlan, Mixup, OneOf, PairedTarget, Within
 
 N, SIZE = 6, (8, 10)
 X = values((N, 3, *SIZE), np.float32)
@@ -134,6 +134,18 @@ def test_heads_of_their_own():
         Mixer(FIXED, num_classes={"lable": 4})(batch)
     with pytest.raises(ValueError, match="num_classes has 1 numbers"):
         Mixer(FIXED, num_classes=[4])(batch)
+
+
+def test_numbers_of_classes_are_in_the_order_of_the_targets():
+    batch = {"image": X, "class": Y % 2, "label": Y}
+    mixed = Mixer(FIXED, targets=["class", "label"], num_classes=[2, 4])(batch)
+    assert (mixed["class"].shape, mixed["label"].shape) == ((N, 2), (N, 4))
+    with pytest.raises(
+        ValueError, match=r"num_classes=\(4, 9\) counts targets as they are in the batch.*'label' before"
+    ):
+        Mixer(FIXED, targets=["label", "class"], num_classes=[4, 9])(batch)
+    mixed = Mixer(FIXED, targets=["label", "class"], num_classes={"label": 4, "class": 9})(batch)
+    assert (mixed["class"].shape, mixed["label"].shape) == ((N, 9), (N, 4))
 
 
 # --- containers ---
@@ -287,6 +299,8 @@ def test_it_is_plain():
         ({"inputs": "a", "targets": "a"}, ValueError, "inputs and targets both name 'a'"),
         ({"multi_label": 3}, TypeError, "multi_label must be one of"),
         ({"channels_last": "x"}, TypeError, "channels_last must be one of"),
+        ({"rule": CutMix(saliency=np.ones((4, 8, 8)))}, ValueError, "has the maps of one batch, but Mixer mixes many"),
+        ({"rule": Mixup(partners=Within(Y))}, ValueError, "has the labels of one batch, but Mixer mixes many"),
     ],
 )
 def test_wrong_arguments_are_refused_when_it_is_made(options, error, message):

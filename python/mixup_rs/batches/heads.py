@@ -10,17 +10,21 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays
 from mixup_rs.batches.objects import BOX_NAMES, POINTS
-from mixup_rs.batches.roles import Path, Role
+from mixup_rs.batches.roles import Path, Role, named
 from mixup_rs.batches.targets import TargetOptions
 
 __all__ = ["Heads", "are_numbers", "is_table", "numbers", "refuse_box_name", "refuse_box_shape", "refuse_target"]
 
 
 class Heads:
-    """The options of the targets of a batch, in the order in which these come: several may have numbers of classes."""
+    """The options of the targets of a batch, in the order in which these come: several may have numbers of classes.
 
-    def __init__(self, how: Any):
+    `roles` has the entries that `targets` names in its order.
+    """
+
+    def __init__(self, how: Any, roles: Mapping[Path, Role]):
         self._how, self._count = how, 0
+        self._named, self._place = [path for path, role in roles.items() if role == "target"], 0
         #: The names in `num_classes` that targets have.
         self._found: set[Any] = set()
 
@@ -35,9 +39,20 @@ class Heads:
         elif isinstance(classes, Sequence):
             if place >= len(classes):
                 raise ValueError(f"num_classes has {len(classes)} numbers, but there are more targets")
+            self._refuse_other_order(path)
             classes = classes[place]
         smoothing = how.label_smoothing if classes is not None else 0.0
         return TargetOptions(classes, smoothing, how.multi_label, how.pair)
+
+    def _refuse_other_order(self, path: Path) -> None:
+        """Refuses a list of numbers where `targets` names the targets in another order than that of the batch."""
+        place = next((at for at, one in enumerate(self._named) if path[: len(one)] == one), self._place)
+        if place < self._place:
+            raise ValueError(
+                f"num_classes={self._how.num_classes} counts targets as they are in the batch, and targets=... names "
+                f"{named(path)} before others that precede it there; give numbers by name: num_classes={{...}}"
+            )
+        self._place = place
 
     def refuse_missing(self, roles: Mapping[Path, Role], targets: Any) -> None:
         """Refuses numbers of classes without a target, after the last target. `targets` are those that were named."""

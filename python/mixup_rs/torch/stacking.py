@@ -45,7 +45,7 @@ class Stacking:
             _library(x).check(x, named(path))
         shapes = {path: tuple(x.shape) for path, x in arrays}
         self.images = Images(shapes, self._masks, how.channels_last)
-        self.heads = Heads(how)
+        self.heads = Heads(how, self.roles)
         self.mixed = self.normalized = False
         labels = self._labels() if looks_at_labels(how.rule) else None
         self.n = len(samples)
