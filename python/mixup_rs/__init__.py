@@ -39,16 +39,6 @@ if TYPE_CHECKING:
 #: Imported on first use, so that `import mixup_rs` imports NumPy and nothing heavier.
 _CALLBACKS = ("RustCutMix", "RustManifoldMixUp", "RustMix", "RustMixUp")
 _MODULES = ("fastai", "jax", "lightning", "losses", "plot", "ray", "timm", "torch", "torchvision")
-#: The extra that installs a library.
-_EXTRAS = {
-    "fastai": "fastai",
-    "jax": "jax",
-    "lightning": "lightning",
-    "matplotlib": "plot",
-    "timm": "timm",
-    "torch": "torch",
-    "torchvision": "torchvision",
-}
 
 #: Without the callbacks: `from mixup_rs import *` needs NumPy alone.
 __all__ = [
@@ -85,14 +75,7 @@ if not TYPE_CHECKING:  # with a __getattr__, tools would take a misspelt name fo
         module = "fastai" if name in _CALLBACKS else name
         if module not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        try:
-            found = import_module(f"mixup_rs.{module}")
-        except ModuleNotFoundError as error:
-            if error.name not in _EXTRAS:
-                raise
-            extra = module if module in _EXTRAS else _EXTRAS[error.name]
-            message = f"mixup_rs.{name} needs {error.name}: pip install 'mixup-rs[{extra}]'"
-            raise ModuleNotFoundError(message, name=error.name) from error
+        found = import_module(f"mixup_rs.{module}")
         return found if module == name else getattr(found, name)
 
 
