@@ -19,6 +19,7 @@ import torch
 from mixup_rs.mixer import Mixer
 from mixup_rs.rules import Rule
 from mixup_rs.torch.loading import Collates, Epochs, mixing_collate
+from mixup_rs.torch.nest import refill
 
 __all__ = ["Mix", "MixCollateEpoch"]
 
@@ -27,23 +28,10 @@ class _CountsEpochs(Callback):  # pyright: ignore[reportGeneralTypeIssues]
     """Numbers the epochs of all fits, so that consecutive fits differ and a resumed one continues."""
 
     def __init__(self) -> None:
-        self._epochs, self._is_first, self._epoch = Epochs(), True, 0
-        #: The number of the batch by which a run that is resumed within the epoch goes on.
-        self._first_batch = 0
+        self._epochs = Epochs()
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        self._is_first = True
-
-    def _begin(self, trainer: Any) -> int:
-        """Begin an epoch, or go on with it: its number among the epochs of all fits."""
-        loop = trainer.fit_loop
-        batches = loop.epoch_loop.batch_progress
-        # In a checkpoint that was saved after the last batch of an epoch, this epoch is not counted yet.
-        is_finished = loop.restarting and batches.is_last_batch and batches.total.completed < batches.total.processed
-        self._epoch = loop.epoch_progress.current.processed + int(is_finished)
-        self._first_batch = batches.current.processed if loop.restarting and not batches.is_last_batch else 0
-        number, self._is_first = self._epochs.begin(self._epoch, self._is_first), False
-        return number
+        self._epochs.begin_fit()
 
     def state_dict(self) -> dict[str, Any]:
         return {"offset": self._epochs.offset}
@@ -52,36 +40,38 @@ class _CountsEpochs(Callback):  # pyright: ignore[reportGeneralTypeIssues]
         self._epochs.load(state_dict["offset"])
 
 
+def _place(trainer: Any) -> tuple[int, int]:
+    """The epoch of the fit, and the number of the batch by which a run that is resumed within it goes on."""
+    loop = trainer.fit_loop
+    batches = loop.epoch_loop.batch_progress
+    # In a checkpoint that was saved after the last batch of an epoch, this epoch is not counted yet.
+    is_finished = loop.restarting and batches.is_last_batch and batches.total.completed < batches.total.processed
+    first_batch = batches.current.processed if loop.restarting and not batches.is_last_batch else 0
+    return loop.epoch_progress.current.processed + int(is_finished), first_batch
+
+
 class Mix(_CountsEpochs):
     """Mixes the batches of training, on their device, before `training_step` gets them.
 
     Batches are lists or dicts, as a DataLoader's `default_collate` makes them. New tensors are put into them, and none
     is written to. Batches of validation, test and prediction are left as they are. The key of a batch is (seed, epoch,
-    batch, rank): a run that is resumed at an epoch has the mixes that it would have had. Several of these may mix the
-    batches of several loaders, each entries of its own. Where workers load, it costs less to mix in the DataLoader, by
-    `mixup_rs.torch.MixCollate`.
+    batch, rank): a resumed run has the mixes that it would have had. Of several of these each mixes entries of its own,
+    as of several loaders. Where workers load, mixing in the loader, by `mixup_rs.torch.MixCollate`, costs less.
 
     Parameters
     ----------
     rule : Rule
         Draws the plan of each batch.
-    inputs, targets : int, str or sequence, optional
-        The entries of a batch of each role: positions, names, or paths, which are tuples of these. By default the first
-        entry of a list is the input and the others are targets; of a dict the entries with usual names (image,
-        pixel_values, x, ...; label, labels, target, mask, y, ...).
-    num_classes : int, sequence or dict, optional
-        Class indices become soft targets (n, num_classes); one number for each target, in order or by name, if there
-        are several. Without it they become pairs (y, y_partner, lam), which `mixup_rs.torch.mixed_loss` takes.
-    label_smoothing : float, default 0.0
-        In [0, 1]; for soft targets of class indices.
+    inputs, targets, num_classes, label_smoothing
+        As for `mixup_rs.Mixer`. Without `num_classes` class indices become pairs (y, y_partner, lam), which
+        `mixup_rs.torch.mixed_loss` takes.
     rng : int or sequence of int, optional
         The seed. None takes torch's, which Lightning's `seed_everything` sets.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of its range or has another type. In training: if a batch is a tuple, or anything else
-        that is neither a list nor a dict, or an entry cannot be mixed rightly.
+        If an argument is not as described; in training, if a batch is no list or dict, or an entry cannot be mixed.
 
     Examples
     --------
@@ -100,6 +90,7 @@ class Mix(_CountsEpochs):
 
     @property
     def state_key(self) -> str:
+        """The name of its state in a checkpoint, apart from those of others that mix other entries."""
         return self._generate_state_key(inputs=self._mixer.inputs, targets=self._mixer.targets)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -109,11 +100,8 @@ class Mix(_CountsEpochs):
                 "replace; mix in the DataLoader instead: collate_fn=MixCollate(...)"
             )
         seed = (torch.initial_seed(),) if self._mixer.rng is None else ()
-        mixed = self._mixer(batch, key=(*seed, self._begin(trainer), batch_idx, trainer.global_rank))
-        if isinstance(batch, list):
-            batch[:] = mixed
-        else:
-            batch.update(mixed)
+        key = (*seed, self._epochs.begin(_place(trainer)[0]), batch_idx, trainer.global_rank)
+        refill(batch, self._mixer(batch, key=key))
 
 
 class MixCollateEpoch(_CountsEpochs):
@@ -124,8 +112,7 @@ class MixCollateEpoch(_CountsEpochs):
     as a `CombinedLoader` does with a short one, has the mixes of that epoch each time.
 
     Loaders may be nested in dicts, lists and a `CombinedLoader`. While the trainer runs, a `MixCollate` of a loader for
-    validation, test or prediction does not mix, and leaves labels as they are; that of a training loader must be
-    another one, or the fit raises ValueError.
+    validation, test or prediction leaves its batches as they are; that of a training loader must be another one.
 
     Examples
     --------
@@ -151,8 +138,9 @@ class MixCollateEpoch(_CountsEpochs):
         trainer.strategy.process_dataloader = shown
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._begin(trainer)
-        self._collates.begin(self._epoch, self._epochs.offset, self._first_batch)
+        epoch, first_batch = _place(trainer)
+        self._epochs.begin(epoch)
+        self._collates.begin(epoch, self._epochs.offset, first_batch)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         vars(trainer.strategy).pop("process_dataloader", None)

@@ -310,7 +310,7 @@ class MixCollateEpoch(Callback):
 
     def __init__(self, collate: Any = None):
         self.collate = collate
-        self._epochs, self._is_first_epoch, self._loader = Epochs(), True, TrainingLoader()
+        self._epochs, self._loader = Epochs(), TrainingLoader()
 
     def _of(self, learn: Any) -> Any:
         return None if learn is None else self.collate or collate_of(learn)
@@ -325,15 +325,14 @@ class MixCollateEpoch(Callback):
 
     def before_fit(self) -> None:
         """Begin a fit."""
-        self._is_first_epoch = True
+        self._epochs.begin_fit()
         pause(self._found())
 
     def before_train(self) -> None:
         """Set the epoch, in workers as well, and mix."""
         learn: Any = self.learn
         epoch = learn.epoch
-        self._epochs.begin(epoch, self._is_first_epoch)
-        self._is_first_epoch = False
+        self._epochs.begin(epoch)
         self._loader.begin(learn, self._found(), epoch, self._epochs.offset)
 
     def after_train(self) -> None:

@@ -142,7 +142,7 @@ class Mixing(Keys):
         self._options = TargetOptions(pair=pair)
         self._elsewhere = elsewhere(bank, other)
         self._turn, self._loader, self._rank, self._drawn = 0, TrainingLoader(), rank(), DrawnRule(rule)
-        self._epochs, self._is_first_epoch, self._epoch = Epochs(), True, 0
+        self._epochs, self._epoch = Epochs(), 0
         self._last_lam: torch.Tensor | None = None
         self._last_yb1: tuple[Any, ...] = ()
         self._forget()
@@ -183,7 +183,7 @@ class Mixing(Keys):
         """Forget a batch that was interrupted in an earlier fit; refuse a second callback that mixes."""
         refuse_fastais(self, Mixing)
         self._forget()
-        set_attributes(self, _is_first_epoch=True)
+        self._epochs.begin_fit()
         self._loader.end()
 
     def before_train(self) -> None:
@@ -195,8 +195,7 @@ class Mixing(Keys):
             self,
             stack_y=getattr(learn.loss_func, "y_int", False),
             _rank=rank(),  # once an epoch: it takes longer than a draw
-            _epoch=self._epochs.begin(epoch, self._is_first_epoch),
-            _is_first_epoch=False,
+            _epoch=self._epochs.begin(epoch),
             _is_untried=parts_of(learn.loss_func) is None,
         )
         self._drawn.forget()

@@ -49,23 +49,30 @@ class Epochs:
 
     Examples
     --------
-    >>> epochs = Epochs()
-    >>> [epochs.begin(epoch, is_first) for epoch, is_first in [(0, True), (1, False), (0, True), (1, True)]]
+    >>> epochs, numbers = Epochs(), []
+    >>> for fit in [(0, 1), (0,), (1,)]:
+    ...     epochs.begin_fit()
+    ...     numbers += map(epochs.begin, fit)
+    >>> numbers
     [0, 1, 2, 3]
     """
 
     def __init__(self) -> None:
-        self.offset, self._last = 0, -1
+        self.offset, self._last, self._is_first = 0, -1, True
 
     def load(self, offset: int) -> None:
         """Continue a fit of another process, which was after so many epochs of earlier fits."""
         self.offset, self._last = offset, offset - 1
 
-    def begin(self, epoch: int, is_first: bool) -> int:
-        """Begin an epoch of a fit, perhaps the first of it that is trained. Returns its number among all fits."""
-        if is_first and epoch == 0:
+    def begin_fit(self) -> None:
+        """Begin a fit: its first epoch tells whether it continues the one before."""
+        self._is_first = True
+
+    def begin(self, epoch: int) -> int:
+        """Begin an epoch of the fit, or go on with it. Returns its number among those of all fits."""
+        if self._is_first and epoch == 0:
             self.offset = self._last + 1
-        self._last = self.offset + epoch
+        self._last, self._is_first = self.offset + epoch, False
         return self._last
 
 

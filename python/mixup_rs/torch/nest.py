@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import torch
 
 from mixup_rs.batches.nest import children, rebuilt
 
-__all__ = ["is_flat", "tree_leaves", "tree_map"]
+__all__ = ["is_flat", "refill", "tree_leaves", "tree_map"]
 
 
 def is_flat(value: Any) -> bool:
@@ -74,3 +74,19 @@ def tree_map(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     if items is None:
         return value
     return rebuilt(value, [function(i) if isinstance(i, torch.Tensor) else tree_map(function, i) for i in items])
+
+
+def refill(container: list[Any] | MutableMapping[Any, Any], other: Any) -> None:
+    """Put the entries of another container of the same kind into a list or a mapping.
+
+    Examples
+    --------
+    >>> batch = [1, 2]
+    >>> refill(batch, [3, 4])
+    >>> batch
+    [3, 4]
+    """
+    if isinstance(container, list):
+        container[:] = other
+    else:
+        container.update(other)
