@@ -53,7 +53,7 @@ def _entries_of_both(plan: MixPlan, first: Any, labels: Any, other: Any, name: s
     if plan.other is None:
         raise ValueError(f"partners are samples of the batch itself, got {name} of another batch")
     if not isinstance(other, tuple | list) or len(other) != 2:
-        got = "none" if other is None else f"a {type(other).__name__}"
+        got = "none" if other is None else type(other).__name__
         raise (ValueError if other is None else TypeError)(f"{expected}, got {got}")
     theirs, their_labels = other
     theirs = _entries(theirs, plan.other, f"{name} of other")

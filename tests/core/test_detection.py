@@ -144,7 +144,7 @@ OF_OTHER, THREE = MixPlan(0.5, [2, 0], other=3), [*BOXES, BOXES[0]]
         (None, BOXES, LABELS, {"min_visible": "all"}, TypeError, "min_visible must be a float"),
         (CutMix().plan(2, (8,), rng=0), BOXES, LABELS, {}, ValueError, "a height and a width"),
         (OF_OTHER, BOXES, LABELS, {}, ValueError, "other must be the boxes and the labels of 3 samples, got none"),
-        (OF_OTHER, BOXES, LABELS, {"other": 5}, TypeError, "the boxes and the labels of 3 samples, got a int"),
+        (OF_OTHER, BOXES, LABELS, {"other": 5}, TypeError, "the boxes and the labels of 3 samples, got int"),
         (OF_OTHER, BOXES, LABELS, {"other": (BOXES, LABELS)}, ValueError, "boxes of other .* each of 3 samples, got 2"),
         (OF_OTHER, BOXES, LABELS, {"other": (THREE, LABELS)}, ValueError, "labels of other .* 3 samples, got 2"),
         (OF_OTHER, BOXES, LABELS, {"other": (THREE, None)}, ValueError, "labels of other must be given"),

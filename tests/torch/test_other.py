@@ -42,8 +42,8 @@ def test_gradients_flow_to_both():
 def test_wrong_others():
     plan, x = MixPlan(0.5, [2, 0], other=3), torch.zeros(2, 4)
     for other, message in [
-        (None, "needs other=3 samples of another batch, got none"),
-        (torch.zeros(2, 4), "needs other=3 samples of another batch, got one of 2"),
+        (None, "another batch of 3 samples, which must be given"),
+        (torch.zeros(2, 4), "another batch of 3 samples, got one of 2"),
         (torch.zeros(3, 5), r"samples like those of the tensor, torch.float32 \(4,\) on cpu, got torch.float32 \(5,\)"),
         (torch.zeros(3, 4).double(), "got torch.float64"),
     ]:
@@ -51,7 +51,7 @@ def test_wrong_others():
             mt.apply(plan, x, other=other)
     with pytest.raises(TypeError, match="other must be a tensor, got ndarray"):
         mt.apply(plan, x, other=np.zeros((3, 4)))
-    with pytest.raises(ValueError, match="needs other=None"):
+    with pytest.raises(ValueError, match="the batch itself, got another batch of 2"):
         mt.apply(MixPlan(0.5, [1, 0]), x, other=x)
 
 
@@ -100,7 +100,7 @@ def test_labels_are_mixed_with_those_of_the_other_batch(m):
             classes = 3 if of.dtype == torch.int64 else None
             assert torch.allclose(mt.apply_labels(plan, of[y], classes, other=of[z])[0], expected)
         for bad in (None, z.float(), torch.zeros(m + 1, dtype=torch.int64), z[:, None]):
-            with pytest.raises(ValueError, match=r"needs other|must have samples like"):
+            with pytest.raises(ValueError, match=r"from another batch of|must have samples like"):
                 mt.apply_labels(plan, y, 3, other=bad)
         with pytest.raises(ValueError, match="label_smoothing"):
             mt.apply_labels(plan, eye[y], label_smoothing=0.1, other=eye[z])

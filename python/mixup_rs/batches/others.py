@@ -13,7 +13,7 @@ import numpy as np
 from mixup_rs._core import MixPlan
 from mixup_rs.batches.arrays import Arrays
 
-__all__ = ["beside_partners", "both_batches", "first_samples", "plan_of_both"]
+__all__ = ["beside_partners", "both_batches", "first_samples", "plan_of_both", "refuse_other"]
 
 
 def plan_of_both(plan: MixPlan) -> MixPlan:
@@ -69,19 +69,32 @@ def both_batches(arrays: Arrays, plan: Any, x: Any, other: Any) -> tuple[MixPlan
     ValueError
         If another batch is given or is missing, or is not what the plan and `x` ask for.
     """
-    expected = plan.other if isinstance(plan, MixPlan) else None
-    if other is None and expected is None:
+    # One whose arrays are traced has partners in the batch itself.
+    known = plan if isinstance(plan, MixPlan) else MixPlan.identity(len(plan))
+    if other is None and known.other is None:
         return None
-    if other is None or expected is None:
-        got = "none" if other is None else "another batch"
-        raise ValueError(f"the plan has other={expected}, got {got}: other=...")
-    theirs = other if hasattr(other, "dtype") else np.asarray(other)
+    theirs: Any = other if hasattr(other, "dtype") else np.asarray(other)
+    refuse_other(known, None if other is None else len(theirs))
     theirs = arrays.asarray(theirs, x) if isinstance(theirs, np.ndarray) else theirs
-    if (theirs.shape, theirs.dtype) != ((expected, *x.shape[1:]), x.dtype):
-        raise ValueError(
-            f"other must be {x.dtype} of shape {(expected, *x.shape[1:])}, got {theirs.dtype} of shape {theirs.shape}"
-        )
-    return plan_of_both(cast("MixPlan", plan)), beside_partners(arrays, plan, x, theirs)
+    if (theirs.shape[1:], theirs.dtype) != (x.shape[1:], x.dtype):
+        expected, got = (f"{one.dtype} of shape {tuple(one.shape[1:])}" for one in (x, theirs))
+        raise ValueError(f"other must have samples of {expected}, got {got}")
+    return plan_of_both(known), beside_partners(arrays, known, x, theirs)
+
+
+def refuse_other(plan: MixPlan, count: int | None) -> None:
+    """Refuse another batch of `count` samples, or none, where the plan is for another or for none.
+
+    Examples
+    --------
+    >>> refuse_other(MixPlan(0.75, [4, 2], other=5), 5)
+    >>> refuse_other(MixPlan(0.75, [4, 2], other=5), None)
+    Traceback (most recent call last):
+    ValueError: partners come from another batch of 5 samples, which must be given: other=...
+    """
+    # The check of the core, on nothing.
+    of = np.empty((len(plan), 0), np.float32)
+    plan.without_region().apply(of, other=None if count is None else np.empty((count, 0), np.float32))
 
 
 def first_samples(mixed: Any, n: int) -> Any:

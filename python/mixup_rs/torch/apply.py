@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from mixup_rs._core import DTYPES, MixPlan
-from mixup_rs.batches.others import plan_of_both
+from mixup_rs.batches.others import plan_of_both, refuse_other
 from mixup_rs.torch._compat import is_transformed, leave_graph, no_torch_function
 from mixup_rs.torch.device import mix_on_device, send_plan
 
@@ -153,11 +153,10 @@ def _check_other(plan: MixPlan, x: torch.Tensor, other: Any) -> None:
     """Refuses another batch that the plan is not for, or whose samples are not like those of the tensor."""
     if other is not None and not isinstance(other, torch.Tensor):
         raise TypeError(f"other must be a tensor, got {type(other).__name__}")
-    if other is None or plan.other != len(other):
-        got = "none" if other is None else f"one of {len(other)}"
-        raise ValueError(f"the plan needs other={plan.other} samples of another batch, got {got}")
-    if (other.shape[1:], other.dtype, other.device) != (x.shape[1:], x.dtype, x.device):
-        got, expected = (f"{one.dtype} {tuple(one.shape[1:])} on {one.device}" for one in (other, x))
+    refuse_other(plan, None if other is None else len(other))
+    theirs = cast("torch.Tensor", other)
+    if (theirs.shape[1:], theirs.dtype, theirs.device) != (x.shape[1:], x.dtype, x.device):
+        got, expected = (f"{one.dtype} {tuple(one.shape[1:])} on {one.device}" for one in (theirs, x))
         raise ValueError(f"other must have samples like those of the tensor, {expected}, got {got}")
     if x.shape[0] != len(plan):
         raise ValueError(f"the plan is for {len(plan)} samples, got a tensor of {len(x)}")

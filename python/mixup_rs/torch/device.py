@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mixup_rs._core import MixPlan
+from mixup_rs.batches.others import refuse_other
 from mixup_rs.batches.patches import taps_of
 from mixup_rs.batches.several import steps_of
 
@@ -69,7 +70,7 @@ def mix_on_device(
         The mixed batch.
     """
     if plan.other is not None:
-        raise ValueError(f"partners come from another batch of {plan.other} samples, which must be given: other=...")
+        refuse_other(plan, None)
     if plan.k > 2:
         return _mean(plan, x, inplace)
     if plan.masks is not None:
