@@ -201,7 +201,7 @@ def frozen(kind: _T) -> _T:
 
 
 class CoreRule:
-    """A rule that the Rust core draws: a frozen dataclass whose `_rule` src/python/rules.rs knows."""
+    """A rule that the Rust core draws: a frozen dataclass whose `_rule` is its name there."""
 
     _rule: ClassVar[str]
 

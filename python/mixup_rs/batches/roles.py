@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from mixup_rs.batches.nest import children, is_dataclass
@@ -36,13 +36,12 @@ TARGET_NAMES = frozenset(
 )
 #: Those of them that are labels, and not masks, wherever they are.
 LABEL_NAMES = frozenset("y label labels target targets class_labels mask_labels".split())
-#: Masks that are true, or lengths that end, where there is data; and masks that are true where there is none.
-_PRESENT, _LENGTHS = (
-    frozenset(["attention_mask", "pixel_mask"]),
-    frozenset("length lengths input_length input_lengths".split()),
-)
+#: Masks that are true where there is data, lengths of what there is, and masks that are true where there is none.
+_PRESENT = frozenset(["attention_mask", "pixel_mask"])
+_LENGTHS = frozenset("length lengths input_length input_lengths".split())
 _ABSENT = frozenset("padding_mask key_padding_mask src_key_padding_mask".split())
-#: Words in names of targets; in names that are none beside one of these; and in names of what is no target.
+#: A name with one of the first words, such as fine_label, may be that of a target, but not with one of the second as
+#: well, such as label_weight. Of a name with one of the third, such as image_id, it is known that it is none.
 _LIKE_TARGETS = frozenset(
     "label labels target targets class classes category categories mask masks segmentation".split()
 )
@@ -138,8 +137,9 @@ class Roles:
         if self.inputs is None and self.targets is None:
             _refuse_alike(value, roles)
         if self.targets is None and (has_names or by_name):
-            others = _refuse_forgotten(value, roles)
-            if others and "target" not in roles.values() and not self._warned:
+            _refuse_forgotten(value, roles)
+            is_asked = "target" not in roles.values() and not self._warned
+            if is_asked and (others := _unknown_numbers(value, roles)):
                 self._warned = True
                 warnings.warn(
                     f"the inputs are mixed and no target with them: if one of {others} is a target, name it: "
@@ -170,22 +170,28 @@ class Roles:
                 self._find_masks(item, inner, roles)
 
 
-def _refuse_forgotten(value: Any, roles: Mapping[Path, Role]) -> list[str]:
-    """Refuses numbers that have the name of a target, and would be left as they are. Returns the names of others."""
-    known, others = {path[0] for path in roles}, []
-    for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
-        if key in known or not isinstance(key, str) or not _is_numeric(item):
-            continue
-        words = {*re.findall("[a-z]+", key.lower())}
+def _refuse_forgotten(value: Any, roles: Mapping[Path, Role]) -> None:
+    """Refuses numbers that have the name of a target, and would be left as they are."""
+    for key, words in _left(value, roles):
         if words & _LIKE_TARGETS and not words & _NOT_TARGETS:
             targets = [*(path[0] for path, role in roles.items() if role == "target"), key]
             raise ValueError(
                 f"entry {key!r} may be a target by its name, and would be left as it is; name the targets: "
                 f"targets={targets}, or those without it, [] for none"
             )
-        if not words & _MARKS:
-            others.append(key)
-    return others
+
+
+def _unknown_numbers(value: Any, roles: Mapping[Path, Role]) -> list[str]:
+    """The names of numbers of which nothing is known, also not that they number, weigh or name samples."""
+    return [key for key, words in _left(value, roles) if not words & _MARKS]
+
+
+def _left(value: Any, roles: Mapping[Path, Role]) -> Iterator[tuple[str, set[str]]]:
+    """The names, and the words in them, of the numbers that have no role."""
+    known = {path[0] for path in roles}
+    for key, item in zip(entries_of(value) or (), children(value) or (), strict=True):
+        if key not in known and isinstance(key, str) and _is_numeric(item):
+            yield key, {*re.findall("[a-z]+", key.lower())}
 
 
 def _is_numeric(value: Any) -> bool:
