@@ -221,6 +221,33 @@ def test_without_the_callback_the_loader_mixes_again(make):
     assert isinstance(target, tuple)
 
 
+@pytest.mark.parametrize("make", [RustMixUp, MixCollateEpoch])
+@pytest.mark.parametrize("fits", [0, 1])
+def test_a_loader_that_the_learner_has_no_more_mixes_again(make, fits):
+    learn = learner(make(), mixing, loss_func=loss_of_pairs if make is MixCollateEpoch else None)
+    first = learn.dls
+    for _ in range(fits):
+        fit(learn, 1)
+    learn.dls = mixing()
+    fit(learn, 1)
+    assert isinstance(first.train.one_batch()[1], tuple)
+    assert not isinstance(learn.dls.train.one_batch()[1], tuple)
+    with learn.no_bar(), learn.no_logging():
+        learn.validate(dl=first.train)
+    learn.dls = first
+    fit(learn, 1)
+    assert not isinstance(first.train.one_batch()[1], tuple)
+
+
+@pytest.mark.parametrize("make", [RustMixUp, MixCollateEpoch])
+def test_evaluation_on_a_mixing_loader_of_no_learner_is_not_mixed(make):
+    learn, other = learner(make(), mixing, loss_func=lambda pred, y: F.cross_entropy(pred, y)), mixing().train
+    with learn.no_bar(), learn.no_logging():
+        _, targets = learn.get_preds(dl=other)
+        learn.validate(dl=other)
+    assert targets.dtype == torch.int64
+
+
 class Fed(Callback):
     """The targets and predictions of each training batch, before the loss, and the loss."""
 

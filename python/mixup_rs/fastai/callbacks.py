@@ -17,13 +17,13 @@ from fastai.callback.mixup import MixHandler, MixUp
 
 from mixup_rs._core import MixPlan
 from mixup_rs.fastai import replay
-from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
+from mixup_rs.fastai.loader import TrainingLoader, collate_of
 from mixup_rs.fastai.mixing import Mixing
 from mixup_rs.rule import Mode, Rule
 from mixup_rs.rules import CutMix, Mixup
 from mixup_rs.torch.apply import mix_tensor
 from mixup_rs.torch.batch import MixedTargets, refuse_targets
-from mixup_rs.torch.loading import Epochs, pause
+from mixup_rs.torch.loading import Epochs, mixing_collate, pause
 
 __all__ = ["MixCollateEpoch", "RustCutMix", "RustMix", "RustMixUp"]
 
@@ -320,7 +320,7 @@ class MixCollateEpoch(Callback):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "learn":
-            move(*(self._of(learn) for learn in (self.__dict__.get("learn"), value)))
+            self._loader.move(*(self._of(learn) for learn in (self.__dict__.get("learn"), value)))
         super().__setattr__(name, value)
 
     def before_fit(self) -> None:
@@ -341,7 +341,7 @@ class MixCollateEpoch(Callback):
 
     def before_validate(self) -> None:
         """Leave batches as they are, the training set's as well."""
-        self._loader.before_validate(self._found())
+        self._loader.before_validate(mixing_collate(getattr(self.learn, "dl", None)) or self._found())
 
     def after_validate(self) -> None:
         """Go on with the epoch of training that it was in."""

@@ -8,21 +8,12 @@ from mixup_rs.fastai._compat import Asked, Running
 from mixup_rs.torch.collate import MixCollate
 from mixup_rs.torch.loading import mixing_collate, pause, resume
 
-__all__ = ["TrainingLoader", "collate_of", "move"]
+__all__ = ["TrainingLoader", "collate_of"]
 
 
 def collate_of(learn: Any) -> MixCollate | None:
     """The MixCollate of a learner's training loader, or None."""
     return mixing_collate(getattr(getattr(learn, "dls", None), "train", None))
-
-
-def move(left: MixCollate | None, joined: MixCollate | None) -> None:
-    """Pause the loader of a learner that a callback is added to. That of one that it leaves mixes again."""
-    if left is not None:
-        resume(left, 0, 0)
-    pause(joined)
-    if joined is not None:
-        joined._is_asked = Asked(_refuse_without_callback)
 
 
 def _refuse_without_callback(learn: Any) -> None:
@@ -35,15 +26,26 @@ def _refuse_without_callback(learn: Any) -> None:
 
 
 class TrainingLoader:
-    """The loader of the current epoch of training, if a `MixCollate` makes its batches."""
+    """The loader that a learner trains with, if a `MixCollate` makes its batches."""
 
     def __init__(self) -> None:
         self.collate: MixCollate | None = None
         self._is_training = False
 
+    def move(self, left: MixCollate | None, joined: MixCollate | None) -> None:
+        """Pause the loader of a learner that the callback is added to. Those that it leaves mix again."""
+        for one in {left, self.collate} - {joined}:
+            resume(one, 0, 0)
+        self.collate = joined
+        pause(joined)
+        if joined is not None:
+            joined._is_asked = Asked(_refuse_without_callback)
+
     def begin(self, learn: Any, collate: MixCollate | None, epoch: int, offset: int) -> None:
         """Mix in an epoch of training, after `offset` epochs of earlier fits."""
-        self.collate, self._is_training = collate, True
+        if collate is not self.collate:  # the learner has other data by now
+            self.move(None, collate)
+        self._is_training = True
         resume(collate, epoch, offset)
         if collate is not None:
             collate._mixes_while = running = Running(learn._do_epoch_train)

@@ -25,7 +25,7 @@ from mixup_rs.fastai.chosen import chosen, positions, put_back
 from mixup_rs.fastai.elsewhere import Batch, elsewhere
 from mixup_rs.fastai.keys import BANK, Keys
 from mixup_rs.fastai.loaded import are_soft, refuse_several, warn_of_unused
-from mixup_rs.fastai.loader import TrainingLoader, collate_of, move
+from mixup_rs.fastai.loader import TrainingLoader, collate_of
 from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
 from mixup_rs.fastai.others import is_its_turn, refuse_changed, refuse_fastais
@@ -474,7 +474,7 @@ class Mixing(Keys):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "learn":
-            move(collate_of(self.__dict__.get("learn")), collate_of(value))
+            self._loader.move(collate_of(self.__dict__.get("learn")), collate_of(value))
         elif name == "rule":
             check_rule_of_all(value, type(self).__name__)
         super().__setattr__(name, value)
