@@ -214,3 +214,17 @@ class TestPatches:
         for call in (lambda: plan.apply_boxes(BOXES, LABELS), lambda: plan.apply_keypoints([np.ones((1, 2))] * 2)):
             with pytest.raises(ValueError, match="resized into a box, and blended outside of it, are in two places"):
                 call()
+
+
+def test_an_empty_list_is_no_box_and_no_point():
+    boxes, labels, weights = LEFT_THEN_RIGHT.apply_boxes([[], [[0, 0, 3, 8]]], [[], [7]])
+    assert [one.tolist() for one in boxes] == [[[0, 0, 3, 8]], [[0, 0, 3, 8]]]
+    assert [one.tolist() for one in labels] == [[7], [7]]
+    assert [one.tolist() for one in weights] == [[1.0], [1.0]]
+    boxes, _, weights = LEFT_THEN_RIGHT.apply_boxes([[], np.array([])], [[], []])
+    assert [one.shape for one in boxes] == [(0, 4)] * 2
+    assert [one.shape for one in weights] == [(0,)] * 2
+    points, _, _ = LEFT_THEN_RIGHT.apply_keypoints([[], [[[1, 1, 2], [7, 7, 2]]]])
+    assert [one.tolist() for one in points] == [[[[1, 1, 2], [7, 7, 0]]], [[[1, 1, 2], [7, 7, 2]]]]
+    points, _, _ = LEFT_THEN_RIGHT.apply_keypoints([[], []])
+    assert [one.shape for one in points] == [(0, 2)] * 2

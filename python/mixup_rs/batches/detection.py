@@ -169,6 +169,7 @@ def keep_boxes(
     """
     check_min_visible(min_visible)
     _check_axes(plan, name)
+    boxes = _with_axes(arrays, boxes, (4,))
     given = _Ragged(arrays, boxes, len(plan), name)
     for i, value in enumerate(boxes):
         if value.ndim != 2 or value.shape[1] != 4:
@@ -226,6 +227,7 @@ def keep_points(arrays: Arrays, plan: MixPlan, points: Sequence[Any], name: str 
         If an argument is not as described.
     """
     _check_axes(plan, name)
+    points = _with_axes(arrays, points, (2,))
     given = _Ragged(arrays, points, len(plan), name)
     sources = Sources.of(plan, given.counts)
     rows, seen = _seen_points(given, plan, sources, name)
@@ -256,6 +258,15 @@ def _seen_points(given: _Ragged, plan: MixPlan, sources: Sources, name: str) -> 
         rows[..., 2] = np.where(seen.part > 0, rows[..., 2], 0)
         seen = Seen(seen.where, is_there * 1.0, np.where(is_there, seen.share, 0))
     return rows, seen
+
+
+def _with_axes(arrays: Arrays, values: Sequence[Any], row: tuple[int, ...]) -> list[Any]:
+    """The entries of samples; those that are empty lists have rows like those of others, or else of the shape `row`."""
+    row = next((tuple(value.shape[1:]) for value in values if value.shape and value.shape[0]), row)
+    return [
+        arrays.asarray(np.zeros((0, *row), np.float32), value) if tuple(value.shape) == (0,) else value
+        for value in values
+    ]
 
 
 def _numbers(given: _Ragged, name: str) -> np.ndarray:
