@@ -97,7 +97,10 @@ class _OfLabels:
         name = type(self).__name__
         given = self.labels if self.labels is not None else labels
         if given is None:
-            raise ValueError(f"{name} needs the labels of the batch: rule.plan(n, labels=...), or {name}(labels)")
+            raise ValueError(
+                f"{name} needs the labels of the batch: in a batch a target of shape (n,) or (n, k); for a plan "
+                f"rule.plan(n, labels=...), or {name}(labels)"
+            )
         read = self._read(as_array(given))
         if len(read) != n:
             raise ValueError(f"{name} has labels of {len(read)} samples, the batch has {n}")

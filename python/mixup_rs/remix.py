@@ -133,7 +133,10 @@ def _counts(counts: Any) -> tuple[float, ...]:
 def _classes(labels: Any, n: int) -> np.ndarray:
     """The class of each sample."""
     if labels is None:
-        raise ValueError("Remix needs the labels of the batch: rule.plan(n, labels=...)")
+        raise ValueError(
+            "Remix needs the labels of the batch: in a batch a target of shape (n,) or (n, classes); for a plan "
+            "rule.plan(n, labels=...)"
+        )
     array = as_array(labels)
     classes = classes_of(array, "Remix")
     if len(classes) != n:
