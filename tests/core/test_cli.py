@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import mixup_rs
-from mixup_rs import CutMix, FMix, Mixup, OneOf, cli
+from mixup_rs import CMixup, CutMix, FMix, Mixup, OneOf, Remix, cli
 from mixup_rs.cli import info as cli_info
 from mixup_rs.cli.progress import progress
 from mixup_rs.cli.rule import rule_of
@@ -93,6 +93,8 @@ def test_reading_pictures_without_pillow_says_what_is_missing(tmp_path, capsys, 
         ("fmix(decay=2, soft=.1)", FMix(decay=2, soft=0.1)),
         ("CutMix(0.5, mode='elem', minmax=(0.2, 0.8))", CutMix(0.5, mode="elem", minmax=(0.2, 0.8))),
         ("OneOf([Mixup(0.8), CutMix()], probs=[0.5, 0.25])", OneOf([Mixup(0.8), CutMix()], probs=[0.5, 0.25])),
+        ("Mixup(partners=CMixup(bandwidth=2))", Mixup(partners=CMixup(bandwidth=2))),
+        ("Remix(CutMix(), counts=[9, 1])", Remix(CutMix(), counts=[9, 1])),
     ],
 )
 def test_a_rule_is_typed_as_in_python(text, rule):
@@ -126,6 +128,7 @@ def test_a_rule_is_typed_as_in_python(text, rule):
         (["preview", "no-such-folder"], "no-such-folder is not there"),
         (["preview", __file__], "test_cli.py is no folder"),
         (["preview", ".", "--rule", "nomix"], "unknown rule 'nomix'"),
+        (["demo", "--rule", "within"], r"within chooses partners; expected a rule .* 'Mixup\(partners=Within\(\)\)'"),
     ],
 )
 def test_what_cannot_be_done_is_a_message(args, words, capsys):

@@ -150,6 +150,20 @@ def test_preview_mixes_images_labelled_by_their_folders(folder, shown, capsys):
     np.testing.assert_array_equal(mixed, FMix().plan(8, (24, 24), rng=(7,)).apply(x))
 
 
+def test_preview_gives_a_rule_the_labels(folder, shown, capsys):
+    assert cli.main(["preview", str(folder), "--rule", "Mixup(1, partners=Within())", "--rng", "7"]) == 0
+    [(_, (_, _, plan, labels, _), _)] = shown
+    np.testing.assert_array_equal(labels[plan.partner], labels)
+    words = "Within needs the labels of the batch"
+    assert words in fails(capsys, "preview", str(folder / "train" / "red"), "--rule", "Mixup(partners=Within())")
+
+
+def test_a_sample_that_is_its_own_partner_is_hardly_mixed(folder, shown, capsys):
+    assert cli.main(["preview", str(folder), "--rule", "Mixup(mode='batch')", "--batch", "1", "--rng", "1"]) == 0
+    assert 0.5 < shown[0][1][2].lam[0] < 0.95
+    assert "1 are hardly mixed" in capsys.readouterr().out
+
+
 def test_preview_saves_a_picture_and_repeats(folder, tmp_path):
     pictures = [tmp_path / name for name in ("one.png", "two.png")]
     for path in pictures:

@@ -13,7 +13,7 @@ import mixup_rs
 from mixup_rs.cli.drawing import draw
 from mixup_rs.cli.fault import Fault
 from mixup_rs.cli.pictures import read_own, samples
-from mixup_rs.cli.rule import rule_names, rule_of
+from mixup_rs.cli.rule import drawn, rule_names, rule_of
 
 #: The batch that is timed: a common size in training on photographs.
 _TIMED_SHAPE = (64, 3, 224, 224)
@@ -40,7 +40,7 @@ def run(options: Namespace) -> int:
 def _one_rule(options: Namespace, rule: mixup_rs.Rule, x: np.ndarray, names: list[str]) -> None:
     labels = np.arange(len(names))
     key = options.rng or _clear_key(rule, x)
-    plan = rule.plan(len(x), x.shape[2:], rng=key)
+    plan = drawn(rule, x, labels, key)
     targets, _ = plan.apply_labels(labels, num_classes=len(names))
     print(f"{rule}, --rng {','.join(map(str, key))}")
     wide = max(map(len, names))
@@ -57,7 +57,7 @@ def _clear_key(rule: mixup_rs.Rule, x: np.ndarray) -> tuple[int, ...]:
     """Of the first keys the one by which most pictures are mixed with another, and by nearly the same weight."""
 
     def is_unclear(key: int) -> tuple[int, float]:
-        plan = rule.plan(len(x), x.shape[2:], rng=(key,))
+        plan = drawn(rule, x, np.arange(len(x)), (key,))
         is_alone = (plan.partner.T == np.arange(len(x))) | (plan.lam == 1)
         return int(is_alone.sum()), float(abs(plan.lam - 0.6).mean())
 

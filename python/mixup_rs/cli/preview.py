@@ -14,7 +14,7 @@ from mixup_rs.cli.drawing import draw
 from mixup_rs.cli.fault import Fault
 from mixup_rs.cli.pictures import read
 from mixup_rs.cli.progress import progress
-from mixup_rs.cli.rule import rule_of
+from mixup_rs.cli.rule import drawn, rule_of
 from mixup_rs.plot import varied_samples
 
 #: The files that are taken for images.
@@ -38,8 +38,9 @@ def run(options: Namespace) -> int:
     x = read(progress(chosen, "images read", n))
     # One class is no label: weights alone are shown then.
     labels = np.array([classes.index(path.parent.name) for path in chosen]) if len(classes) > 1 else None
-    plan = rule.plan(n, x.shape[2:], rng=key)
-    kept = np.maximum(plan.lam, 1 - plan.lam)
+    plan = drawn(rule, x, labels, key)
+    # The share of each image in each sample; the partner may be the sample itself.
+    kept = plan.apply_labels(np.arange(n), num_classes=n)[0].max(axis=1)
     print(
         f"{rule} on {n} of them: lam {plan.lam.min():.2f} to {plan.lam.max():.2f}; "
         f"{np.count_nonzero(kept >= _HARDLY)} are hardly mixed, with {1 - _HARDLY:.0%} of another or less"

@@ -7,8 +7,14 @@ import dataclasses
 import inspect
 from typing import Any
 
+import numpy as np
+
+from mixup_rs import Across, Balanced, CMixup, MixPlan, Remix, Rule, Within
 from mixup_rs.cli.fault import Fault
-from mixup_rs.rules import Rule, kinds
+from mixup_rs.rules import kinds
+
+#: What may be typed beside the rules of `kinds`: they need the labels.
+_OF_LABELS = {kind.__name__.lower(): kind for kind in (Remix, Within, Across, Balanced, CMixup)}
 
 
 def rule_names() -> list[str]:
@@ -23,6 +29,8 @@ def rule_of(text: str, alpha: float | None = None) -> Rule:
     except (SyntaxError, ValueError) as error:
         raise Fault(f"expected a rule such as fmix or 'FMix(decay=2)', got {text!r}") from error
     rule: Any = _rule(ast.Call(typed, [], []) if isinstance(typed, ast.Name) else typed)
+    if not hasattr(rule, "plan"):
+        raise Fault(f"{text} chooses partners; expected a rule that takes it, such as 'Mixup(partners=Within())'")
     if alpha is None:
         return rule
     if not hasattr(rule, "alpha"):
@@ -33,9 +41,17 @@ def rule_of(text: str, alpha: float | None = None) -> Rule:
         raise Fault(str(error)) from error
 
 
-def _rule(typed: ast.expr) -> Rule:
+def drawn(rule: Rule, x: np.ndarray, labels: np.ndarray | None, key: tuple[int, ...]) -> MixPlan:
+    """The plan of a rule for images (n, 3, h, w). Raises Fault where there is none, as without labels that it needs."""
+    try:
+        return rule.plan(len(x), x.shape[2:], labels, rng=key)
+    except (TypeError, ValueError) as error:
+        raise Fault(str(error)) from error
+
+
+def _rule(typed: ast.expr) -> Any:
     name = ast.unparse(typed.func if isinstance(typed, ast.Call) else typed)
-    kind: Any = kinds().get(name.lower())
+    kind: Any = (kinds() | _OF_LABELS).get(name.lower())
     if kind is None or not isinstance(typed, ast.Call):
         raise Fault(f"unknown rule {name!r}, expected one of {', '.join(rule_names())}")
     try:
