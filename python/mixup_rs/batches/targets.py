@@ -20,11 +20,12 @@ __all__ = ["ONE_LAM", "PairedTarget", "TargetOptions", "labels_among", "mix_targ
 
 
 _NOT_GIVEN: Any = object()
-#: What settles that labels need one lam.
+#: What an error says where labels need one lam.
 ONE_LAM = (
     "use a rule of mode='batch', and not Remix, whose labels have several in any mode; soft targets need no lam: "
     "num_classes=... makes them"
 )
+#: What an error says where a tensor is needed.
 _NO_TENSOR = (
     "a PairedTarget (y, y_partner, lam): its loss is mixed_loss(loss_func, pred, target), of mixup_rs.torch; an entry "
     "that is no target stays as it is if targets=... names those that are"

@@ -11,7 +11,7 @@ from fastai.learner import Learner
 
 from mixup_rs.torch._compat import is_lasting_worker
 
-__all__ = ["Asked", "Running", "is_training_a_batch", "pooling_classifiers", "set_attributes"]
+__all__ = ["OfFit", "Running", "is_training_a_batch", "pooling_classifiers", "set_attributes"]
 
 
 def set_attributes(callback: Any, **values: Any) -> None:
@@ -55,10 +55,11 @@ class Running:
         return any(frame is self._frame for top in threads for frame in _calls(top))
 
 
-class Asked:
+class OfFit:
     """Whether a batch that is made is one of those of a fit.
 
-    A callback may take a batch by hand within a fit, which is none. Nothing but the running calls tells who asks.
+    A callback may take a batch by hand within a fit, for a picture of it. Nothing but the running calls tells the two
+    apart.
 
     Parameters
     ----------

@@ -247,8 +247,8 @@ class RustMix(Mixing, MixHandler):
     Parameters
     ----------
     rule : Rule
-        Draws the plan of each batch. More than two samples at a time (`Mixup` with a `k`) need targets that can be
-        blended, such as one-hot floats.
+        Draws the plan of each batch, so without the labels or maps of one batch. More than two samples at a time
+        (`Mixup` with a `k`) need targets that can be blended, such as one-hot floats.
     off_epoch, rng, inplace, inputs, pair, bank, other, targets
         As for `RustMixUp`, without rng="torch".
 

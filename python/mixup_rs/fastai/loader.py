@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixup_rs.fastai._compat import Asked, Running
+from mixup_rs.fastai._compat import OfFit, Running
 from mixup_rs.torch.collate import MixCollate
 from mixup_rs.torch.loading import mixing_collate, pause, resume
 
@@ -39,7 +39,7 @@ class TrainingLoader:
         self.collate = joined
         pause(joined)
         if joined is not None:
-            joined._is_asked = Asked(_refuse_without_callback)
+            joined._is_of_fit = OfFit(_refuse_without_callback)
 
     def begin(self, learn: Any, collate: MixCollate | None, epoch: int, offset: int) -> None:
         """Mix in an epoch of training, after `offset` epochs of earlier fits."""
@@ -49,7 +49,7 @@ class TrainingLoader:
         resume(collate, epoch, offset)
         if collate is not None:
             collate._mixes_while = running = Running(learn._do_epoch_train)
-            collate._is_asked = Asked(_refuse_without_callback, running)
+            collate._is_of_fit = OfFit(_refuse_without_callback, running)
 
     def end(self) -> None:
         """Leave batches as they are until the next epoch."""

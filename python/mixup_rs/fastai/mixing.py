@@ -28,7 +28,7 @@ from mixup_rs.fastai.loaded import are_soft, refuse_several, warn_of_unused
 from mixup_rs.fastai.loader import TrainingLoader, collate_of
 from mixup_rs.fastai.one_lam import DrawnRule, with_one_lam
 from mixup_rs.fastai.order import FIRST, LAST, Order
-from mixup_rs.fastai.others import is_its_turn, refuse_changed, refuse_fastais
+from mixup_rs.fastai.other_callbacks import is_its_turn, refuse_changed, refuse_fastais
 from mixup_rs.rule import Rule, check_rule_of_all, draw_by
 from mixup_rs.torch._compat import no_torch_function
 from mixup_rs.torch.batch import (

@@ -39,8 +39,8 @@ class MixCollate(SharedSettings):
     Parameters
     ----------
     rule : Rule
-        Draws the plan of each batch. More than two samples at a time (`Mixup` with a `k`) are mixed after they are
-        stacked, and class indices then need `num_classes`.
+        Draws the plan of each batch, so without the labels or maps of one batch. With more than two samples at a time
+        (`Mixup` with a `k`) class indices need `num_classes`.
     inputs, targets : int, str or sequence, optional
         The entries of a sample that are inputs, and those that are targets: positions, names, or paths, which are
         tuples of these. By default the first entry of a tuple is the input and the others are targets; of a dict the
@@ -200,7 +200,7 @@ class MixCollate(SharedSettings):
         now = self._now(rank)
         epoch, batch = self._place(now, rank)
         self._warn_of_epochs(now)
-        if not self._is_asked:
+        if not self._is_of_fit:
             return MixPlan.identity(n), False
         if not self._mixes(now, epoch):
             return MixPlan.identity(n), not self._is_paused(now)

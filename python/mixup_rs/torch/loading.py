@@ -36,7 +36,7 @@ def resume(collate: MixCollate | None, epoch: int, offset: int, first_batch: int
         The number of the first batch.
     """
     if collate is not None:
-        collate._mixes_while, collate._is_asked, collate._is_paused_here = True, True, False
+        collate._mixes_while, collate._is_of_fit, collate._is_paused_here = True, True, False
         collate._set_everywhere("paused", 0)
         collate._begin(epoch, offset)
         collate.start_at(first_batch)

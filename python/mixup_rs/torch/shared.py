@@ -129,8 +129,8 @@ class SharedSettings:
         self._without_loader = _Pass(0)
         #: What must be true to mix, in this process and those that are forked from it: a framework may be interrupted.
         self._mixes_while: Any = True
-        #: What must be true of who asks for a batch: within an epoch one may be looked at.
-        self._is_asked: Any = True
+        #: Whether the batch that is made is one of a fit: within an epoch one may be taken by hand.
+        self._is_of_fit: Any = True
         #: Whether this process evaluates meanwhile, and those that are started from it: others may train.
         self._is_paused_here = False
         #: The rank of the process that pickled this, and the process that unpickled it.
@@ -242,7 +242,7 @@ class SharedSettings:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a spawned worker: the rank of this process, and counters that begin anew."""
-        new = {"_process": 0, "_passes": None, "_sent_by": self._rank(), "_mixes_while": True, "_is_asked": True}
+        new = {"_process": 0, "_passes": None, "_sent_by": self._rank(), "_mixes_while": True, "_is_of_fit": True}
         return {**self.__dict__, **new}
 
     def __copy__(self) -> Any:
