@@ -139,3 +139,8 @@ def test_a_rule_of_several_samples_is_shown():
     weights = dict(reversed(part.split()) for part in axes.get_xlabel().split(" + "))
     assert float(weights["cat"]) == pytest.approx(shown(axes).mean(), abs=0.006)
     assert sum(map(float, weights.values())) == pytest.approx(1, abs=0.011)
+
+
+def test_what_is_no_rule_is_refused():
+    with pytest.raises(TypeError, match=r"an entry of rules must be a rule, such as Mixup\(0.4\), got str"):
+        gallery(pair(), ["mixup"])

@@ -175,3 +175,25 @@ def test_a_row_has_all_partners():
     mixed = mixup_rs.mix_batch(x, rule=Mixup(k=3), rng=1)
     with pytest.raises(TypeError, match="give the MixPlan"):
         plot_mixed_batch(x, mixed.x, mixed)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: plot_mixed_batch(x, x, PLAN, samples=[0, 3]), r"samples must lie in \[0, 3\), got 3"),
+        (lambda x: plot_mixed_batch(x, x, PLAN, [0, 1, 2], ["a", "b"]), "class_names has 2 names, got the label 2"),
+        (lambda x: plot_mixed_batch(x, x, PLAN, [0, -1, 1], ["a", "b"]), "class_names has 2 names, got the label -1"),
+        (lambda x: plot_mixed_batch(x, x, PLAN, [0, 0.5, 1], ["a", "b"]), "class_names has 2 names, got the label 0.5"),
+        (lambda _: plot_beta(0), "expected an alpha above 0 and finite, or several, got 0"),
+        (lambda _: plot_beta([]), r"expected an alpha above 0 and finite, or several, got \[\]"),
+        (lambda _: plot_beta([1.0, float("nan")]), r"expected an alpha above 0 and finite.* got \[1.0, nan\]"),
+    ],
+)
+def test_wrong_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(images((3, 3, 4, 4)))
+
+
+def test_numbers_of_regression_are_not_cut_to_integers():
+    x = images((3, 3, 4, 4))
+    assert words(plot_mixed_batch(x, x, PLAN, [1.75, 2.0, 0.5]))[0] == ["0.75 1.75", "0.25 2", "0.75 1.75 + 0.25 2"]

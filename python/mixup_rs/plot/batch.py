@@ -78,6 +78,8 @@ def plot_mixed_batch(
     rows = [int(i) for i in (range(min(max_n, len(x))) if samples is None else samples)]
     if not rows:
         raise ValueError("expected at least one sample to show, got none")
+    if wrong := [i for i in rows if not 0 <= i < len(x)]:
+        raise ValueError(f"samples must lie in [0, {len(x)}), got {wrong[0]}")
     names = label_weights(labels, class_names, len(x))
     parts = [weighted_parts(plan, i) for i in rows]
     images, mixes = displayable(x, mixed)

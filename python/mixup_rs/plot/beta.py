@@ -51,6 +51,8 @@ def plot_beta(
     'λ, the weight of the sample itself'
     """
     alphas = [float(a) for a in np.atleast_1d(alpha)]
+    if not alphas or not all(0 < a < math.inf for a in alphas):
+        raise ValueError(f"expected an alpha above 0 and finite, or several, got {alpha!r}")
     figure = new_figure((6, 3.4), path)
     axes = figure.subplots()
     low = 0.5 if fold else 0.0

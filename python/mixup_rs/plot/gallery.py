@@ -13,7 +13,7 @@ import numpy as np
 from mixup_rs.plot.figure import MUTED, OWN, PARTNER, PICTURE_INCHES, new_figure, save, show
 from mixup_rs.plot.images import as_numpy, displayable
 from mixup_rs.plot.labels import label_weights, weighted_parts, weighted_text
-from mixup_rs.rule import draw_by
+from mixup_rs.rule import check_rule, draw_by
 from mixup_rs.rules import OneOf, kinds
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _titled(rules: Any) -> Iterator[tuple[str, Any]]:
         yield from rules.items()
         return
     for rule in rules:
+        check_rule(rule, "an entry of rules")
         name = type(rule).__name__
         if not dataclasses.is_dataclass(rule) or isinstance(rule, OneOf):
             yield name, rule

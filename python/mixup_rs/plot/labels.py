@@ -45,7 +45,11 @@ def label_weights(labels: Any, class_names: Sequence[str] | None, n: int) -> lis
     def name(index: Any) -> str:
         if isinstance(index, str):
             return index
-        return str(class_names[int(index)] if class_names is not None else int(index))
+        if class_names is None:
+            return f"{index:g}" if isinstance(index, float) and not index.is_integer() else str(int(index))
+        if index not in range(len(class_names)):
+            raise ValueError(f"class_names has {len(class_names)} names, got the label {index}")
+        return str(class_names[int(index)])
 
     if array.ndim == 1:
         return [{name(index): 1.0} for index in array.tolist()]
