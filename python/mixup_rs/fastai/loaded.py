@@ -1,4 +1,4 @@
-"""The targets of a batch that a `MixCollate` mixed, and a callback beside it."""
+"""The targets of a batch that a `MixCollate` mixed, a callback beside it, and the one lam that `pair` needs of both."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def are_soft(loss_func: Any, yb: tuple[Any, ...]) -> bool:
     return is_one and getattr(loss_func, "y_int", False)
 
 
-def refuse_several(lam: torch.Tensor) -> None:
-    """Refuse weights that are not one for the batch."""
+def refuse_several(lam: Any, source: Any) -> None:
+    """Refuse weights, of a rule or a collate, that are not one for the batch."""
     if not bool((lam == lam.reshape(-1)[0]).all()):
-        raise ValueError(f"pair=True gives the loss one lam for the batch, but the MixCollate drew several: {ONE_LAM}")
+        raise ValueError(f"pair=True gives the loss one lam for the batch, but {source} drew several: {ONE_LAM}")
 
 
 def warn_of_unused(callback: Any, collate: MixCollate) -> None:

@@ -19,7 +19,7 @@ import torch
 from fastai.callback.mixup import MixHandler
 
 from mixup_rs._core import MixPlan
-from mixup_rs.batches.targets import ONE_LAM, TargetOptions, labels_among
+from mixup_rs.batches.targets import TargetOptions, labels_among
 from mixup_rs.fastai._compat import set_attributes
 from mixup_rs.fastai.chosen import chosen, positions, put_back
 from mixup_rs.fastai.elsewhere import Batch, elsewhere
@@ -271,8 +271,8 @@ class Mixing(Keys):
         if self._elsewhere is not None and other is None:  # a rule that cannot is refused before the first step
             draw_by(rule, n, shape, labels, (0,), n)
         plan = draw_by(rule, n, shape, labels, self._key(), other)
-        if self._options.pair and not (plan.lam == plan.lam[0]).all():
-            raise ValueError(f"pair=True gives the loss one lam for the batch, but {self.rule} drew several: {ONE_LAM}")
+        if self._options.pair:
+            refuse_several(plan.lam, self.rule)
         return plan
 
     _replayed_plan: Callable[..., MixPlan]
@@ -300,7 +300,7 @@ class Mixing(Keys):
         self.learn.yb, partners, loaded = unpaired(yb)
         if loaded is not None:
             if self._options.pair:
-                refuse_several(loaded)
+                refuse_several(loaded, "the MixCollate")
             set_attributes(
                 self, _loaded=loaded, _partner_targets=lambda: partners, _batch_loss=self._pair_loss, stack_y=True
             )
