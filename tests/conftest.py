@@ -19,6 +19,13 @@ settings.register_profile("fuzz", max_examples=FUZZ_CASES, deadline=None, print_
 settings.load_profile("quick")
 
 
+def pytest_collection_modifyitems(items):
+    """Processes that share the tests must name them alike, and an address differs in each."""
+    named = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if named:
+        raise pytest.UsageError(f"ids with addresses: {named}")
+
+
 @pytest.fixture
 def set_num_threads():
     """`mixup_rs.set_num_threads`, undone when the test ends."""

@@ -282,7 +282,9 @@ Heads = namedtuple("Heads", ["a", "b"])
 
 
 @pytest.mark.parametrize(
-    "make", [lambda *pairs: dict(zip("ab", pairs, strict=True)), lambda *pairs: list(pairs), Heads], ids=str
+    "make",
+    [lambda *pairs: dict(zip("ab", pairs, strict=True)), lambda *pairs: list(pairs), Heads],
+    ids=["dict", "list", "namedtuple"],
 )
 def test_pairs_within_a_target(make):
     """As MixCollate makes them of several heads."""
