@@ -279,14 +279,13 @@ class GridMix(CoreRule):
 class SmoothMix(CoreRule):
     """SmoothMix: a round part of each sample comes from its partner, with soft edges, [1]_.
 
-    The weight of the partner is a Gaussian bell with its peak, of 1, anywhere in the sample, and with the sample's own
-    proportions. The whole bell has the share 1 - a of the sample, a ~ Beta(alpha, alpha); the edges of the sample cut
-    it. `lam` is the mean of what is left of the sample.
+    The weight of the partner is a Gaussian bell with its peak, of 1, anywhere in the sample. Its standard deviation is
+    a fraction of each side, uniform between the two of `sigma`. `lam` is the mean of what is left of the sample.
 
     Parameters
     ----------
-    alpha : float, default 1.0
-        Finite, 0 for no mixing.
+    sigma : (float, float), default (0.25, 0.5)
+        0 <= least <= most <= 1; (0, 0) for no mixing.
     mode : {"batch", "elem", "pair"}, default "batch"
         One bell for the batch; a bell per sample; one that i and its partner share.
     prob : float, default 1.0
@@ -319,11 +318,15 @@ class SmoothMix(CoreRule):
     True
     """
 
-    alpha: float = 1.0
+    sigma: tuple[float, float] = (0.25, 0.5)
     mode: Mode = "batch"
     prob: float = 1.0
     partners: Partners | None = None
     _rule: ClassVar[str] = "SmoothMix"
+
+    def __post_init__(self) -> None:
+        self._freeze("sigma")
+        super().__post_init__()
 
 
 @frozen

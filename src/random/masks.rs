@@ -1,4 +1,4 @@
-//! Draws what masks are made of: cells of a grid, and a point. Each mask has a stream of its own, by its number.
+//! Draws what masks are made of: cells of a grid, and a bell. Each mask has a stream of its own, by its number.
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -23,10 +23,11 @@ pub(crate) fn draw_cells(
     (cells, stays)
 }
 
-/// A point uniform over the sample.
-pub(crate) fn draw_point(key: Key, index: usize, shape: &[usize]) -> Vec<f64> {
+/// A point uniform over the sample, and a standard deviation uniform between two.
+pub(crate) fn draw_bell(key: Key, index: usize, (least, most): (f64, f64), shape: &[usize]) -> (Vec<f64>, f64) {
     let mut rng = key.block(Stream::Mask, index);
-    shape.iter().map(|&len| rng.random::<f64>() * len as f64).collect()
+    let centre = shape.iter().map(|&len| rng.random::<f64>() * len as f64).collect();
+    (centre, least + (most - least) * rng.random::<f64>())
 }
 
 #[cfg(test)]
@@ -49,8 +50,11 @@ mod tests {
     }
 
     #[test]
-    fn points_lie_in_the_sample() {
-        let points: Vec<_> = (0..500).map(|index| draw_point(Key::new(&[1]), index, &[10, 1000])).collect();
+    fn bells_lie_in_the_sample() {
+        let draw = |index| draw_bell(Key::new(&[1]), index, (0.2, 0.4), &[10, 1000]);
+        let (points, sigmas): (Vec<_>, Vec<f64>) = (0..500).map(draw).unzip();
+        assert!(sigmas.iter().all(|sigma| (0.2..0.4).contains(sigma)));
+        assert!(sigmas.iter().any(|sigma| *sigma < 0.21) && sigmas.iter().any(|sigma| *sigma > 0.39));
         assert!(points.iter().all(|point| (0.0..10.0).contains(&point[0]) && (0.0..1000.0).contains(&point[1])));
         assert!(points.iter().any(|point| point[0] > 9.0) && points.iter().any(|point| point[1] < 100.0));
     }

@@ -16,7 +16,7 @@ pub use key::{Key, STREAM_VERSION};
 pub(crate) use boxes::{Spans, draw_boxes, draw_patches, draw_sizes};
 pub(crate) use dirichlet::draw_weights;
 pub(crate) use field::draw_field;
-pub(crate) use masks::{draw_cells, draw_point};
+pub(crate) use masks::{draw_bell, draw_cells};
 pub(crate) use partners::{Cycles, draw_circle, draw_cycles, draw_matching, draw_others};
 
 use rand::RngExt;

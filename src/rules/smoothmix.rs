@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use super::masks::Masks;
-use super::{Rule, Slot, check_alpha, check_prob};
+use super::{Rule, Slot, check_fractions, check_prob};
 use crate::error::Result;
 use crate::plan::{Mask, MixPlan, Mode, Shares};
-use crate::random::{Key, draw_point};
+use crate::random::{Key, draw_bell};
 
 /// The SmoothMix rule. The weight of the partner is a Gaussian bell with a peak of 1 at a point uniform over the sample.
-/// Its standard deviation along each axis is in the proportion of the sample's, and such that the whole bell has a share
-/// 1 − a of the sample, a ~ Beta(α, α). λ is the mean of what remains, as the edges of the sample cut the bell.
+/// Its standard deviation is a fraction of each side, uniform between two. λ is the mean of what remains.
 ///
 /// ```
 /// use mixup_rs::{Key, Rule, SmoothMix};
@@ -21,29 +20,34 @@ use crate::random::{Key, draw_point};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SmoothMix {
-    /// The share outside of the whole bell ~ Beta(alpha, alpha). Finite and >= 0; 0 mixes nothing.
-    pub alpha: f64,
+    /// The least and the largest standard deviation as a fraction of each side, 0 <= min <= max <= 1. (0, 0) mixes nothing.
+    pub sigma: (f64, f64),
     /// Which samples share a bell.
     pub mode: Mode,
     /// The probability in [0, 1] that a drawn bell is used.
     pub prob: f64,
 }
 
+impl SmoothMix {
+    /// The default standard deviations, those of the paper.
+    pub const SIGMA: (f64, f64) = (0.25, 0.5);
+}
+
 impl Default for SmoothMix {
     fn default() -> Self {
-        Self { alpha: 1.0, mode: Mode::Batch, prob: 1.0 }
+        Self { sigma: Self::SIGMA, mode: Mode::Batch, prob: 1.0 }
     }
 }
 
 impl Rule for SmoothMix {
     fn check(&self) -> Result<()> {
-        check_alpha(self.alpha)?;
+        check_fractions("sigma", self.sigma)?;
         check_prob(self.prob)
     }
 
     fn options(&mut self) -> Vec<(&'static str, Slot<'_>)> {
         vec![
-            ("alpha", Slot::Real(&mut self.alpha)),
+            ("sigma", Slot::Fractions(&mut self.sigma)),
             ("mode", Slot::Mode(&mut self.mode)),
             ("prob", Slot::Real(&mut self.prob)),
         ]
@@ -53,25 +57,24 @@ impl Rule for SmoothMix {
         self.mode
     }
 
-    fn plan_on(&self, limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
+    fn plan_on(&self, _limit: usize, n: usize, shape: &[usize], key: Key) -> Result<MixPlan> {
         self.check()?;
         let rule = Masks { mode: self.mode, prob: self.prob };
-        rule.plan_by_lam(self.alpha, limit, n, shape, key, |index, lam| {
-            Arc::new(outside(&draw_point(key, index, shape), 1.0 - lam, shape))
+        rule.plan(n, shape, key, |index| {
+            let (centre, sigma) = draw_bell(key, index, self.sigma, shape);
+            Arc::new(outside(&centre, sigma, shape))
         })
     }
 }
 
-/// One minus a bell with this centre, in pixels, that has this share of the sample without its edges.
-fn outside(centre: &[f64], share: f64, shape: &[usize]) -> Mask {
-    // (2π)^(d/2)·σ^d = share, with σ as a fraction of each side.
-    let deviation = libm::pow(share, 1.0 / shape.len() as f64) / std::f64::consts::TAU.sqrt();
+/// One minus a bell with this centre, in pixels, and this standard deviation, as a fraction of each side.
+fn outside(centre: &[f64], sigma: f64, shape: &[usize]) -> Mask {
     // A bell is a product of bells along the axes.
     let along = |(&len, &centre): (&usize, &f64)| -> Vec<f64> {
         let pixel = |at: usize| {
-            let distance = (at as f64 + 0.5 - centre) / (deviation * len as f64);
+            let distance = (at as f64 + 0.5 - centre) / (sigma * len as f64);
             // Without any width there is no bell.
-            if deviation > 0.0 { libm::exp(-0.5 * distance * distance) } else { 0.0 }
+            if sigma > 0.0 { libm::exp(-0.5 * distance * distance) } else { 0.0 }
         };
         (0..len).map(pixel).collect()
     };
@@ -87,10 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bell_has_its_share_and_its_peak() {
-        for (shape, share) in [(&[1001][..], 0.1), (&[201, 301], 0.05), (&[61, 81, 71], 0.02)] {
+    fn a_bell_has_its_deviation_and_its_peak() {
+        for (shape, sigma) in [(&[1001][..], 0.04), (&[201, 301], 0.09), (&[61, 81, 71], 0.11)] {
             let centre: Vec<f64> = shape.iter().map(|&len| len as f64 / 2.0).collect();
-            let mask = outside(&centre, share, shape);
+            let mask = outside(&centre, sigma, shape);
+            // The integral of a bell; its edges are inside the sample.
+            let share = (sigma * std::f64::consts::TAU.sqrt()).powi(shape.len() as i32);
             assert!((1.0 - mask.mean() - share).abs() < 1e-3, "{shape:?}: {}", mask.mean());
             let shares = mask.to_f64();
             assert_eq!(shares[shares.len() / 2], 0.0);
@@ -101,7 +106,7 @@ mod tests {
 
     #[test]
     fn options_are_checked() {
-        assert!(SmoothMix { alpha: -1.0, ..SmoothMix::default() }.check().is_err());
+        assert!(SmoothMix { sigma: (0.5, 0.25), ..SmoothMix::default() }.check().is_err());
         assert!(SmoothMix { prob: 1.5, ..SmoothMix::default() }.check().is_err());
     }
 }

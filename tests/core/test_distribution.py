@@ -161,25 +161,22 @@ def test_the_grids_of_gridmix():
     assert uniformly_distributed(seen, possible=3)
 
 
-@pytest.mark.parametrize("alpha", [1.0, 3.0])
+@pytest.mark.parametrize("least_and_most", [(0.25, 0.5), (0.1, 0.3)], ids=str)
 @pytest.mark.parametrize("shape", [(301,), (49, 63)], ids=str)
-def test_the_bells_of_smoothmix(alpha, shape):
-    """A peak anywhere in the sample, and of the whole bell a share ~ Beta(alpha, alpha)."""
-    plan = SmoothMix(alpha=alpha, mode="elem").plan(1500, shape, rng=(8, 3))
+def test_the_bells_of_smoothmix(least_and_most, shape):
+    """A peak anywhere in the sample, and a standard deviation that is uniform and the same fraction of each side."""
+    plan = SmoothMix(sigma=least_and_most, mode="elem").plan(1500, shape, rng=(8, 3))
     np.testing.assert_allclose(plan.lam, plan.masks.reshape(1500, -1).mean(axis=1), atol=1e-12)
     bells = 1 - plan.masks
     peaks = np.unravel_index(bells.reshape(1500, -1).argmax(axis=1), shape)
-    share = np.ones(1500)
+    least, most = least_and_most
     for axis, (peak, length) in enumerate(zip(peaks, shape, strict=True)):
         assert uniformly_distributed(peak.tolist(), possible=length)
-        # Along a line through the peak, the root of -2 log(bell) rises by 1 / deviation for each pixel.
+        # Along a line through the peak, the second difference of log(bell) is -1 / deviation ** 2.
         lines = np.moveaxis(bells, axis + 1, -1)[(np.arange(1500), *(p for a, p in enumerate(peaks) if a != axis))]
-        way = np.where(peak < length // 2, 1, -1)
-        near, far = (lines[np.arange(1500), peak + way * step] for step in (2, 8))
-        with np.errstate(divide="ignore", invalid="ignore"):  # of the narrowest bells, which are left out
-            root = [np.sqrt(-2 * np.log(part / lines.max(axis=1))) for part in (near, far)]
-            share *= 6 / (root[1] - root[0]) * np.sqrt(2 * np.pi) / length
-    wide = share > 0.1
-    expected = stats.beta(alpha, alpha)
-    assert abs(wide.mean() - expected.sf(0.1)) < 0.03
-    assert stats.kstest(share[wide], lambda s: (expected.cdf(s) - expected.cdf(0.1)) / expected.sf(0.1)).pvalue > 0.01
+        step = length // 10
+        middle = np.clip(peak, step, length - 1 - step)
+        left, at, right = (np.log(lines[np.arange(1500), middle + by]) for by in (-step, 0, step))
+        sigma = step / np.sqrt(2 * at - left - right) / length
+        assert stats.kstest(sigma, stats.uniform(least, most - least).cdf).pvalue > 0.01
+        np.testing.assert_allclose([sigma.min(), sigma.max()], least_and_most, atol=2e-3)

@@ -173,7 +173,7 @@ def test_the_defaults_are_those_of_the_contract():
         "FMix": {"alpha": 1.0, "decay": 3.0, "soft": 0.0, "mode": "batch", "prob": 1.0, "partners": None},
         "GridMix": {"alpha": 1.0, "cells": (2, 6), "mode": "batch", "prob": 1.0, "partners": None},
         "ResizeMix": {"scale": (0.1, 0.8), "mode": "batch", "prob": 1.0, "partners": None},
-        "SmoothMix": {"alpha": 1.0, "mode": "batch", "prob": 1.0, "partners": None},
+        "SmoothMix": {"sigma": (0.25, 0.5), "mode": "batch", "prob": 1.0, "partners": None},
         "OneOf": {"rules": inspect.Parameter.empty, "probs": None, "mode": "batch"},
     }
     missing = sorted(set(RULES) - set(contract))

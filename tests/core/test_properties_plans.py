@@ -30,6 +30,7 @@ from rules import EXAMPLES, KINDS, Drawn, made, options, takes
 
 import mixup_rs
 from mixup_rs import CutMix, MixPlan, Mixup, OneOf, ResizeMix, SmoothMix, mix_batch
+from mixup_rs.batches.axes import Axes
 
 COUNTS = st.integers(0, 40)
 
@@ -198,8 +199,9 @@ def test_rules_keep_their_laws(n, shape, rule, rng, data):
     # The same through mix_batch, whose array has these axes anywhere.
     x = np.zeros((n, *data.draw(st.permutations(shape))), np.uint8)
     axes = data.draw(st.none() | st.just(tuple(range(1, x.ndim))))
-    if axes is None and x.ndim == 4 and x.shape[3] in (1, 3, 4):
-        axes = (2, 3)  # the channels seem to be last
+    seen = Axes(x.shape[1:])
+    if axes is None and seen.is_certain and seen.channel == x.ndim - 2:
+        axes = (x.ndim - 2, x.ndim - 1)  # the channels seem to be last, so that they must be given
     given_shape = tuple(x.shape[axis] for axis in axes) if axes else x.shape[-2:] if x.ndim > 2 else None
     if given_shape is None and plan.spatial_shape is not None:
         return

@@ -56,7 +56,7 @@ EXAMPLES = [
     GridMix(mode="pair"),
     GridMix(partners=Drawn()),
     SmoothMix(),
-    SmoothMix(alpha=0.5, mode="elem", prob=0.75),
+    SmoothMix(sigma=(0.1, 0.2), mode="elem", prob=0.75),
     SmoothMix(mode="pair"),
     SmoothMix(mode="elem", partners=Drawn()),
     ResizeMix(),

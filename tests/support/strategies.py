@@ -298,6 +298,7 @@ KEYS = st.one_of(
 ALPHAS = st.one_of(st.floats(1e-3, 1e3), st.sampled_from([0, 5e-324, 1e-300, 1e-30, 1.0, 1e17, 1e33, 1e300]))
 MODES = st.sampled_from(["elem", "pair", "batch"])
 PROBS = st.one_of(st.sampled_from([1, 1.0, 0, 0.5]), st.floats(0, 1))
+FRACTIONS = st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple)
 OPTIONS = {
     "alpha": ALPHAS,
     "mode": MODES,
@@ -306,8 +307,9 @@ OPTIONS = {
     "decay": st.sampled_from([0, 1, 3.0]) | st.floats(0, 50),
     "soft": st.floats(0, 0.5),
     "cells": st.lists(st.integers(1, 9), min_size=2, max_size=2).map(sorted).map(tuple),
-    "scale": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
-    "minmax": st.none() | st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted).map(tuple),
+    "scale": FRACTIONS,
+    "sigma": FRACTIONS,
+    "minmax": st.none() | FRACTIONS,
 }
 #: Options that `rules` draws otherwise, and those of the tests of several partners and of saliency.
 NOT_DRAWN = {"partners", "rules", "probs", "k", "saliency"}
