@@ -17,7 +17,7 @@ pub enum MixError {
     Alpha(f64),
     #[error("prob must lie in [0, 1], got {0}")]
     Prob(f64),
-    /// An option of a rule that is refused by its own words.
+    /// What a rule says of an option that it refuses, so that a new rule needs no variant.
     #[error("{name} must {expected}, got {got}")]
     Option { name: &'static str, expected: String, got: String },
     #[error("expected {expected} probs, each >= 0 and together at most 1, got {got:?}")]

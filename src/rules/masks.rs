@@ -51,7 +51,6 @@ impl Masks {
         if alpha == 0.0 {
             return MixPlan::identity(n);
         }
-        check_shape(shape)?;
         memory_for(n)?;
         let lam = draw_lam(key, draws(n, self.mode), alpha, false, limit)?;
         self.plan(n, shape, key, |i| mask(i, lam[i]))

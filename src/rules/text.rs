@@ -6,7 +6,11 @@ use super::{Choice, OneOf, Rule, Slot, named};
 use crate::error::{MixError, Result};
 use crate::plan::Mode;
 
-/// Reads a rule as Python writes it: its name and options by name, those that differ from the defaults. Of `OneOf` the
+/// What values are called where another comes.
+const REAL: &str = "a number";
+const COUNT: &str = "a whole number";
+
+/// Reads a rule as Python writes it: its name, and options by name, which otherwise have their defaults. Of `OneOf` the
 /// rules may come first without a name.
 ///
 /// ```
@@ -98,8 +102,6 @@ impl<'a> Text<'a> {
     }
 
     fn fill(&mut self, slot: Slot<'_>) -> Result<()> {
-        const REAL: &str = "a number";
-        const COUNT: &str = "a whole number";
         match slot {
             Slot::Real(slot) => *slot = self.value(REAL)?,
             Slot::Count(slot, _) => *slot = self.value(COUNT)?,
@@ -139,7 +141,7 @@ impl<'a> Text<'a> {
         let (mut rules, mut probs, mut mode) = (Vec::new(), None, Mode::Batch);
         self.list(|text| {
             if text.has("probs=") {
-                probs = if text.has("None") { None } else { Some(text.list(|text| text.value("a number"))?) };
+                probs = if text.has("None") { None } else { Some(text.list(|text| text.value(REAL))?) };
             } else if text.has("mode=") {
                 mode = text.mode()?;
             } else {
@@ -148,7 +150,7 @@ impl<'a> Text<'a> {
             }
             Ok(())
         })?;
-        Ok(OneOf { choice: Choice::new(rules.len(), probs.take(), mode)?, rules })
+        Ok(OneOf { choice: Choice::new(rules.len(), probs, mode)?, rules })
     }
 }
 
