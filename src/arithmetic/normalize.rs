@@ -64,6 +64,7 @@ impl NormalizedOutput for bf16 {
 /// ```
 /// use mixup_rs::Normalize;
 /// assert!(Normalize::new(vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]).is_ok());
+/// assert!(Normalize::new(vec![0.485, 0.456, 0.406], vec![0.25]).is_ok());
 /// assert!(Normalize::new(vec![0.5], vec![0.0]).is_err());
 /// ```
 #[derive(Debug, Clone)]
@@ -72,20 +73,20 @@ pub struct Normalize {
 }
 
 impl Normalize {
-    /// Takes one mean and one standard deviation for all channels, or one for each.
+    /// Takes one mean and one standard deviation for all channels, or one for each of either or both.
     ///
     /// # Errors
-    /// [`MixError::Normalize`] unless `mean` and `std` have the same length of at least 1, all values are finite and
+    /// [`MixError::Normalize`] unless `mean` and `std` have the same length of at least 1 or one has 1, all values are finite and
     /// each standard deviation is above 0.
     pub fn new(mean: Vec<f64>, std: Vec<f64>) -> Result<Self> {
         let is_std = |std: &f64| std.is_finite() && *std > 0.0;
-        if mean.len() != std.len() || mean.is_empty() || !mean.iter().all(|mean| mean.is_finite()) {
+        let count = mean.len().max(std.len());
+        let is_count = |len| len > 0 && (len == count || len == 1);
+        let are_finite = mean.iter().all(|mean| mean.is_finite()) && std.iter().all(is_std);
+        if !(is_count(mean.len()) && is_count(std.len()) && are_finite) {
             return Err(MixError::Normalize { mean, std });
         }
-        if !std.iter().all(is_std) {
-            return Err(MixError::Normalize { mean, std });
-        }
-        Ok(Self { channels: mean.into_iter().zip(std).collect() })
+        Ok(Self { channels: mean.into_iter().cycle().zip(std.into_iter().cycle()).take(count).collect() })
     }
 
     /// The factors and summands for pixels `T` of samples of this shape. The channels are along `axis` of the sample;

@@ -21,6 +21,7 @@ pub(super) fn plan(masks: &Bound<'_, PyAny>, partner: Partners, shape: Option<Ve
     let array = arguments::as_array("masks", masks)?;
     let n = partner.len();
     let (is_shared, shape) = spatial(&array, n, shape)?;
+    refuse_ones(&array)?;
     let shares = |index: Option<usize>| -> PyResult<Arc<Mask>> {
         let mask = match index {
             Some(index) => array.as_any().get_item(index)?.cast_into::<PyUntypedArray>()?,
@@ -35,6 +36,18 @@ pub(super) fn plan(masks: &Bound<'_, PyAny>, partner: Partners, shape: Option<Ve
         _ => (0..n).map(|index| shares(Some(index))).collect::<PyResult<_>>()?,
     };
     Ok(MixPlan::from_masks(masks, &shape, partner)?)
+}
+
+/// Refuses bytes of 0 and 1, of which 1 would be 1/255.
+fn refuse_ones(masks: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
+    let is_bytes = (masks.dtype().kind(), masks.dtype().itemsize()) == (b'u', 1);
+    if is_bytes && masks.len() > 0 && masks.as_any().call_method0("max")?.extract::<u8>()? == 1 {
+        return Err(PyValueError::new_err(
+            "masks of uint8 must be 255 where the sample itself stays, got none above 1; of 0 and 1 give booleans: \
+             masks.astype(bool)",
+        ));
+    }
+    Ok(())
 }
 
 /// Names the mask of an error, where there are several.

@@ -70,6 +70,16 @@ def test_views_are_read_as_they_are(dtype, view, every):
     assert_same_bits(mixup_rs.collate(samples, plan_of(5)), plan_of(5).apply(np.stack(samples)))
 
 
+def test_one_number_serves_all_channels():
+    stack, plan = values((5, 3, 6, 7), np.uint8), plan_of(5)
+    for one, each in [((MEAN, 0.25), (MEAN, [0.25] * 3)), ((0.5, STD), ([0.5] * 3, STD))]:
+        mixed = [mixup_rs.collate(list(stack), plan, normalize=normalize) for normalize in (one, each)]
+        assert_same_bits(*mixed)
+    for wrong in [([], []), (MEAN, []), (MEAN, STD[:2])]:
+        with pytest.raises(ValueError, match="each a number or one per channel"):
+            mixup_rs.collate(list(stack), plan, normalize=wrong)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", ["first", "last", "one"])
 def test_normalised_to_one_rounding(dtype, channels):

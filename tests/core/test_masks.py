@@ -239,6 +239,7 @@ REFUSED = [
     ({"masks": np.ones((4, 4), np.uint16)}, raises(TypeError, "booleans, uint8", "uint16")),
     ({"masks": np.ones((4, 4), complex)}, raises(TypeError, "booleans, uint8", "complex128")),
     ({"masks": [["a"]]}, raises(TypeError, "booleans, uint8", "<U1")),
+    ({"masks": np.eye(4, dtype=np.uint8)}, raises(ValueError, "255", "none above 1", "masks.astype(bool)")),
     ({"masks": None}, raises(ValueError, "masks must have shape", "[]")),
     ({"masks": np.ma.ones((4, 4))}, raises(TypeError, "masks must not be a masked array")),
     ({"masks": np.ones((3, 4, 4))}, raises(ValueError, "one for each of 2", "got 3 of [4, 4]", "shape=")),
