@@ -117,6 +117,16 @@ def test_complex_inputs_are_refused_with_what_keeps_them_whole(value):
             MixCollate(Mixup(), inputs=inputs)(samples)
 
 
+def test_one_mean_or_std_serves_all_channels():
+    samples = [(torch.full((3, 4, 5), value, dtype=torch.uint8), 0) for value in (10, 200, 90)]
+    for one, each in [
+        ((0.5, (0.2, 0.3, 0.4)), ((0.5,) * 3, (0.2, 0.3, 0.4))),
+        (((0.1, 0.2, 0.3), 2), ((0.1, 0.2, 0.3), (2,) * 3)),
+    ]:
+        mixed = [MixCollate(Mixup(), normalize=normalize, rng=1)(samples)[0] for normalize in (one, each)]
+        assert torch.equal(*mixed)
+
+
 def test_wrong_options_are_refused():
     for options in [{"label_smoothing": 0.1}, {"label_smoothing": 2, "num_classes": 2}, {"normalize": (0.5, 0.0)},
                     {"num_classes": 0}, {"num_classes": [2, 0]}, {"num_classes": {"y": -1}},

@@ -171,7 +171,8 @@ class MixCollate(SharedSettings):
         if not isinstance(self.normalize, Sequence) or len(self.normalize) != 2:
             raise TypeError(f"normalize must be (mean, std), each a number or one per channel, got {self.normalize!r}")
         mean, std = (np.asarray(terms, dtype=np.float64).ravel() for terms in self.normalize)
-        collate([np.zeros((len(mean), 1, 1), dtype=np.uint8)], plan, normalize=(mean, std))
+        collate([np.zeros((max(len(mean), len(std)), 1, 1), dtype=np.uint8)], plan, normalize=(mean, std))
+        mean, std = np.broadcast_arrays(mean, std)
         self.normalize = (mean, std)
 
     def __call__(self, samples: Sequence[Any]) -> Any:
