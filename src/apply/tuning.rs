@@ -105,7 +105,7 @@ pub(super) fn fetched_to(machine: &Machine, bytes: usize, batch_bytes: usize, in
 ///
 /// - Zen 4: 0.42 and 0.44, 0.95 and 0.67, 1.20 and 0.70, 1.80 and 0.94, 4.46 and 2.40; of 5 MB 0.15 and 0.24;
 /// - Zen 3: 0.89 and 0.88, 1.30 and 1.14, -, -, 4.5 and 3.5; of 5 MB 0.26 and 0.47;
-/// - Zen 5, of 9.6 MB: a new result while the one before is in use 0.45 and 0.31, the same array each time 0.26 and 0.32.
+/// - Zen 5, of 9.6 MB: a new result while the one before is in use 0.45 and 0.29, the same array each time 0.26 and 0.32.
 ///
 /// A third-level cache above 32 MiB is shared by many virtual machines, and the share of this one is not known.
 pub(super) fn is_streamed(machine: &Machine, bytes: usize) -> bool {

@@ -29,7 +29,7 @@ pub struct SmoothMix {
 }
 
 impl SmoothMix {
-    /// The default standard deviations, those of the paper.
+    /// The default standard deviations, those that implementations of the paper draw from.
     pub const SIGMA: (f64, f64) = (0.25, 0.5);
 }
 
